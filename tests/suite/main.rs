@@ -1,0 +1,3 @@
+//! The tests of the library, one binary, one file per property.
+
+mod geometry;
