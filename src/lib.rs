@@ -2,8 +2,20 @@
 
 mod error;
 mod geometry;
+mod linear;
+mod ops;
+mod problem;
+mod regulariser;
 mod rng;
+mod solver;
+mod transform;
 
 pub use error::{Error, Result};
 pub use geometry::{Affine, Grid};
+pub use linear::{conjugate_gradients, BlockJacobi, Krylov, LinearInfo, LinearOperator, LinearOptions, LinearStop, Preconditioner};
+pub use ops::{compose, compositive_step, corner_determinants_minimum, determinants, folded_voxels, minimum_determinant, non_diffeomorphic_volume, smallest_determinant, resize, resize_adjoint, smooth, smooth_adjoint, spline_coefficients, spline_coefficients_adjoint, BlockSystem, Curvature, Differences, Instructions, Interpolation, SsdData};
+pub use problem::{EnergyProblem, Linearisation, Problem};
+pub use regulariser::{Bending, Diffusion, Elastic, Regulariser};
 pub use rng::Rng;
+pub use solver::{Certificate, GaussNewton, Iteration, Solution, Solver, Status};
+pub use transform::{BSpline, Compositive, Displacement, Transform};

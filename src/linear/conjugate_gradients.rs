@@ -1,0 +1,167 @@
+//! Preconditioned conjugate gradients within a trust region.
+
+use candle_core::Tensor;
+
+use super::tridiagonal::smallest_eigenvalue;
+use super::{LinearOperator, Preconditioner};
+use crate::ops::{clear, combine};
+use crate::Result;
+
+/// When conjugate gradients stop.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LinearOptions {
+    /// Converged when `||r|| <= tolerance ||b||`.
+    pub tolerance: f64,
+    /// At most this many products.
+    pub steps: usize,
+    /// Radius of the trust region in the norm of the preconditioner; infinite for none.
+    pub radius: f64,
+}
+
+/// Why conjugate gradients stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LinearStop {
+    /// The residual is small enough.
+    Converged,
+    /// The budget of products is spent.
+    MaxSteps,
+    /// A direction with `p' A p <= 0` was met: the operator is not positive definite.
+    NegativeCurvature,
+    /// The solution left the trust region and was cut at its border.
+    Radius,
+    /// A NaN or an infinite value appeared.
+    NonFinite,
+}
+
+/// What a linear solve reports.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LinearInfo {
+    /// Products with the operator.
+    pub steps: usize,
+    /// `||b||`.
+    pub right_hand_side: f64,
+    /// `||r|| / ||b||` at the end.
+    pub residual: f64,
+    /// Why it stopped.
+    pub stop: LinearStop,
+    /// Smallest Ritz value of `M^-1 A` on the Krylov space that was seen; infinite when no step was taken.
+    pub smallest_ritz: f64,
+    /// `b' x - 1/2 x' A x`: by how much the quadratic model decreases along the solution.
+    pub reduction: f64,
+}
+
+/// The four vectors of conjugate gradients, to be reused from solve to solve.
+#[derive(Debug)]
+pub struct Krylov {
+    /// The solution.
+    pub x: Tensor,
+    /// Right-hand side on entry, residual afterwards.
+    pub r: Tensor,
+    /// Search direction.
+    pub p: Tensor,
+    /// Product, then preconditioned residual.
+    pub q: Tensor,
+}
+
+impl Krylov {
+    /// Vectors of the shape, type and device of `like`.
+    pub fn like(like: &Tensor) -> Result<Self> {
+        let zeros = || Tensor::zeros(like.shape(), like.dtype(), like.device());
+        Ok(Self {
+            x: zeros()?,
+            r: zeros()?,
+            p: zeros()?,
+            q: zeros()?,
+        })
+    }
+}
+
+/// Solves `A x = b` by preconditioned conjugate gradients from zero; `b` is `krylov.r` on entry, `x` is `krylov.x`.
+///
+/// With a finite radius this is Steihaug's truncated method (doi:10.1137/0720042): it stops at negative curvature or
+/// where `||x||_M` reaches the radius, on the border in both cases. Without a radius, negative curvature returns the
+/// solution so far, or the preconditioned right-hand side when it is met at once.
+pub fn conjugate_gradients(
+    operator: &dyn LinearOperator,
+    preconditioner: &dyn Preconditioner,
+    krylov: &Krylov,
+    options: &LinearOptions,
+) -> Result<LinearInfo> {
+    let Krylov { x, r, p, q } = krylov;
+    clear(x)?;
+    let [mut rz, rr] = preconditioner.apply(r, p)?;
+    let mut info = LinearInfo {
+        steps: 0,
+        right_hand_side: rr.sqrt(),
+        residual: 1.0,
+        stop: LinearStop::MaxSteps,
+        smallest_ritz: f64::INFINITY,
+        reduction: 0.0,
+    };
+    if rr == 0.0 {
+        info.residual = 0.0;
+        info.stop = LinearStop::Converged;
+        return Ok(info);
+    }
+    if !rz.is_finite() || rz <= 0.0 {
+        info.stop = LinearStop::NonFinite;
+        return Ok(info);
+    }
+    // ||x||_M^2, x' M p and ||p||_M^2 by recurrence (Conn, Gould and Toint)
+    let (mut xx, mut xp, mut pp) = (0.0, 0.0, rz);
+    let (mut diagonal, mut off) = (Vec::new(), Vec::new());
+    let mut last = (1.0, 0.0);
+    while info.steps < options.steps {
+        let curvature = operator.apply(p, q)?;
+        info.steps += 1;
+        if !curvature.is_finite() {
+            info.stop = LinearStop::NonFinite;
+            break;
+        }
+        let alpha = rz / curvature;
+        diagonal.push(1.0 / alpha + last.1 / last.0);
+        let outside = || xx + 2.0 * alpha * xp + alpha * alpha * pp >= options.radius.powi(2);
+        if curvature <= 0.0 || outside() {
+            info.stop = if curvature <= 0.0 {
+                LinearStop::NegativeCurvature
+            } else {
+                LinearStop::Radius
+            };
+            let tau = if options.radius.is_finite() {
+                let gap = (options.radius.powi(2) - xx).max(0.0);
+                (-xp + (xp * xp + pp * gap).sqrt()) / pp
+            } else if info.steps == 1 {
+                1.0
+            } else {
+                0.0
+            };
+            combine(tau, p, 1.0, x)?;
+            info.reduction += tau * rz - 0.5 * tau * tau * curvature;
+            break;
+        }
+        let [next, rr] = preconditioner.advance(alpha, p, x, r, q)?;
+        info.reduction += 0.5 * alpha * rz;
+        info.residual = rr.sqrt() / info.right_hand_side;
+        xx += 2.0 * alpha * xp + alpha * alpha * pp;
+        if info.residual <= options.tolerance {
+            info.stop = LinearStop::Converged;
+            break;
+        }
+        let beta = next / rz;
+        if !beta.is_finite() {
+            info.stop = LinearStop::NonFinite;
+            break;
+        }
+        off.push(beta.max(0.0).sqrt() / alpha);
+        last = (alpha, beta);
+        rz = next;
+        combine(1.0, q, beta, p)?;
+        xp = beta * (xp + alpha * pp);
+        pp = rz + beta * beta * pp;
+    }
+    if !diagonal.is_empty() {
+        info.smallest_ritz = smallest_eigenvalue(&diagonal, &off[..diagonal.len() - 1]);
+    }
+    Ok(info)
+}

@@ -1,0 +1,387 @@
+//! Rows of the Gauss-Newton system and of its block-diagonal inverse.
+
+use crate::ops::lanes::{dispatch, Kernel, Lanes};
+use crate::ops::real::Real;
+use crate::ops::rows::{sum_over_rows, Shared};
+use crate::ops::stencil::{row_neighbours, segment};
+
+/// The vectors of a preconditioning pass.
+pub(super) enum Vectors<'a, T> {
+    Apply {
+        r: &'a [T],
+        z: &'a mut [T],
+    },
+    Advance {
+        alpha: T,
+        p: &'a [T],
+        x: &'a mut [T],
+        r: &'a mut [T],
+        q: &'a mut [T],
+    },
+}
+
+pub(super) fn apply<T: Real>(
+    blocks: &[T],
+    p: &[T],
+    size: &[usize],
+    weight: &[[f64; 3]; 3],
+    shift: f64,
+    out: &mut [T],
+) -> f64 {
+    if size.len() == 2 {
+        product::<T, 2>(blocks, p, size, weight, shift, out)
+    } else {
+        product::<T, 3>(blocks, p, size, weight, shift, out)
+    }
+}
+
+pub(super) fn precondition<T: Real>(
+    blocks: &[T],
+    size: &[usize],
+    weight: &[[f64; 3]; 3],
+    extra: [f64; 3],
+    vectors: Vectors<'_, T>,
+) -> [f64; 2] {
+    if size.len() == 2 {
+        inverse::<T, 2>(blocks, size, weight, extra, vectors)
+    } else {
+        inverse::<T, 3>(blocks, size, weight, extra, vectors)
+    }
+}
+
+fn product<T: Real, const D: usize>(
+    blocks: &[T],
+    p: &[T],
+    size: &[usize],
+    weight: &[[f64; 3]; 3],
+    shift: f64,
+    out: &mut [T],
+) -> f64 {
+    let size: [usize; D] = std::array::from_fn(|a| size[a]);
+    let n: usize = size.iter().product();
+    assert!(p.len() == n * D && out.len() == n * D, "vectors");
+    let entries = blocks.len() / n;
+    assert!(blocks.len() == n * entries && (entries == D || entries == D * (D + 1) / 2));
+    let weight = std::array::from_fn(|a| std::array::from_fn(|b| T::of(weight[a][b])));
+    let out = Shared::new(out);
+    let [sum] = sum_over_rows(n / size[0], size[0], |rows| {
+        [dispatch(Product {
+            blocks,
+            vector: entries == D,
+            p,
+            size: &size,
+            weight: &weight,
+            shift: T::of(shift),
+            rows,
+            out,
+        })]
+    });
+    sum
+}
+
+struct Product<'a, T, const D: usize> {
+    blocks: &'a [T],
+    vector: bool,
+    p: &'a [T],
+    size: &'a [usize; D],
+    weight: &'a [[T; D]; D],
+    shift: T,
+    rows: std::ops::Range<usize>,
+    out: Shared<T>,
+}
+
+impl<T: Real, const D: usize> Kernel<T> for Product<'_, T, D> {
+    type Output = f64;
+
+    #[inline(always)]
+    unsafe fn run<L: Lanes<Element = T>>(self) -> f64 {
+        // SAFETY: lengths were checked; each task writes its own rows.
+        unsafe {
+            if self.vector {
+                self.rows::<L, true>()
+            } else {
+                self.rows::<L, false>()
+            }
+        }
+    }
+}
+
+impl<T: Real, const D: usize> Product<'_, T, D> {
+    #[inline(always)]
+    unsafe fn rows<L: Lanes<Element = T>, const VECTOR: bool>(&self) -> f64 {
+        let n: usize = self.size.iter().product();
+        let width = self.size[0];
+        let mut total = 0.0;
+        // SAFETY: as in `run`.
+        unsafe {
+            for row in self.rows.clone() {
+                let around = row_neighbours(self.size, row);
+                let mut sum = L::splat(T::of(0.0));
+                let mut start = 0;
+                while start < width {
+                    let s = segment(width, start, L::COUNT);
+                    start += s.count;
+                    let load = |from: *const T| {
+                        if s.count == L::COUNT {
+                            L::load(from)
+                        } else {
+                            L::load_part(from, s.count)
+                        }
+                    };
+                    let at = row * width + s.start;
+                    let mut p = [L::splat(T::of(0.0)); D];
+                    let mut q = p;
+                    for a in 0..D {
+                        let here = self.p.as_ptr().add(a * n + at);
+                        p[a] = load(here);
+                        let mut near = p[a].mul(L::splat(self.shift));
+                        for b in 0..D {
+                            let (back, ahead) = if b == 0 { (s.left, s.right) } else { around[b] };
+                            let pair = load(here.sub(back)).add(load(here.add(ahead)));
+                            let bend = p[a].add(p[a]).sub(pair);
+                            near = bend.fma(L::splat(self.weight[a][b]), near);
+                        }
+                        q[a] = near;
+                    }
+                    let g = self.blocks.as_ptr().add(at);
+                    if VECTOR {
+                        let mut j = p;
+                        for a in 0..D {
+                            j[a] = load(g.add(a * n));
+                        }
+                        let mut dot = j[0].mul(p[0]);
+                        for a in 1..D {
+                            dot = j[a].fma(p[a], dot);
+                        }
+                        for a in 0..D {
+                            q[a] = j[a].fma(dot, q[a]);
+                        }
+                    } else {
+                        let mut k = 0;
+                        for a in 0..D {
+                            for b in a..D {
+                                let v = load(g.add(k * n));
+                                q[a] = v.fma(p[b], q[a]);
+                                if a != b {
+                                    q[b] = v.fma(p[a], q[b]);
+                                }
+                                k += 1;
+                            }
+                        }
+                    }
+                    for a in 0..D {
+                        sum = p[a].fma(q[a], sum);
+                        let to = self.out.at(a * n + at);
+                        if s.count == L::COUNT {
+                            q[a].store(to);
+                        } else {
+                            q[a].store_part(to, s.count);
+                        }
+                    }
+                }
+                total += sum.sum();
+            }
+        }
+        total
+    }
+}
+
+fn inverse<T: Real, const D: usize>(
+    blocks: &[T],
+    size: &[usize],
+    weight: &[[f64; 3]; 3],
+    extra: [f64; 3],
+    vectors: Vectors<'_, T>,
+) -> [f64; 2] {
+    let n: usize = size.iter().product();
+    let entries = blocks.len() / n;
+    assert!(blocks.len() == n * entries && (entries == D || entries == D * (D + 1) / 2));
+    // the diagonal of the differences, as inside the grid: at the border it is smaller, and the inverse stays positive
+    let diagonal: [T; D] = std::array::from_fn(|a| {
+        T::of(extra[a] + (0..D).filter(|&b| size[b] > 1).map(|b| 2.0 * weight[a][b]).sum::<f64>())
+    });
+    let zero = T::of(0.0);
+    let (alpha, p, x, r, out) = match vectors {
+        Vectors::Apply { r, z } => {
+            assert!(r.len() == n * D && z.len() == n * D, "vectors");
+            // `r` is only read
+            (zero, None, Shared::new(&mut []), Shared::of_const(r.as_ptr()), Shared::new(z))
+        }
+        Vectors::Advance { alpha, p, x, r, q } => {
+            assert!([p.len(), x.len(), r.len(), q.len()] == [n * D; 4], "vectors");
+            (alpha, Some(p), Shared::new(x), Shared::new(r), Shared::new(q))
+        }
+    };
+    sum_over_rows(n / size[0], size[0], |rows| {
+        dispatch(Inverse::<'_, T, D> {
+            blocks,
+            vector: entries == D,
+            n,
+            range: rows.start * size[0]..rows.end * size[0],
+            diagonal,
+            alpha,
+            p,
+            x,
+            r,
+            out,
+        })
+    })
+}
+
+struct Inverse<'a, T, const D: usize> {
+    blocks: &'a [T],
+    vector: bool,
+    n: usize,
+    range: std::ops::Range<usize>,
+    diagonal: [T; D],
+    alpha: T,
+    p: Option<&'a [T]>,
+    x: Shared<T>,
+    r: Shared<T>,
+    out: Shared<T>,
+}
+
+impl<T: Real, const D: usize> Kernel<T> for Inverse<'_, T, D> {
+    type Output = [f64; 2];
+
+    #[inline(always)]
+    unsafe fn run<L: Lanes<Element = T>>(self) -> [f64; 2] {
+        // SAFETY: lengths were checked; each task writes its own voxels.
+        unsafe {
+            match (self.vector, self.p.is_some()) {
+                (true, true) => self.voxels::<L, true, true>(),
+                (true, false) => self.voxels::<L, true, false>(),
+                (false, true) => self.voxels::<L, false, true>(),
+                (false, false) => self.voxels::<L, false, false>(),
+            }
+        }
+    }
+}
+
+impl<T: Real, const D: usize> Inverse<'_, T, D> {
+    #[inline(always)]
+    unsafe fn voxels<L: Lanes<Element = T>, const VECTOR: bool, const ADVANCE: bool>(
+        &self,
+    ) -> [f64; 2] {
+        // SAFETY: as in `run`.
+        unsafe {
+            let n = self.n;
+            let zero = L::splat(T::of(0.0));
+            let (mut rz, mut rr) = (0.0, 0.0);
+            let mut at = self.range.start;
+            while at < self.range.end {
+                // sums are folded to doubles every 32 vectors
+                let stop = (at + 32 * L::COUNT).min(self.range.end);
+                let (mut part_z, mut part_r) = (zero, zero);
+                while at < stop {
+                    let count = (stop - at).min(L::COUNT);
+                    let load = |from: *const T| {
+                        if count == L::COUNT {
+                            L::load(from)
+                        } else {
+                            L::load_part(from, count)
+                        }
+                    };
+                    let store = |to: *mut T, v: L| {
+                        if count == L::COUNT {
+                            v.store(to);
+                        } else {
+                            v.store_part(to, count);
+                        }
+                    };
+                    let mut r = [zero; D];
+                    for a in 0..D {
+                        r[a] = load(self.r.at(a * n + at));
+                        if let (true, Some(p)) = (ADVANCE, self.p) {
+                            let alpha = L::splat(self.alpha);
+                            let q = load(self.out.at(a * n + at));
+                            r[a] = zero.sub(alpha).fma(q, r[a]);
+                            store(self.r.at(a * n + at), r[a]);
+                            let x = load(self.x.at(a * n + at));
+                            let p = load(p.as_ptr().add(a * n + at));
+                            store(self.x.at(a * n + at), alpha.fma(p, x));
+                        }
+                    }
+                    let g = self.blocks.as_ptr().add(at);
+                    let z = if VECTOR {
+                        self.solve_vector::<L>(|k| load(g.add(k * n)), r)
+                    } else {
+                        self.solve_packed::<L>(|k| load(g.add(k * n)), r)
+                    };
+                    for a in 0..D {
+                        store(self.out.at(a * n + at), z[a]);
+                        part_z = r[a].fma(z[a], part_z);
+                        part_r = r[a].fma(r[a], part_r);
+                    }
+                    at += count;
+                }
+                rz += part_z.sum();
+                rr += part_r.sum();
+            }
+            [rz, rr]
+        }
+    }
+
+    /// `(j j' + C)^-1 r` with a diagonal `C` (Sherman-Morrison).
+    #[inline(always)]
+    unsafe fn solve_vector<L: Lanes<Element = T>>(
+        &self,
+        entry: impl Fn(usize) -> L,
+        r: [L; D],
+    ) -> [L; D] {
+        // SAFETY: as in `run`.
+        unsafe {
+            let one = L::splat(T::of(1.0));
+            let scaled: [L; D] =
+                std::array::from_fn(|a| one.div(L::splat(self.diagonal[a])));
+            let mut z = r;
+            let mut cj = r;
+            let (mut top, mut bottom) = (L::splat(T::of(0.0)), one);
+            for a in 0..D {
+                let j = entry(a);
+                cj[a] = scaled[a].mul(j);
+                z[a] = scaled[a].mul(r[a]);
+                top = j.fma(z[a], top);
+                bottom = j.fma(cj[a], bottom);
+            }
+            let factor = top.div(bottom);
+            std::array::from_fn(|a| z[a].sub(cj[a].mul(factor)))
+        }
+    }
+
+    /// `(B + C)^-1 r` for a packed symmetric block.
+    #[inline(always)]
+    unsafe fn solve_packed<L: Lanes<Element = T>>(
+        &self,
+        entry: impl Fn(usize) -> L,
+        r: [L; D],
+    ) -> [L; D] {
+        // SAFETY: as in `run`.
+        unsafe {
+            let c = |a: usize| L::splat(self.diagonal[a]);
+            let mut z = r;
+            if D == 2 {
+                let (xx, xy, yy) = (entry(0).add(c(0)), entry(1), entry(2).add(c(1)));
+                let scale = L::splat(T::of(1.0)).div(xx.mul(yy).sub(xy.mul(xy)));
+                z[0] = yy.mul(r[0]).sub(xy.mul(r[1])).mul(scale);
+                z[1] = xx.mul(r[1]).sub(xy.mul(r[0])).mul(scale);
+            } else {
+                let (xx, xy, xz) = (entry(0).add(c(0)), entry(1), entry(2));
+                let (yy, yz, zz) = (entry(3).add(c(1)), entry(4), entry(5).add(c(D - 1)));
+                let axx = yy.mul(zz).sub(yz.mul(yz));
+                let axy = xz.mul(yz).sub(xy.mul(zz));
+                let axz = xy.mul(yz).sub(xz.mul(yy));
+                let ayy = xx.mul(zz).sub(xz.mul(xz));
+                let ayz = xy.mul(xz).sub(xx.mul(yz));
+                let azz = xx.mul(yy).sub(xy.mul(xy));
+                let det = xx.mul(axx).add(xy.mul(axy)).add(xz.mul(axz));
+                let scale = L::splat(T::of(1.0)).div(det);
+                let (x, y, w) = (r[0], r[1], r[D - 1]);
+                z[0] = axx.fma(x, axy.fma(y, axz.mul(w))).mul(scale);
+                z[1] = axy.fma(x, ayy.fma(y, ayz.mul(w))).mul(scale);
+                z[D - 1] = axz.fma(x, ayz.fma(y, azz.mul(w))).mul(scale);
+            }
+            z
+        }
+    }
+}

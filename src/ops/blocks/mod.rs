@@ -1,0 +1,86 @@
+//! The Gauss-Newton system: one symmetric block a voxel plus differences between neighbours.
+
+mod cpu;
+
+use candle_core::Tensor;
+
+use super::diffusion::{size, Differences};
+use super::storage::{read, with_real, write};
+use super::real::Real;
+use crate::Result;
+
+/// `A = blocks + differences + shift`, symmetric, matrix-free.
+///
+/// Blocks are `[k, (nz,) ny, nx]`: `k = rank` stands for the outer product of one vector a voxel, `k = rank (rank + 1) / 2`
+/// for the packed entries xx, xy, (xz,) yy, (yz, zz).
+#[derive(Debug, Clone)]
+pub struct BlockSystem {
+    /// The blocks.
+    pub blocks: Tensor,
+    /// The coupling between neighbours.
+    pub differences: Differences,
+    /// A multiple of the identity.
+    pub shift: f64,
+    /// Added to the diagonal of each component in the preconditioner alone, for parts of the operator that are applied
+    /// elsewhere.
+    pub extra_diagonal: [f64; 3],
+}
+
+impl BlockSystem {
+    /// `out = A p`; returns `p' A p`.
+    pub fn apply(&self, p: &Tensor, out: &Tensor) -> Result<f64> {
+        let size = size(p);
+        with_real!(p.dtype(), T => {
+            read::<T, _>(p, |p| {
+                read::<T, _>(&self.blocks, |b| {
+                    write::<T, _>(out, |q| cpu::apply(b, p, &size, &self.differences.weight, self.shift, q))
+                })
+            })??
+        })
+    }
+
+    /// `z = M^-1 r` with `M` the block diagonal of `A`; returns `(r' z, r' r)`.
+    pub fn precondition(&self, r: &Tensor, z: &Tensor) -> Result<[f64; 2]> {
+        let size = size(r);
+        with_real!(r.dtype(), T => {
+            read::<T, _>(r, |r| {
+                read::<T, _>(&self.blocks, |b| {
+                    write::<T, _>(z, |z| {
+                        cpu::precondition(b, &size, &self.differences.weight, self.diagonal(), cpu::Vectors::Apply { r, z })
+                    })
+                })
+            })??
+        })
+    }
+
+    /// `x += alpha p`, `r -= alpha q`, then `q = M^-1 r`; returns `(r' q, r' r)`.
+    pub fn advance(
+        &self,
+        alpha: f64,
+        p: &Tensor,
+        x: &Tensor,
+        r: &Tensor,
+        q: &Tensor,
+    ) -> Result<[f64; 2]> {
+        let size = size(p);
+        with_real!(p.dtype(), T => {
+            read::<T, _>(p, |p| {
+                read::<T, _>(&self.blocks, |b| {
+                    write::<T, _>(x, |x| {
+                        write::<T, _>(r, |r| {
+                            write::<T, _>(q, |q| {
+                                let alpha = T::of(alpha);
+                                cpu::precondition(b, &size, &self.differences.weight, self.diagonal(),
+                                    cpu::Vectors::Advance { alpha, p, x, r, q })
+                            })
+                        })
+                    })
+                })
+            })????
+        })
+    }
+
+    fn diagonal(&self) -> [f64; 3] {
+        self.extra_diagonal.map(|d| d + self.shift)
+    }
+}

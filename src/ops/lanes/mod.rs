@@ -1,0 +1,166 @@
+//! Vectors of voxels: one kernel source, three instruction sets, chosen at run time.
+//!
+//! A kernel is a type with a generic [`Kernel::run`]; [`dispatch`] calls it with AVX-512, AVX2 + FMA or plain arrays.
+//! Everything it calls must be `#[inline(always)]`, so that the whole body is compiled with the instruction set enabled.
+
+mod plain;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use super::real::Real;
+
+pub(crate) use plain::Plain;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use x86::{Avx2F32, Avx2F64, Avx512F32, Avx512F64};
+
+/// A short vector of one element type.
+///
+/// # Safety
+/// Implementations may use instructions that the machine lacks: call only from within [`dispatch`]. Pointers must be
+/// valid for the lanes that are read or written.
+pub(crate) trait Lanes: Copy {
+    /// The element.
+    type Element: Real;
+    /// A vector of indices.
+    type Index: Copy;
+    /// How many lanes there are.
+    const COUNT: usize;
+
+    unsafe fn splat(value: Self::Element) -> Self;
+    unsafe fn load(from: *const Self::Element) -> Self;
+    /// The first `count` lanes; the others are zero.
+    unsafe fn load_part(from: *const Self::Element, count: usize) -> Self;
+    unsafe fn store(self, to: *mut Self::Element);
+    unsafe fn store_part(self, to: *mut Self::Element, count: usize);
+    unsafe fn add(self, other: Self) -> Self;
+    unsafe fn sub(self, other: Self) -> Self;
+    unsafe fn mul(self, other: Self) -> Self;
+    unsafe fn div(self, other: Self) -> Self;
+    /// `self * b + c`, rounded once where the machine can.
+    unsafe fn fma(self, b: Self, c: Self) -> Self;
+    unsafe fn min(self, other: Self) -> Self;
+    unsafe fn max(self, other: Self) -> Self;
+    unsafe fn floor(self) -> Self;
+    unsafe fn sqrt(self) -> Self;
+    /// `then` where `self == other`, zero elsewhere.
+    unsafe fn where_equal(self, other: Self, then: Self) -> Self;
+    /// 0, 1, 2, ...
+    unsafe fn ramp() -> Self;
+    /// Lanes as indices; they must be whole and not negative.
+    unsafe fn index(self) -> Self::Index;
+    unsafe fn index_splat(value: i32) -> Self::Index;
+    unsafe fn index_add(a: Self::Index, b: Self::Index) -> Self::Index;
+    unsafe fn index_mul(a: Self::Index, b: Self::Index) -> Self::Index;
+    unsafe fn gather(from: *const Self::Element, at: Self::Index) -> Self;
+    /// Sum of all lanes, in a fixed order, in double precision.
+    unsafe fn sum(self) -> f64;
+}
+
+/// A computation written once for all instruction sets.
+pub(crate) trait Kernel<T: Real> {
+    /// What it returns.
+    type Output;
+    /// The body; must be `#[inline(always)]`.
+    ///
+    /// # Safety
+    /// Only [`dispatch`] may call it.
+    unsafe fn run<L: Lanes<Element = T>>(self) -> Self::Output;
+}
+
+/// An instruction set of the CPU kernels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Instructions {
+    /// Plain Rust, whatever the compiler makes of it.
+    Portable = 1,
+    /// AVX2 with fused multiply-add.
+    Avx2 = 2,
+    /// AVX-512 (F, VL, DQ, BW) with the AVX2 group.
+    Avx512 = 3,
+}
+
+static CHOSEN: AtomicU8 = AtomicU8::new(0);
+
+impl Instructions {
+    /// The best set this machine has.
+    pub fn best() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        {
+            let middle = std::is_x86_feature_detected!("avx2")
+                && std::is_x86_feature_detected!("fma")
+                && std::is_x86_feature_detected!("bmi2")
+                && std::is_x86_feature_detected!("lzcnt")
+                && std::is_x86_feature_detected!("popcnt");
+            let wide = std::is_x86_feature_detected!("avx512f")
+                && std::is_x86_feature_detected!("avx512vl")
+                && std::is_x86_feature_detected!("avx512dq")
+                && std::is_x86_feature_detected!("avx512bw");
+            if middle && wide {
+                return Self::Avx512;
+            }
+            if middle {
+                return Self::Avx2;
+            }
+        }
+        Self::Portable
+    }
+
+    /// The set in use: the best one, unless `STILLPOINT_INSTRUCTIONS` (portable, avx2, avx512) or
+    /// [`Instructions::choose`] asks for a smaller one.
+    pub fn current() -> Self {
+        match CHOSEN.load(Ordering::Relaxed) {
+            1 => Self::Portable,
+            2 => Self::Avx2,
+            3 => Self::Avx512,
+            _ => {
+                let asked = match std::env::var("STILLPOINT_INSTRUCTIONS").as_deref() {
+                    Ok("portable") => Self::Portable,
+                    Ok("avx2") => Self::Avx2,
+                    _ => Self::Avx512,
+                };
+                asked.choose()
+            }
+        }
+    }
+
+    /// Uses this set from now on in the whole process, or the best one below it that the machine has; returns it.
+    ///
+    /// Results of different sets differ in rounding.
+    pub fn choose(self) -> Self {
+        let best = Self::best();
+        let chosen = if (self as u8) < best as u8 { self } else { best };
+        CHOSEN.store(chosen as u8, Ordering::Relaxed);
+        chosen
+    }
+}
+
+/// Runs a kernel with the instruction set in use.
+#[inline]
+pub(crate) fn dispatch<T: Real, K: Kernel<T>>(kernel: K) -> K::Output {
+    #[cfg(target_arch = "x86_64")]
+    {
+        #[target_feature(
+            enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma,bmi1,bmi2,lzcnt,popcnt"
+        )]
+        unsafe fn wide<T: Real, K: Kernel<T>>(kernel: K) -> K::Output {
+            // SAFETY: the features of this function are those of the lanes.
+            unsafe { kernel.run::<T::Wide>() }
+        }
+        #[target_feature(enable = "avx2,fma,bmi1,bmi2,lzcnt,popcnt")]
+        unsafe fn middle<T: Real, K: Kernel<T>>(kernel: K) -> K::Output {
+            // SAFETY: the features of this function are those of the lanes.
+            unsafe { kernel.run::<T::Middle>() }
+        }
+        match Instructions::current() {
+            // SAFETY: `current` only names sets that the machine has.
+            Instructions::Avx512 => return unsafe { wide(kernel) },
+            // SAFETY: as above.
+            Instructions::Avx2 => return unsafe { middle(kernel) },
+            Instructions::Portable => {}
+        }
+    }
+    // SAFETY: plain arrays need no special instructions.
+    unsafe { kernel.run::<T::Portable>() }
+}

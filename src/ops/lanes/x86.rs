@@ -1,0 +1,516 @@
+//! Lanes of the x86-64 vector extensions.
+
+use std::arch::x86_64::*;
+
+use super::Lanes;
+
+/// 16 `f32` in one register.
+#[derive(Clone, Copy)]
+pub(crate) struct Avx512F32(__m512);
+
+impl Lanes for Avx512F32 {
+    type Element = f32;
+    type Index = __m512i;
+    const COUNT: usize = 16;
+
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { Self(_mm512_set1_ps(value)) }
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { Self(_mm512_loadu_ps(from)) }
+    }
+    #[inline(always)]
+    unsafe fn load_part(from: *const f32, count: usize) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { Self(_mm512_maskz_loadu_ps(((1u32 << count) - 1) as __mmask16, from)) }
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: the trait's contract.
+        unsafe { _mm512_storeu_ps(to, self.0) }
+    }
+    #[inline(always)]
+    unsafe fn store_part(self, to: *mut f32, count: usize) {
+        // SAFETY: the trait's contract.
+        unsafe { _mm512_mask_storeu_ps(to, ((1u32 << count) - 1) as __mmask16, self.0) }
+    }
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { Self(_mm512_add_ps(self.0, other.0)) }
+    }
+    #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { Self(_mm512_sub_ps(self.0, other.0)) }
+    }
+    #[inline(always)]
+    unsafe fn mul(self, other: Self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { Self(_mm512_mul_ps(self.0, other.0)) }
+    }
+    #[inline(always)]
+    unsafe fn div(self, other: Self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { Self(_mm512_div_ps(self.0, other.0)) }
+    }
+    #[inline(always)]
+    unsafe fn min(self, other: Self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { Self(_mm512_min_ps(self.0, other.0)) }
+    }
+    #[inline(always)]
+    unsafe fn max(self, other: Self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { Self(_mm512_max_ps(self.0, other.0)) }
+    }
+    #[inline(always)]
+    unsafe fn fma(self, b: Self, c: Self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { Self(_mm512_fmadd_ps(self.0, b.0, c.0)) }
+    }
+    #[inline(always)]
+    unsafe fn floor(self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { Self(_mm512_roundscale_ps::<9>(self.0)) }
+    }
+    #[inline(always)]
+    unsafe fn sqrt(self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { Self(_mm512_sqrt_ps(self.0)) }
+    }
+    #[inline(always)]
+    unsafe fn where_equal(self, other: Self, then: Self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { Self(_mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_EQ_OQ>(self.0, other.0), then.0)) }
+    }
+    #[inline(always)]
+    unsafe fn ramp() -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { Self(_mm512_setr_ps(0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0, 12.0, 13.0, 14.0, 15.0)) }
+    }
+    #[inline(always)]
+    unsafe fn index(self) -> __m512i {
+        // SAFETY: the trait's contract.
+        unsafe { _mm512_cvttps_epi32(self.0) }
+    }
+    #[inline(always)]
+    unsafe fn index_splat(value: i32) -> __m512i {
+        // SAFETY: the trait's contract.
+        unsafe { _mm512_set1_epi32(value) }
+    }
+    #[inline(always)]
+    unsafe fn index_add(a: __m512i, b: __m512i) -> __m512i {
+        // SAFETY: the trait's contract.
+        unsafe { _mm512_add_epi32(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn index_mul(a: __m512i, b: __m512i) -> __m512i {
+        // SAFETY: the trait's contract.
+        unsafe { _mm512_mullo_epi32(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn gather(from: *const f32, at: __m512i) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { Self(_mm512_i32gather_ps::<4>(at, from)) }
+    }
+    #[inline(always)]
+    unsafe fn sum(self) -> f64 {
+        let mut lanes = [0.0; 16];
+        // SAFETY: the array has as many elements as the register.
+        unsafe { self.store(lanes.as_mut_ptr()) };
+        lanes.iter().map(|&v| f64::from(v)).sum()
+    }
+}
+
+/// 8 `f64` in one register.
+#[derive(Clone, Copy)]
+pub(crate) struct Avx512F64(__m512d);
+
+impl Lanes for Avx512F64 {
+    type Element = f64;
+    type Index = __m256i;
+    const COUNT: usize = 8;
+
+    #[inline(always)]
+    unsafe fn splat(value: f64) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { Self(_mm512_set1_pd(value)) }
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const f64) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { Self(_mm512_loadu_pd(from)) }
+    }
+    #[inline(always)]
+    unsafe fn load_part(from: *const f64, count: usize) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { Self(_mm512_maskz_loadu_pd(((1u32 << count) - 1) as __mmask8, from)) }
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f64) {
+        // SAFETY: the trait's contract.
+        unsafe { _mm512_storeu_pd(to, self.0) }
+    }
+    #[inline(always)]
+    unsafe fn store_part(self, to: *mut f64, count: usize) {
+        // SAFETY: the trait's contract.
+        unsafe { _mm512_mask_storeu_pd(to, ((1u32 << count) - 1) as __mmask8, self.0) }
+    }
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { Self(_mm512_add_pd(self.0, other.0)) }
+    }
+    #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { Self(_mm512_sub_pd(self.0, other.0)) }
+    }
+    #[inline(always)]
+    unsafe fn mul(self, other: Self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { Self(_mm512_mul_pd(self.0, other.0)) }
+    }
+    #[inline(always)]
+    unsafe fn div(self, other: Self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { Self(_mm512_div_pd(self.0, other.0)) }
+    }
+    #[inline(always)]
+    unsafe fn min(self, other: Self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { Self(_mm512_min_pd(self.0, other.0)) }
+    }
+    #[inline(always)]
+    unsafe fn max(self, other: Self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { Self(_mm512_max_pd(self.0, other.0)) }
+    }
+    #[inline(always)]
+    unsafe fn fma(self, b: Self, c: Self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { Self(_mm512_fmadd_pd(self.0, b.0, c.0)) }
+    }
+    #[inline(always)]
+    unsafe fn floor(self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { Self(_mm512_roundscale_pd::<9>(self.0)) }
+    }
+    #[inline(always)]
+    unsafe fn sqrt(self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { Self(_mm512_sqrt_pd(self.0)) }
+    }
+    #[inline(always)]
+    unsafe fn where_equal(self, other: Self, then: Self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { Self(_mm512_maskz_mov_pd(_mm512_cmp_pd_mask::<_CMP_EQ_OQ>(self.0, other.0), then.0)) }
+    }
+    #[inline(always)]
+    unsafe fn ramp() -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { Self(_mm512_setr_pd(0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0)) }
+    }
+    #[inline(always)]
+    unsafe fn index(self) -> __m256i {
+        // SAFETY: the trait's contract.
+        unsafe { _mm512_cvttpd_epi32(self.0) }
+    }
+    #[inline(always)]
+    unsafe fn index_splat(value: i32) -> __m256i {
+        // SAFETY: the trait's contract.
+        unsafe { _mm256_set1_epi32(value) }
+    }
+    #[inline(always)]
+    unsafe fn index_add(a: __m256i, b: __m256i) -> __m256i {
+        // SAFETY: the trait's contract.
+        unsafe { _mm256_add_epi32(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn index_mul(a: __m256i, b: __m256i) -> __m256i {
+        // SAFETY: the trait's contract.
+        unsafe { _mm256_mullo_epi32(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn gather(from: *const f64, at: __m256i) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { Self(_mm512_i32gather_pd::<8>(at, from)) }
+    }
+    #[inline(always)]
+    unsafe fn sum(self) -> f64 {
+        let mut lanes = [0.0; 8];
+        // SAFETY: the array has as many elements as the register.
+        unsafe { self.store(lanes.as_mut_ptr()) };
+        lanes.iter().map(|&v| v).sum()
+    }
+}
+
+/// The mask of the first `count` of eight lanes.
+#[inline(always)]
+unsafe fn part_f32(count: usize) -> __m256i {
+    // SAFETY: the caller has AVX2.
+    unsafe {
+        _mm256_cmpgt_epi32(
+            _mm256_set1_epi32(count as i32),
+            _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7),
+        )
+    }
+}
+
+/// The mask of the first `count` of four lanes.
+#[inline(always)]
+unsafe fn part_f64(count: usize) -> __m256i {
+    // SAFETY: the caller has AVX2.
+    unsafe { _mm256_cmpgt_epi64(_mm256_set1_epi64x(count as i64), _mm256_setr_epi64x(0, 1, 2, 3)) }
+}
+
+/// 8 `f32` in one register.
+#[derive(Clone, Copy)]
+pub(crate) struct Avx2F32(__m256);
+
+impl Lanes for Avx2F32 {
+    type Element = f32;
+    type Index = __m256i;
+    const COUNT: usize = 8;
+
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { Self(_mm256_set1_ps(value)) }
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { Self(_mm256_loadu_ps(from)) }
+    }
+    #[inline(always)]
+    unsafe fn load_part(from: *const f32, count: usize) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { Self(_mm256_maskload_ps(from, part_f32(count))) }
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: the trait's contract.
+        unsafe { _mm256_storeu_ps(to, self.0) }
+    }
+    #[inline(always)]
+    unsafe fn store_part(self, to: *mut f32, count: usize) {
+        // SAFETY: the trait's contract.
+        unsafe { _mm256_maskstore_ps(to, part_f32(count), self.0) }
+    }
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { Self(_mm256_add_ps(self.0, other.0)) }
+    }
+    #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { Self(_mm256_sub_ps(self.0, other.0)) }
+    }
+    #[inline(always)]
+    unsafe fn mul(self, other: Self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { Self(_mm256_mul_ps(self.0, other.0)) }
+    }
+    #[inline(always)]
+    unsafe fn div(self, other: Self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { Self(_mm256_div_ps(self.0, other.0)) }
+    }
+    #[inline(always)]
+    unsafe fn min(self, other: Self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { Self(_mm256_min_ps(self.0, other.0)) }
+    }
+    #[inline(always)]
+    unsafe fn max(self, other: Self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { Self(_mm256_max_ps(self.0, other.0)) }
+    }
+    #[inline(always)]
+    unsafe fn fma(self, b: Self, c: Self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { Self(_mm256_fmadd_ps(self.0, b.0, c.0)) }
+    }
+    #[inline(always)]
+    unsafe fn floor(self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { Self(_mm256_floor_ps(self.0)) }
+    }
+    #[inline(always)]
+    unsafe fn sqrt(self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { Self(_mm256_sqrt_ps(self.0)) }
+    }
+    #[inline(always)]
+    unsafe fn where_equal(self, other: Self, then: Self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { Self(_mm256_and_ps(_mm256_cmp_ps::<_CMP_EQ_OQ>(self.0, other.0), then.0)) }
+    }
+    #[inline(always)]
+    unsafe fn ramp() -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { Self(_mm256_setr_ps(0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0)) }
+    }
+    #[inline(always)]
+    unsafe fn index(self) -> __m256i {
+        // SAFETY: the trait's contract.
+        unsafe { _mm256_cvttps_epi32(self.0) }
+    }
+    #[inline(always)]
+    unsafe fn index_splat(value: i32) -> __m256i {
+        // SAFETY: the trait's contract.
+        unsafe { _mm256_set1_epi32(value) }
+    }
+    #[inline(always)]
+    unsafe fn index_add(a: __m256i, b: __m256i) -> __m256i {
+        // SAFETY: the trait's contract.
+        unsafe { _mm256_add_epi32(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn index_mul(a: __m256i, b: __m256i) -> __m256i {
+        // SAFETY: the trait's contract.
+        unsafe { _mm256_mullo_epi32(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn gather(from: *const f32, at: __m256i) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { Self(_mm256_i32gather_ps::<4>(from, at)) }
+    }
+    #[inline(always)]
+    unsafe fn sum(self) -> f64 {
+        let mut lanes = [0.0; 8];
+        // SAFETY: the array has as many elements as the register.
+        unsafe { self.store(lanes.as_mut_ptr()) };
+        lanes.iter().map(|&v| f64::from(v)).sum()
+    }
+}
+
+/// 4 `f64` in one register.
+#[derive(Clone, Copy)]
+pub(crate) struct Avx2F64(__m256d);
+
+impl Lanes for Avx2F64 {
+    type Element = f64;
+    type Index = __m128i;
+    const COUNT: usize = 4;
+
+    #[inline(always)]
+    unsafe fn splat(value: f64) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { Self(_mm256_set1_pd(value)) }
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const f64) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { Self(_mm256_loadu_pd(from)) }
+    }
+    #[inline(always)]
+    unsafe fn load_part(from: *const f64, count: usize) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { Self(_mm256_maskload_pd(from, part_f64(count))) }
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f64) {
+        // SAFETY: the trait's contract.
+        unsafe { _mm256_storeu_pd(to, self.0) }
+    }
+    #[inline(always)]
+    unsafe fn store_part(self, to: *mut f64, count: usize) {
+        // SAFETY: the trait's contract.
+        unsafe { _mm256_maskstore_pd(to, part_f64(count), self.0) }
+    }
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { Self(_mm256_add_pd(self.0, other.0)) }
+    }
+    #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { Self(_mm256_sub_pd(self.0, other.0)) }
+    }
+    #[inline(always)]
+    unsafe fn mul(self, other: Self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { Self(_mm256_mul_pd(self.0, other.0)) }
+    }
+    #[inline(always)]
+    unsafe fn div(self, other: Self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { Self(_mm256_div_pd(self.0, other.0)) }
+    }
+    #[inline(always)]
+    unsafe fn min(self, other: Self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { Self(_mm256_min_pd(self.0, other.0)) }
+    }
+    #[inline(always)]
+    unsafe fn max(self, other: Self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { Self(_mm256_max_pd(self.0, other.0)) }
+    }
+    #[inline(always)]
+    unsafe fn fma(self, b: Self, c: Self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { Self(_mm256_fmadd_pd(self.0, b.0, c.0)) }
+    }
+    #[inline(always)]
+    unsafe fn floor(self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { Self(_mm256_floor_pd(self.0)) }
+    }
+    #[inline(always)]
+    unsafe fn sqrt(self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { Self(_mm256_sqrt_pd(self.0)) }
+    }
+    #[inline(always)]
+    unsafe fn where_equal(self, other: Self, then: Self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { Self(_mm256_and_pd(_mm256_cmp_pd::<_CMP_EQ_OQ>(self.0, other.0), then.0)) }
+    }
+    #[inline(always)]
+    unsafe fn ramp() -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { Self(_mm256_setr_pd(0.0, 1.0, 2.0, 3.0)) }
+    }
+    #[inline(always)]
+    unsafe fn index(self) -> __m128i {
+        // SAFETY: the trait's contract.
+        unsafe { _mm256_cvttpd_epi32(self.0) }
+    }
+    #[inline(always)]
+    unsafe fn index_splat(value: i32) -> __m128i {
+        // SAFETY: the trait's contract.
+        unsafe { _mm_set1_epi32(value) }
+    }
+    #[inline(always)]
+    unsafe fn index_add(a: __m128i, b: __m128i) -> __m128i {
+        // SAFETY: the trait's contract.
+        unsafe { _mm_add_epi32(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn index_mul(a: __m128i, b: __m128i) -> __m128i {
+        // SAFETY: the trait's contract.
+        unsafe { _mm_mullo_epi32(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn gather(from: *const f64, at: __m128i) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { Self(_mm256_i32gather_pd::<8>(from, at)) }
+    }
+    #[inline(always)]
+    unsafe fn sum(self) -> f64 {
+        let mut lanes = [0.0; 4];
+        // SAFETY: the array has as many elements as the register.
+        unsafe { self.store(lanes.as_mut_ptr()) };
+        lanes.iter().map(|&v| v).sum()
+    }
+}

@@ -1,0 +1,30 @@
+//! Spatial operators on tensors; each with kernels is a folder of its own.
+
+mod blocks;
+mod bspline;
+mod diffusion;
+mod displacement;
+mod divergence;
+mod jacobian;
+mod lanes;
+mod real;
+mod rows;
+mod sample;
+mod separable;
+mod ssd;
+mod stencil;
+mod storage;
+mod vector;
+
+pub use blocks::BlockSystem;
+pub use bspline::{spline_coefficients, spline_coefficients_adjoint};
+pub use diffusion::Differences;
+pub use displacement::{compose, compositive_step, smallest_determinant};
+pub use jacobian::{corner_determinants_minimum, determinants, folded_voxels, minimum_determinant, non_diffeomorphic_volume};
+pub(crate) use divergence::{add_divergence_gradient, divergence_value};
+pub use lanes::Instructions;
+pub use sample::Interpolation;
+pub(crate) use separable::{separable, Table};
+pub use separable::{resize, resize_adjoint, smooth, smooth_adjoint};
+pub use ssd::{Curvature, SsdData};
+pub(crate) use vector::{clear, combine, copy, dot};

@@ -1,0 +1,290 @@
+//! The fused pass over rows of the fixed grid.
+
+use crate::ops::lanes::{dispatch, Kernel, Lanes};
+use crate::ops::real::Real;
+use crate::ops::rows::{sum_over_rows, Shared};
+use crate::ops::sample::{cubic, linear_gradient, linear_value, Cell, Frame, Interpolation};
+use crate::Affine;
+
+/// What a pass reads.
+pub(super) struct Input<'a, T> {
+    pub fixed: &'a [T],
+    pub moving: &'a [T],
+    pub mask: Option<&'a [T]>,
+    pub u: Option<&'a [T]>,
+    pub weights: &'a [T],
+    pub interpolation: Interpolation,
+}
+
+/// What a pass writes, beside the energy that it returns.
+pub(super) enum Output<'a, T> {
+    None,
+    /// The warped features.
+    Warped(&'a mut [T]),
+    /// Gradient and, for one channel, the vector whose outer product is the block.
+    Vector(&'a mut [T], &'a mut [T]),
+    /// Gradient and Gauss-Newton blocks.
+    Blocks(&'a mut [T], &'a mut [T]),
+    /// Gradient and Hessian blocks.
+    Newton(&'a mut [T], &'a mut [T]),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Value,
+    Warped,
+    Vector,
+    Blocks,
+    Newton,
+}
+
+/// Runs the pass; sizes fastest axis first.
+pub(super) fn pass<T: Real>(
+    input: &Input<'_, T>,
+    (fixed, moving, map): (&[usize], &[usize], &Affine),
+    output: Output<'_, T>,
+) -> f64 {
+    if fixed.len() == 2 {
+        ranked::<T, 2>(input, Frame::new(fixed, moving, map), output)
+    } else {
+        ranked::<T, 3>(input, Frame::new(fixed, moving, map), output)
+    }
+}
+
+fn ranked<T: Real, const D: usize>(
+    input: &Input<'_, T>,
+    frame: Frame<T, D>,
+    output: Output<'_, T>,
+) -> f64 {
+    let (mode, first, second): (_, &mut [T], &mut [T]) = match output {
+        Output::None => (Mode::Value, &mut [], &mut []),
+        Output::Warped(w) => (Mode::Warped, w, &mut []),
+        Output::Vector(g, b) => (Mode::Vector, g, b),
+        Output::Blocks(g, b) => (Mode::Blocks, g, b),
+        Output::Newton(g, b) => (Mode::Newton, g, b),
+    };
+    // every pointer below stays within these lengths
+    let (n, channels) = (frame.voxels(), input.weights.len());
+    let per_block = if mode == Mode::Vector { D } else { D * (D + 1) / 2 };
+    assert_eq!(input.fixed.len(), n * channels, "fixed features");
+    assert_eq!(
+        input.moving.len(),
+        frame.moving.iter().product::<usize>() * channels,
+        "moving features"
+    );
+    assert!(input.mask.is_none_or(|m| m.len() == n), "mask");
+    assert!(input.u.is_none_or(|u| u.len() == n * D), "displacement");
+    match mode {
+        Mode::Value => {}
+        Mode::Warped => assert_eq!(first.len(), n * channels, "warped"),
+        _ => {
+            assert_eq!(first.len(), n * D, "gradient");
+            assert_eq!(second.len(), n * per_block, "blocks");
+        }
+    }
+    let (first, second) = (Shared::new(first), Shared::new(second));
+    let [sum] = sum_over_rows(frame.rows(), frame.fixed[0], |rows| {
+        [dispatch(Pass::<'_, T, D> {
+            input,
+            frame: &frame,
+            mode,
+            rows,
+            first,
+            second,
+        })]
+    });
+    0.5 * sum
+}
+
+struct Pass<'a, T, const D: usize> {
+    input: &'a Input<'a, T>,
+    frame: &'a Frame<T, D>,
+    mode: Mode,
+    rows: std::ops::Range<usize>,
+    first: Shared<T>,
+    second: Shared<T>,
+}
+
+impl<T: Real, const D: usize> Kernel<T> for Pass<'_, T, D> {
+    type Output = f64;
+
+    #[inline(always)]
+    unsafe fn run<L: Lanes<Element = T>>(self) -> f64 {
+        // SAFETY: lengths were checked in `ranked`; each task writes its own rows.
+        unsafe {
+            match (self.input.interpolation, self.mode) {
+                (Interpolation::Linear, Mode::Value) => self.rows::<L, false, 0>(),
+                (Interpolation::Linear, Mode::Warped) => self.rows::<L, false, 4>(),
+                (Interpolation::Linear, Mode::Vector) => self.rows::<L, false, 1>(),
+                (Interpolation::Linear, Mode::Blocks) => self.rows::<L, false, 2>(),
+                (Interpolation::Linear, Mode::Newton) => self.rows::<L, false, 3>(),
+                (Interpolation::Cubic, Mode::Value) => self.rows::<L, true, 0>(),
+                (Interpolation::Cubic, Mode::Warped) => self.rows::<L, true, 4>(),
+                (Interpolation::Cubic, Mode::Vector) => self.rows::<L, true, 1>(),
+                (Interpolation::Cubic, Mode::Blocks) => self.rows::<L, true, 2>(),
+                (Interpolation::Cubic, Mode::Newton) => self.rows::<L, true, 3>(),
+            }
+        }
+    }
+}
+
+impl<T: Real, const D: usize> Pass<'_, T, D> {
+    /// `WHAT`: 0 value, 1 gradient and vector, 2 gradient and blocks, 3 gradient and Hessian, 4 warped.
+    #[inline(always)]
+    unsafe fn rows<L: Lanes<Element = T>, const CUBIC: bool, const WHAT: usize>(&self) -> f64 {
+        // SAFETY: the contract of `run`.
+        unsafe {
+            let Self { input, frame, .. } = self;
+            let (n, width) = (frame.voxels(), frame.fixed[0]);
+            let moving_voxels: usize = frame.moving.iter().product();
+            let zero = L::splat(T::of(0.0));
+            let mut total = 0.0;
+            for row in self.rows.clone() {
+                let start = frame.row_start(row);
+                let mut energy = zero;
+                let mut i = 0;
+                while i < width {
+                    let count = (width - i).min(L::COUNT);
+                    let whole = count == L::COUNT;
+                    let at = row * width + i;
+                    let read = |from: *const T| {
+                        if whole {
+                            L::load(from)
+                        } else {
+                            L::load_part(from, count)
+                        }
+                    };
+                    let write = |to: *mut T, value: L| {
+                        if whole {
+                            value.store(to);
+                        } else {
+                            value.store_part(to, count);
+                        }
+                    };
+                    let u: [L; D] = match input.u {
+                        Some(u) => std::array::from_fn(|a| read(u.as_ptr().add(a * n + at))),
+                        None => [zero; D],
+                    };
+                    let cell = Cell::at(frame.positions(&start, i, u), &frame.moving);
+                    let offset = cell.offset(&frame.stride);
+                    let mask = match input.mask {
+                        Some(m) => read(m.as_ptr().add(at)),
+                        // lanes beyond the row count for nothing
+                        None if whole => L::splat(T::of(1.0)),
+                        None => {
+                            let ones = [T::of(1.0); 16];
+                            L::load_part(ones.as_ptr(), count)
+                        }
+                    };
+                    let mut gradient = [zero; D];
+                    let mut block = [zero; 6];
+                    for c in 0..input.weights.len() {
+                        let image = input.moving.as_ptr().add(c * moving_voxels);
+                        let fixed = input.fixed.as_ptr().add(c * n + at);
+                        let weight = mask.mul(L::splat(input.weights[c]));
+                        if WHAT == 0 || WHAT == 4 {
+                            let value = if CUBIC {
+                                cubic::<L, D, 0>(image, &cell, &frame.moving, &frame.stride).0
+                            } else {
+                                linear_value(image, &cell, offset, &frame.stride)
+                            };
+                            if WHAT == 4 {
+                                write(self.first.at(c * n + at), value);
+                            }
+                            let r = value.sub(read(fixed));
+                            energy = r.mul(weight).fma(r, energy);
+                            continue;
+                        }
+                        let (value, slope, bend) = if CUBIC && WHAT == 3 {
+                            cubic::<L, D, 2>(image, &cell, &frame.moving, &frame.stride)
+                        } else if CUBIC {
+                            cubic::<L, D, 1>(image, &cell, &frame.moving, &frame.stride)
+                        } else {
+                            let (v, g) = linear_gradient(image, &cell, offset, &frame.stride);
+                            (v, g, [zero; 6])
+                        };
+                        let r = value.sub(read(fixed));
+                        let j = frame.pull_gradient(slope);
+                        let wr = r.mul(weight);
+                        energy = wr.fma(r, energy);
+                        for a in 0..D {
+                            gradient[a] = wr.fma(j[a], gradient[a]);
+                        }
+                        if WHAT == 1 {
+                            // one channel: the block is the outer product of sqrt(weight) j
+                            let root = weight.sqrt();
+                            for a in 0..D {
+                                block[a] = root.mul(j[a]);
+                            }
+                        } else {
+                            let mut k = 0;
+                            for a in 0..D {
+                                let wj = weight.mul(j[a]);
+                                for b in a..D {
+                                    block[k] = wj.fma(j[b], block[k]);
+                                    k += 1;
+                                }
+                            }
+                        }
+                        if WHAT == 3 {
+                            let pulled = pull_hessian::<L, D>(frame, bend);
+                            for k in 0..D * (D + 1) / 2 {
+                                block[k] = wr.fma(pulled[k], block[k]);
+                            }
+                        }
+                    }
+                    if WHAT != 0 && WHAT != 4 {
+                        for a in 0..D {
+                            write(self.first.at(a * n + at), gradient[a]);
+                        }
+                        let entries = if WHAT == 1 { D } else { D * (D + 1) / 2 };
+                        for k in 0..entries {
+                            write(self.second.at(k * n + at), block[k]);
+                        }
+                    }
+                    i += L::COUNT;
+                }
+                total += energy.sum();
+            }
+            total
+        }
+    }
+}
+
+/// `B' H B` for the packed symmetric Hessian.
+#[inline(always)]
+unsafe fn pull_hessian<L: Lanes, const D: usize>(
+    frame: &Frame<L::Element, D>,
+    h: [L; 6],
+) -> [L; 6] {
+    // SAFETY: within a kernel.
+    unsafe {
+        let entry = |a: usize, b: usize| {
+            let (a, b) = if a < b { (a, b) } else { (b, a) };
+            h[a * D - a * (a + 1) / 2 + b]
+        };
+        let mut half = [[h[0]; D]; D]; // H B
+        for a in 0..D {
+            for b in 0..D {
+                let mut sum = entry(a, 0).mul(L::splat(frame.matrix[0][b]));
+                for k in 1..D {
+                    sum = entry(a, k).fma(L::splat(frame.matrix[k][b]), sum);
+                }
+                half[a][b] = sum;
+            }
+        }
+        let mut out = h;
+        let mut at = 0;
+        for a in 0..D {
+            for b in a..D {
+                let mut sum = half[0][b].mul(L::splat(frame.matrix[0][a]));
+                for k in 1..D {
+                    sum = half[k][b].fma(L::splat(frame.matrix[k][a]), sum);
+                }
+                out[at] = sum;
+                at += 1;
+            }
+        }
+        out
+    }
+}

@@ -1,0 +1,130 @@
+//! The feature-SSD energy in one fused pass: warp, residual, gradient and curvature blocks.
+
+mod cpu;
+
+use candle_core::Tensor;
+
+use super::sample::Interpolation;
+use super::storage::{read, with_real, write};
+use crate::{Affine, Result};
+
+/// The data of the feature-SSD energy on one level: tensors of one element type, without a batch axis.
+#[derive(Debug, Clone)]
+pub struct SsdData {
+    /// Fixed features, `[channels, (nz,) ny, nx]`.
+    pub fixed: Tensor,
+    /// Moving features, or their B-spline coefficients for cubic interpolation, `[channels, (mz,) my, mx]`.
+    pub moving: Tensor,
+    /// Weight of each fixed voxel, `[(nz,) ny, nx]`; none is one everywhere.
+    pub mask: Option<Tensor>,
+    /// Weight of each channel, times the overall scale of the term.
+    pub channel_weight: Vec<f64>,
+    /// Fixed index (plus displacement in fixed voxels) to moving index.
+    pub map: Affine,
+    /// How the moving features are interpolated.
+    pub interpolation: Interpolation,
+}
+
+/// Which second-order blocks a pass leaves behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Curvature {
+    /// `J J'` summed over channels: symmetric blocks, never indefinite.
+    GaussNewton,
+    /// The Gauss-Newton blocks plus `r Hess M`: the true Hessian of the data term.
+    Newton,
+}
+
+impl SsdData {
+    /// Sizes along the axes of the fixed grid, fastest first.
+    pub(crate) fn fixed_size(&self) -> Vec<usize> {
+        self.fixed.dims()[1..].iter().rev().copied().collect()
+    }
+
+    /// Sizes along the axes of the moving grid, fastest first.
+    pub(crate) fn moving_size(&self) -> Vec<usize> {
+        self.moving.dims()[1..].iter().rev().copied().collect()
+    }
+
+    /// 2 or 3.
+    pub(crate) fn rank(&self) -> usize {
+        self.fixed.rank() - 1
+    }
+
+    /// Whether the Gauss-Newton blocks are the outer product of one vector.
+    pub(crate) fn is_rank_one(&self) -> bool {
+        self.fixed.dims()[0] == 1
+    }
+
+    /// The energy `1/2 sum m a r^2` at displacement `u` (`[rank, ...]`, fixed voxels; none is zero everywhere).
+    pub fn value(&self, u: Option<&Tensor>) -> Result<f64> {
+        with_real!(self.fixed.dtype(), T => self.run::<T>(u, cpu::Output::None))
+    }
+
+    /// The energy, its gradient with respect to `u` and the curvature blocks, in one pass.
+    ///
+    /// `gradient` has the shape of `u`. `blocks` is `[k, ...]`: `k = rank` for the one-vector form (one channel,
+    /// Gauss-Newton), else `rank (rank + 1) / 2` entries xx, xy, (xz,) yy, (yz, zz).
+    pub fn linearise(
+        &self,
+        u: Option<&Tensor>,
+        curvature: Curvature,
+        gradient: &Tensor,
+        blocks: &Tensor,
+    ) -> Result<f64> {
+        with_real!(self.fixed.dtype(), T => {
+            write::<T, _>(gradient, |g| {
+                write::<T, _>(blocks, |b| {
+                    let output = match curvature {
+                        Curvature::Newton => cpu::Output::Newton(g, b),
+                        Curvature::GaussNewton if b.len() == g.len() && self.is_rank_one() => {
+                            cpu::Output::Vector(g, b)
+                        }
+                        Curvature::GaussNewton => cpu::Output::Blocks(g, b),
+                    };
+                    self.run::<T>(u, output)
+                })
+            })??
+        })
+    }
+
+    /// The warped moving features, `[channels, (nz,) ny, nx]`.
+    pub fn warped(&self, u: Option<&Tensor>) -> Result<Tensor> {
+        let out = Tensor::zeros(self.fixed.shape(), self.fixed.dtype(), self.fixed.device())?;
+        with_real!(self.fixed.dtype(), T => {
+            write::<T, _>(&out, |o| self.run::<T>(u, cpu::Output::Warped(o)))?
+        })?;
+        Ok(out)
+    }
+
+    fn run<T: super::real::Real>(&self, u: Option<&Tensor>, output: cpu::Output<'_, T>) -> Result<f64> {
+        let weights: Vec<T> = self.channel_weight.iter().map(|&a| T::of(a)).collect();
+        read::<T, _>(&self.fixed, |fixed| {
+            read::<T, _>(&self.moving, |moving| {
+                let with_mask = |mask: Option<&[T]>| {
+                    let with_u = |u: Option<&[T]>| {
+                        cpu::pass(
+                            &cpu::Input {
+                                fixed,
+                                moving,
+                                mask,
+                                u,
+                                weights: &weights,
+                                interpolation: self.interpolation,
+                            },
+                            (&self.fixed_size(), &self.moving_size(), &self.map),
+                            output,
+                        )
+                    };
+                    match u {
+                        Some(u) => read::<T, _>(u, |u| with_u(Some(u))),
+                        None => Ok(with_u(None)),
+                    }
+                };
+                match &self.mask {
+                    Some(mask) => read::<T, _>(mask, |m| with_mask(Some(m)))?,
+                    None => with_mask(None),
+                }
+            })
+        })??
+    }
+}

@@ -1,0 +1,88 @@
+//! The elements of tensors as slices, for the CPU kernels.
+
+use std::cell::Cell;
+
+use candle_core::{CpuStorage, InplaceOp1, Layout, Storage, Tensor};
+
+use super::real::Real;
+use crate::{Error, Result};
+
+/// Calls `work` with the elements of a contiguous CPU tensor.
+pub(crate) fn read<T: Real, R>(tensor: &Tensor, work: impl FnOnce(&[T]) -> R) -> Result<R> {
+    let (storage, layout) = tensor.storage_and_layout();
+    let (start, end) = contiguous(layout)?;
+    match &*storage {
+        Storage::Cpu(cpu) => match T::slice(cpu) {
+            Some(all) => Ok(work(&all[start..end])),
+            None => Err(wrong_type::<T>(tensor)),
+        },
+        _ => Err(Error::argument("tensor", "this operation runs on the CPU only")),
+    }
+}
+
+/// Calls `work` with the elements of a contiguous CPU tensor, to be changed in place.
+///
+/// The tensor is locked meanwhile: it must not be read inside `work`.
+pub(crate) fn write<T: Real, R>(tensor: &Tensor, work: impl FnOnce(&mut [T]) -> R) -> Result<R> {
+    struct Write<T, R, F: FnOnce(&mut [T]) -> R> {
+        work: Cell<Option<F>>,
+        result: Cell<Option<R>>,
+        element: std::marker::PhantomData<T>,
+    }
+    impl<T: Real, R, F: FnOnce(&mut [T]) -> R> InplaceOp1 for Write<T, R, F> {
+        fn name(&self) -> &'static str {
+            "write"
+        }
+        fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> candle_core::Result<()> {
+            let (start, end) = contiguous(layout).map_err(candle_core::Error::wrap)?;
+            if let (Some(all), Some(work)) = (T::slice_mut(storage), self.work.take()) {
+                self.result.set(Some(work(&mut all[start..end])));
+            }
+            Ok(())
+        }
+    }
+    let op = Write {
+        work: Cell::new(Some(work)),
+        result: Cell::new(None),
+        element: std::marker::PhantomData,
+    };
+    tensor.inplace_op1(&op)?;
+    op.result.take().ok_or_else(|| wrong_type::<T>(tensor))
+}
+
+fn contiguous(layout: &Layout) -> Result<(usize, usize)> {
+    layout.contiguous_offsets().ok_or_else(|| {
+        Error::argument(
+            "tensor",
+            format!("needs contiguous elements, got strides {:?}", layout.stride()),
+        )
+    })
+}
+
+fn wrong_type<T: Real>(tensor: &Tensor) -> Error {
+    Error::argument(
+        "tensor",
+        format!("expected elements of {:?}, got {:?}", T::KIND, tensor.dtype()),
+    )
+}
+
+/// Calls `$body` with `$t` standing for the element type of a floating tensor.
+macro_rules! with_real {
+    ($dtype:expr, $t:ident => $body:expr) => {
+        match $dtype {
+            candle_core::DType::F32 => {
+                type $t = f32;
+                $body
+            }
+            candle_core::DType::F64 => {
+                type $t = f64;
+                $body
+            }
+            other => Err($crate::Error::argument(
+                "tensor",
+                format!("expected elements of F32 or F64, got {other:?}"),
+            )),
+        }
+    };
+}
+pub(crate) use with_real;

@@ -1,0 +1,101 @@
+//! Sums and products of whole tensors, in place, with double-precision sums in a fixed order.
+
+use candle_core::Tensor;
+
+use super::lanes::{dispatch, Kernel, Lanes};
+use super::real::Real;
+use super::rows::{for_rows, sum_over_rows, Shared};
+use super::storage::{read, with_real, write};
+use crate::Result;
+
+/// Elements that one row of the parallel loops takes.
+const ROW: usize = 1024;
+
+/// `y = a x + b y`, in place.
+pub(crate) fn combine(a: f64, x: &Tensor, b: f64, y: &Tensor) -> Result<()> {
+    with_real!(x.dtype(), T => {
+        read::<T, _>(x, |x| {
+            write::<T, _>(y, |y| {
+                assert_eq!(x.len(), y.len());
+                let (a, b, out) = (T::of(a), T::of(b), Shared::new(y));
+                for_rows(x.len().div_ceil(ROW), ROW, |rows| {
+                    let range = rows.start * ROW..(rows.end * ROW).min(x.len());
+                    dispatch(Combine { a, b, x, out, range });
+                });
+            })
+        })?
+    })
+}
+
+struct Combine<'a, T> {
+    a: T,
+    b: T,
+    x: &'a [T],
+    out: Shared<T>,
+    range: std::ops::Range<usize>,
+}
+
+impl<T: Real> Kernel<T> for Combine<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<L: Lanes<Element = T>>(self) {
+        // SAFETY: the range lies within both slices.
+        unsafe {
+            let (a, b) = (L::splat(self.a), L::splat(self.b));
+            let mut at = self.range.start;
+            while at < self.range.end {
+                let count = (self.range.end - at).min(L::COUNT);
+                let (x, y) = (self.x.as_ptr().add(at), self.out.at(at));
+                if count == L::COUNT {
+                    L::load(x).fma(a, L::load(y).mul(b)).store(y);
+                } else {
+                    L::load_part(x, count)
+                        .fma(a, L::load_part(y, count).mul(b))
+                        .store_part(y, count);
+                }
+                at += count;
+            }
+        }
+    }
+}
+
+/// `x' y`.
+pub(crate) fn dot(x: &Tensor, y: &Tensor) -> Result<f64> {
+    // two read locks on one tensor are allowed
+    with_real!(x.dtype(), T => {
+        read::<T, _>(x, |x| {
+            read::<T, _>(y, |y| {
+                assert_eq!(x.len(), y.len());
+                let [sum] = sum_over_rows(x.len().div_ceil(ROW), ROW, |rows| {
+                    let range = rows.start * ROW..(rows.end * ROW).min(x.len());
+                    [x[range.clone()].iter().zip(&y[range]).map(|(a, b)| a.wide() * b.wide()).sum()]
+                });
+                sum
+            })
+        })?
+    })
+}
+
+/// Copies `from` into `to`, converting between the floating types.
+pub(crate) fn copy(from: &Tensor, to: &Tensor) -> Result<()> {
+    with_real!(from.dtype(), S => with_real!(to.dtype(), T => {
+        read::<S, _>(from, |x| {
+            write::<T, _>(to, |y| {
+                assert_eq!(x.len(), y.len());
+                let out = Shared::new(y);
+                for_rows(x.len().div_ceil(ROW), ROW, |rows| {
+                    for at in rows.start * ROW..(rows.end * ROW).min(x.len()) {
+                        // SAFETY: inside the slice; each task its own elements.
+                        unsafe { *out.at(at) = T::of(x[at].wide()) };
+                    }
+                });
+            })
+        })?
+    }))
+}
+
+/// Sets every element to zero.
+pub(crate) fn clear(x: &Tensor) -> Result<()> {
+    with_real!(x.dtype(), T => write::<T, _>(x, |x| x.fill(T::of(0.0))))
+}

@@ -1,0 +1,248 @@
+//! The inner problem: an energy, its linearisation and how to move in its space.
+
+use std::sync::{Arc, Mutex};
+
+use candle_core::Tensor;
+
+use crate::linear::{BlockJacobi, LinearOperator, Preconditioner};
+use crate::ops::{combine, copy, dot, smallest_determinant, BlockSystem, Curvature, SsdData};
+use crate::regulariser::Regulariser;
+use crate::transform::Transform;
+use crate::{Grid, Result};
+
+/// A second-order model of an energy at a point.
+pub struct Linearisation {
+    /// The energy there.
+    pub energy: f64,
+    /// Curvature: Gauss-Newton or the Hessian.
+    pub operator: Box<dyn LinearOperator>,
+    /// An approximate inverse of it, positive definite.
+    pub preconditioner: Box<dyn Preconditioner>,
+}
+
+/// An energy to be minimised over one tensor; all that a solver sees.
+pub trait Problem: Send + Sync {
+    /// The energy at `theta`; infinite outside its domain.
+    fn value(&self, theta: &Tensor) -> Result<f64>;
+
+    /// The energy, its gradient (written to `gradient`) and its curvature at `theta`.
+    ///
+    /// The operator is valid until the next call.
+    fn linearise(
+        &self,
+        theta: &Tensor,
+        curvature: Curvature,
+        gradient: &Tensor,
+    ) -> Result<Linearisation>;
+
+    /// Writes the point reached from `theta` by `t` times `step` to `out`; to first order `theta + t step`.
+    fn retract(&self, theta: &Tensor, step: &Tensor, t: f64, out: &Tensor) -> Result<()> {
+        copy(theta, out)?;
+        combine(t, step, 1.0, out)
+    }
+
+    /// How far inside its domain a point lies, for transforms that must not fold: the smallest determinant. Solvers
+    /// only accept points where it is positive.
+    fn margin(&self, _theta: &Tensor) -> Result<f64> {
+        Ok(f64::INFINITY)
+    }
+
+    /// Makes a step from `theta` admissible where it is not, by shortening it there alone.
+    fn limit(&self, _theta: &Tensor, _step: &Tensor, _scratch: &Tensor) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// The registration energy on one level: `E(theta) = data(u) + lambda R(u)` with `u = u(theta)`.
+#[derive(Debug)]
+pub struct EnergyProblem {
+    /// The data term.
+    pub data: SsdData,
+    /// The regulariser.
+    pub regulariser: Arc<dyn Regulariser>,
+    /// Its weight, in the units of the data term.
+    pub lambda: f64,
+    /// The parametrisation.
+    pub transform: Arc<dyn Transform>,
+    /// The fixed grid of the level.
+    pub grid: Grid,
+    /// Curvature added to the Gauss-Newton model in multiples of the regulariser, which damps steps towards rough ones.
+    pub damping: f64,
+    blocks: Mutex<Option<Tensor>>,
+}
+
+impl EnergyProblem {
+    /// The energy of these parts.
+    pub fn new(
+        data: SsdData,
+        regulariser: Arc<dyn Regulariser>,
+        lambda: f64,
+        transform: Arc<dyn Transform>,
+        grid: Grid,
+    ) -> Self {
+        Self {
+            data,
+            regulariser,
+            lambda,
+            transform,
+            grid,
+            damping: 0.0,
+            blocks: Mutex::new(None),
+        }
+    }
+
+    /// The data term and the weighted regulariser at `theta`.
+    pub fn parts(&self, theta: &Tensor) -> Result<(f64, f64)> {
+        let u = self.transform.displacement(theta, &self.grid)?;
+        Ok((
+            self.data.value(Some(&u))?,
+            self.lambda * self.regulariser.value(&u, &self.grid)?,
+        ))
+    }
+
+    /// The tensor for the blocks, kept from call to call.
+    fn block_tensor(&self, entries: usize, like: &Tensor) -> Result<Tensor> {
+        let mut slot = self.blocks.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some(tensor) = slot.as_ref().filter(|t| t.dims()[0] == entries) {
+            return Ok(tensor.clone());
+        }
+        let mut shape = like.dims().to_vec();
+        shape[0] = entries;
+        let tensor = Tensor::zeros(shape, like.dtype(), like.device())?;
+        *slot = Some(tensor.clone());
+        Ok(tensor)
+    }
+}
+
+impl Problem for EnergyProblem {
+    fn value(&self, theta: &Tensor) -> Result<f64> {
+        let (data, penalty) = self.parts(theta)?;
+        Ok(data + penalty)
+    }
+
+    fn linearise(
+        &self,
+        theta: &Tensor,
+        curvature: Curvature,
+        gradient: &Tensor,
+    ) -> Result<Linearisation> {
+        let u = self.transform.displacement(theta, &self.grid)?;
+        let rank = self.grid.rank();
+        let entries = if curvature == Curvature::GaussNewton && self.data.is_rank_one() {
+            rank
+        } else {
+            rank * (rank + 1) / 2
+        };
+        let blocks = self.block_tensor(entries, &u)?;
+        let field = self.transform.is_field();
+        let own;
+        let g = if field {
+            gradient
+        } else {
+            own = u.zeros_like()?;
+            &own
+        };
+        let mut energy = self.data.linearise(Some(&u), curvature, g, &blocks)?;
+        let differences = self.regulariser.differences(&self.grid).scaled(self.lambda);
+        energy += differences.value(&u)?;
+        differences.add_gradient(&u, g)?;
+        let extra = self.regulariser.extra_diagonal(&self.grid);
+        if extra.is_some() {
+            energy += self.lambda * self.regulariser.extra_value(&u, &self.grid)?;
+            self.regulariser
+                .add_extra(&u, &self.grid, self.lambda, g)?;
+        }
+        let stiffness = self.lambda
+            * match curvature {
+                Curvature::GaussNewton => 1.0 + self.damping,
+                Curvature::Newton => 1.0,
+            };
+        let system = BlockSystem {
+            blocks,
+            differences: self.regulariser.differences(&self.grid).scaled(stiffness),
+            // keeps voxels without any gradient or neighbour solvable
+            shift: if curvature == Curvature::GaussNewton {
+                1e-6 * self.lambda
+            } else {
+                0.0
+            },
+            extra_diagonal: extra.unwrap_or([0.0; 3]).map(|d| d * stiffness),
+        };
+        let preconditioner = BlockJacobi(system.clone());
+        if field && extra.is_none() {
+            return Ok(Linearisation {
+                energy,
+                operator: Box::new(system),
+                preconditioner: Box::new(preconditioner),
+            });
+        }
+        let operator = Composite {
+            system,
+            extra: extra.is_some().then(|| (self.regulariser.clone(), stiffness)),
+            transform: (!field).then(|| (self.transform.clone(), theta.clone())),
+            grid: self.grid.clone(),
+        };
+        if field {
+            return Ok(Linearisation {
+                energy,
+                operator: Box::new(operator),
+                preconditioner: Box::new(preconditioner),
+            });
+        }
+        copy(
+            &self.transform.pullback(theta, &self.grid, g)?.contiguous()?,
+            gradient,
+        )?;
+        Ok(Linearisation {
+            energy,
+            operator: Box::new(operator),
+            preconditioner: Box::new(()),
+        })
+    }
+
+    fn retract(&self, theta: &Tensor, step: &Tensor, t: f64, out: &Tensor) -> Result<()> {
+        self.transform.retract(theta, step, t, out)
+    }
+
+    fn margin(&self, theta: &Tensor) -> Result<f64> {
+        if self.transform.must_not_fold() {
+            smallest_determinant(&self.transform.displacement(theta, &self.grid)?)
+        } else {
+            Ok(f64::INFINITY)
+        }
+    }
+}
+
+/// `P' (blocks + differences + rest) P` for regularisers and transforms beyond the fused kernels.
+struct Composite {
+    system: BlockSystem,
+    extra: Option<(Arc<dyn Regulariser>, f64)>,
+    transform: Option<(Arc<dyn Transform>, Tensor)>,
+    grid: Grid,
+}
+
+impl Composite {
+    fn in_displacements(&self, p: &Tensor, out: &Tensor) -> Result<()> {
+        self.system.apply(p, out)?;
+        match &self.extra {
+            Some((regulariser, weight)) => regulariser.add_extra(p, &self.grid, *weight, out),
+            None => Ok(()),
+        }
+    }
+}
+
+impl LinearOperator for Composite {
+    fn apply(&self, p: &Tensor, out: &Tensor) -> Result<f64> {
+        match &self.transform {
+            Some((transform, theta)) => {
+                let du = transform.pushforward(theta, &self.grid, p)?.contiguous()?;
+                let force = du.zeros_like()?;
+                self.in_displacements(&du, &force)?;
+                let pulled = transform.pullback(theta, &self.grid, &force)?;
+                copy(&pulled.contiguous()?, out)?;
+            }
+            None => self.in_displacements(p, out)?,
+        }
+        dot(p, out)
+    }
+}

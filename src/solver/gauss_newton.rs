@@ -1,0 +1,149 @@
+//! Gauss-Newton with conjugate gradients: the fast mode.
+
+use candle_core::Tensor;
+
+use super::{Certificate, Iteration, Solution, Solver, Status};
+use crate::linear::{conjugate_gradients, Krylov, LinearOptions, LinearStop};
+use crate::ops::Curvature;
+use crate::problem::Problem;
+use crate::Result;
+
+/// Gauss-Newton steps by conjugate gradients, with backtracking on the energy and an early stop.
+#[derive(Debug, Clone, Copy)]
+pub struct GaussNewton {
+    /// At most this many outer iterations.
+    pub steps: usize,
+    /// Stop when an iteration lowers the energy by less than this share.
+    pub decrease: f64,
+    /// Stop when `||g|| <= gradient ||g_0||`.
+    pub gradient: f64,
+    /// Products of one inner solve at most.
+    pub products: usize,
+    /// Relative residual of the inner solve.
+    pub tolerance: f64,
+}
+
+impl Default for GaussNewton {
+    fn default() -> Self {
+        Self {
+            steps: 20,
+            decrease: 1e-3,
+            gradient: 1e-6,
+            products: 30,
+            tolerance: 0.1,
+        }
+    }
+}
+
+/// Steps are halved at most this often.
+const HALVINGS: usize = 10;
+
+/// Determinants below this count as folded in the step control, so that storage in files cannot fold them.
+const SMALLEST_DETERMINANT: f64 = 1e-3;
+
+impl Solver for GaussNewton {
+    fn name(&self) -> &'static str {
+        "gauss-newton"
+    }
+
+    fn solve(
+        &self,
+        problem: &dyn Problem,
+        mut theta: Tensor,
+        watch: &mut dyn FnMut(&Iteration) -> Result<()>,
+    ) -> Result<Solution> {
+        let mut krylov = Krylov::like(&theta)?;
+        let mut iterations: Vec<Iteration> = Vec::new();
+        let mut first = 0.0;
+        let mut ratio = f64::NAN;
+        let (mut length, mut products) = (0.0, 0);
+        let mut status = Status::MaxSteps;
+        let options = LinearOptions {
+            tolerance: self.tolerance,
+            steps: self.products,
+            radius: f64::INFINITY,
+        };
+        for step in 0..self.steps {
+            let model = problem.linearise(&theta, Curvature::GaussNewton, &krylov.r)?;
+            let energy = model.energy;
+            crate::ops::combine(0.0, &krylov.x, -1.0, &krylov.r)?;
+            let info = conjugate_gradients(
+                &*model.operator,
+                &*model.preconditioner,
+                &krylov,
+                &options,
+            )?;
+            if step == 0 {
+                first = info.right_hand_side;
+            }
+            ratio = if first > 0.0 {
+                info.right_hand_side / first
+            } else {
+                0.0
+            };
+            let now = Iteration {
+                step,
+                energy,
+                gradient: ratio,
+                products,
+                length,
+            };
+            watch(&now)?;
+            iterations.push(now);
+            if !energy.is_finite() || info.stop == LinearStop::NonFinite {
+                status = Status::NonFinite;
+                break;
+            }
+            if ratio <= self.gradient || first == 0.0 {
+                status = Status::Converged;
+                break;
+            }
+            products = info.steps;
+            // backtracking; `q` is free after the inner solve and takes the candidate
+            length = 1.0;
+            let mut next = None;
+            for _ in 0..HALVINGS {
+                problem.retract(&theta, &krylov.x, length, &krylov.q)?;
+                if problem.margin(&krylov.q)? > SMALLEST_DETERMINANT {
+                    let candidate = problem.value(&krylov.q)?;
+                    if candidate < energy {
+                        next = Some(candidate);
+                        break;
+                    }
+                }
+                length *= 0.5;
+            }
+            let Some(candidate) = next else {
+                status = Status::Stalled;
+                break;
+            };
+            std::mem::swap(&mut theta, &mut krylov.q);
+            let done = energy - candidate < self.decrease * energy.abs();
+            if done || step + 1 == self.steps {
+                let last = Iteration {
+                    step: step + 1,
+                    energy: candidate,
+                    gradient: f64::NAN,
+                    products,
+                    length,
+                };
+                watch(&last)?;
+                iterations.push(last);
+                if done {
+                    status = Status::SmallDecrease;
+                }
+                break;
+            }
+        }
+        Ok(Solution {
+            theta,
+            status,
+            certificate: Certificate {
+                gradient_ratio: ratio,
+                smallest_ritz: None,
+                strict_minimum: false,
+            },
+            iterations,
+        })
+    }
+}

@@ -1,0 +1,29 @@
+//! Minimisers of an energy; they see a [`Problem`](crate::Problem) and nothing else.
+
+mod gauss_newton;
+mod solution;
+
+use candle_core::Tensor;
+
+use crate::problem::Problem;
+use crate::Result;
+
+pub use gauss_newton::GaussNewton;
+pub use solution::{Certificate, Iteration, Solution, Status};
+
+/// A method that minimises an energy from a starting point.
+pub trait Solver: Send + Sync + std::fmt::Debug {
+    /// Name in reports and on the command line.
+    fn name(&self) -> &'static str;
+
+    /// Minimises `problem` from `theta`, which is overwritten.
+    ///
+    /// `watch` sees every iteration and may stop the solve by an error, e.g. [`Error::Interrupted`](crate::Error).
+    /// The best iterate is what comes back, whatever the status.
+    fn solve(
+        &self,
+        problem: &dyn Problem,
+        theta: Tensor,
+        watch: &mut dyn FnMut(&Iteration) -> Result<()>,
+    ) -> Result<Solution>;
+}

@@ -1,0 +1,70 @@
+//! What a solve returns.
+
+use candle_core::Tensor;
+
+/// How a solve ended. None of these is an error: the solution says what it is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Status {
+    /// The gradient fell below its tolerance.
+    Converged,
+    /// The energy hardly decreases any more (the early stop of the fast mode).
+    SmallDecrease,
+    /// The budget of iterations is spent.
+    MaxSteps,
+    /// No step decreases the energy any more.
+    Stalled,
+    /// The energy or the gradient is not finite; the last finite iterate came back.
+    NonFinite,
+}
+
+/// One outer iteration, for reports and progress.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+pub struct Iteration {
+    /// Counted from 0; the state before any step.
+    pub step: usize,
+    /// The energy.
+    pub energy: f64,
+    /// `||g|| / ||g_0||`.
+    pub gradient: f64,
+    /// Products with the curvature that led here.
+    pub products: usize,
+    /// Length of the step that led here, as a share of the proposed one.
+    pub length: f64,
+}
+
+/// What is known about a solution as a minimum.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+pub struct Certificate {
+    /// `||g|| / ||g_0||`, with `g_0` the gradient at the start of the solve.
+    pub gradient_ratio: f64,
+    /// Smallest Ritz value of the preconditioned Hessian found; `None` when the Hessian was never looked at.
+    pub smallest_ritz: Option<f64>,
+    /// Stationary to the tolerance asked for, with a Hessian found positive definite: a strict local minimum.
+    pub strict_minimum: bool,
+}
+
+/// The result of a solve.
+#[derive(Debug, Clone)]
+pub struct Solution {
+    /// The best iterate.
+    pub theta: Tensor,
+    /// How the solve ended.
+    pub status: Status,
+    /// What is known about it.
+    pub certificate: Certificate,
+    /// All iterations, the start included.
+    pub iterations: Vec<Iteration>,
+}
+
+impl Solution {
+    /// The energy of the best iterate.
+    pub fn energy(&self) -> f64 {
+        self.iterations.last().map_or(f64::NAN, |i| i.energy)
+    }
+
+    /// Products with the curvature, over all iterations.
+    pub fn products(&self) -> usize {
+        self.iterations.iter().map(|i| i.products).sum()
+    }
+}

@@ -1,0 +1,77 @@
+//! Parametrisations of a displacement.
+
+mod bspline;
+mod compositive;
+mod displacement;
+
+use candle_core::{DType, Device, Tensor};
+
+use crate::ops::resize;
+use crate::{Grid, Result};
+
+pub use bspline::BSpline;
+pub use compositive::Compositive;
+pub use displacement::Displacement;
+
+/// A parametrisation `theta -> u(theta)` of displacements on a grid.
+///
+/// `u` is `[rank, (nz,) ny, nx]`, in voxels of the grid, component 0 along the fastest axis; `phi(x) = x + u(x)` carries
+/// fixed points to moving points. The energy is minimised over `theta`; stationary points are those of the energy in `u`
+/// pulled back by the derivative, so two transforms of the same displacements share their optima.
+pub trait Transform: Send + Sync + std::fmt::Debug {
+    /// Name in reports and on the command line.
+    fn name(&self) -> &'static str;
+
+    /// Parameters of the transform that moves nothing.
+    fn identity(&self, grid: &Grid, dtype: DType, device: &Device) -> Result<Tensor> {
+        let mut shape = vec![grid.rank()];
+        shape.extend(grid.shape());
+        Ok(Tensor::zeros(shape, dtype, device)?)
+    }
+
+    /// The displacement at `theta`.
+    fn displacement(&self, theta: &Tensor, _grid: &Grid) -> Result<Tensor> {
+        Ok(theta.clone())
+    }
+
+    /// Whether `theta` is the displacement itself, so that the solver may skip both derivatives.
+    fn is_field(&self) -> bool {
+        false
+    }
+
+    /// The derivative of the displacement at `theta` along `step`.
+    fn pushforward(&self, _theta: &Tensor, _grid: &Grid, step: &Tensor) -> Result<Tensor> {
+        Ok(step.clone())
+    }
+
+    /// The transposed derivative at `theta`, applied to a cotangent of the displacement.
+    fn pullback(&self, _theta: &Tensor, _grid: &Grid, cotangent: &Tensor) -> Result<Tensor> {
+        Ok(cotangent.clone())
+    }
+
+    /// Writes the parameters reached from `theta` by `t` times `step` to `out`; to first order `theta + t step`.
+    fn retract(&self, theta: &Tensor, step: &Tensor, t: f64, out: &Tensor) -> Result<()> {
+        crate::ops::copy(theta, out)?;
+        crate::ops::combine(t, step, 1.0, out)
+    }
+
+    /// Whether the solver must keep all determinants positive.
+    fn must_not_fold(&self) -> bool {
+        false
+    }
+
+    /// The same displacement on another grid over the same field of view.
+    fn resample(&self, theta: &Tensor, from: &Grid, to: &Grid) -> Result<Tensor> {
+        resample_field(theta, from, to)
+    }
+}
+
+/// Resizes a field of voxel displacements to another grid over the same field of view.
+pub(crate) fn resample_field(u: &Tensor, from: &Grid, to: &Grid) -> Result<Tensor> {
+    let mut parts = Vec::with_capacity(from.rank());
+    for a in 0..from.rank() {
+        let ratio = from.spacing()[a] / to.spacing()[a];
+        parts.push(resize(&(u.narrow(0, a, 1)? * ratio)?, to.size())?);
+    }
+    Ok(Tensor::cat(&parts, 0)?)
+}
