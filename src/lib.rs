@@ -13,7 +13,7 @@ mod transform;
 pub use error::{Error, Result};
 pub use geometry::{Affine, Grid};
 pub use linear::{conjugate_gradients, BlockJacobi, Krylov, LinearInfo, LinearOperator, LinearOptions, LinearStop, Preconditioner};
-pub use ops::{compose, compositive_step, corner_determinants_minimum, determinants, folded_voxels, minimum_determinant, non_diffeomorphic_volume, smallest_determinant, resize, resize_adjoint, smooth, smooth_adjoint, spline_coefficients, spline_coefficients_adjoint, BlockSystem, Curvature, Differences, Instructions, Interpolation, SsdData};
+pub use ops::{compose, compose_unfolded, corner_determinants_minimum, determinants, folded_voxels, minimum_determinant, non_diffeomorphic_volume, pull_to_steps, smallest_determinant, resize, resize_adjoint, smooth, smooth_adjoint, spline_coefficients, spline_coefficients_adjoint, BlockSystem, Curvature, Differences, Instructions, Interpolation, SsdData};
 pub use problem::{EnergyProblem, Linearisation, Problem};
 pub use regulariser::{Bending, Diffusion, Elastic, Regulariser};
 pub use rng::Rng;

@@ -7,7 +7,7 @@ use candle_core::Tensor;
 use crate::linear::{BlockJacobi, LinearOperator, Preconditioner};
 use crate::ops::{combine, copy, dot, smallest_determinant, BlockSystem, Curvature, SsdData};
 use crate::regulariser::Regulariser;
-use crate::transform::Transform;
+use crate::transform::{Transform, SMALLEST_DETERMINANT};
 use crate::{Grid, Result};
 
 /// A second-order model of an energy at a point.
@@ -35,21 +35,19 @@ pub trait Problem: Send + Sync {
         gradient: &Tensor,
     ) -> Result<Linearisation>;
 
-    /// Writes the point reached from `theta` by `t` times `step` to `out`; to first order `theta + t step`.
-    fn retract(&self, theta: &Tensor, step: &Tensor, t: f64, out: &Tensor) -> Result<()> {
+    /// Writes the point reached from `theta` by `t` times `step` to `out`; to first order, the step itself.
+    ///
+    /// Where the way leads out of the energy's domain, `step` may be shortened in place. Returns whether `out` lies
+    /// inside; solvers accept no other points.
+    fn retract(&self, theta: &Tensor, step: &Tensor, t: f64, out: &Tensor) -> Result<bool> {
         copy(theta, out)?;
-        combine(t, step, 1.0, out)
+        combine(t, step, 1.0, out)?;
+        Ok(true)
     }
 
-    /// How far inside its domain a point lies, for transforms that must not fold: the smallest determinant. Solvers
-    /// only accept points where it is positive.
-    fn margin(&self, _theta: &Tensor) -> Result<f64> {
-        Ok(f64::INFINITY)
-    }
-
-    /// Makes a step from `theta` admissible where it is not, by shortening it there alone.
-    fn limit(&self, _theta: &Tensor, _step: &Tensor, _scratch: &Tensor) -> Result<()> {
-        Ok(())
+    /// Whether a point lies inside the energy's domain.
+    fn contains(&self, _theta: &Tensor) -> Result<bool> {
+        Ok(true)
     }
 }
 
@@ -152,6 +150,9 @@ impl Problem for EnergyProblem {
             self.regulariser
                 .add_extra(&u, &self.grid, self.lambda, g)?;
         }
+        if curvature == Curvature::GaussNewton {
+            self.transform.pull_to_steps(&u, g, &blocks)?;
+        }
         let stiffness = self.lambda
             * match curvature {
                 Curvature::GaussNewton => 1.0 + self.damping,
@@ -200,16 +201,16 @@ impl Problem for EnergyProblem {
         })
     }
 
-    fn retract(&self, theta: &Tensor, step: &Tensor, t: f64, out: &Tensor) -> Result<()> {
+    fn retract(&self, theta: &Tensor, step: &Tensor, t: f64, out: &Tensor) -> Result<bool> {
         self.transform.retract(theta, step, t, out)
     }
 
-    fn margin(&self, theta: &Tensor) -> Result<f64> {
-        if self.transform.must_not_fold() {
-            smallest_determinant(&self.transform.displacement(theta, &self.grid)?)
-        } else {
-            Ok(f64::INFINITY)
+    fn contains(&self, theta: &Tensor) -> Result<bool> {
+        if !self.transform.must_not_fold() {
+            return Ok(true);
         }
+        let u = self.transform.displacement(theta, &self.grid)?;
+        Ok(smallest_determinant(&u)? > SMALLEST_DETERMINANT)
     }
 }
 

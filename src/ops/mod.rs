@@ -19,7 +19,7 @@ mod vector;
 pub use blocks::BlockSystem;
 pub use bspline::{spline_coefficients, spline_coefficients_adjoint};
 pub use diffusion::Differences;
-pub use displacement::{compose, compositive_step, smallest_determinant};
+pub use displacement::{compose, compose_unfolded, pull_to_steps, smallest_determinant};
 pub use jacobian::{corner_determinants_minimum, determinants, folded_voxels, minimum_determinant, non_diffeomorphic_volume};
 pub(crate) use divergence::{add_divergence_gradient, divergence_value};
 pub use lanes::Instructions;

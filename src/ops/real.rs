@@ -5,7 +5,7 @@ use candle_core::{CpuStorage, DType};
 use super::lanes::Lanes;
 
 /// `f32` or `f64`: the element of a CPU kernel, with its vector types.
-pub(crate) trait Real:
+pub trait Real:
     Copy
     + Send
     + Sync
@@ -33,6 +33,8 @@ pub(crate) trait Real:
 
     /// Rounds a double to this type.
     fn of(value: f64) -> Self;
+    /// Rounds to single precision.
+    fn narrow(self) -> f32;
     /// Widens to a double.
     fn wide(self) -> f64;
     /// The elements of a CPU storage of this type.
@@ -51,6 +53,10 @@ macro_rules! real {
             #[inline(always)]
             fn of(value: f64) -> Self {
                 value as $t
+            }
+            #[inline(always)]
+            fn narrow(self) -> f32 {
+                self as f32
             }
             #[inline(always)]
             fn wide(self) -> f64 {

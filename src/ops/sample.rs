@@ -88,13 +88,15 @@ impl<T: Real, const D: usize> Frame<T, D> {
         // SAFETY: within a kernel.
         unsafe {
             let x = L::ramp().add(L::splat(T::of(i as f64))).add(u[0]);
-            std::array::from_fn(|a| {
+            let mut position = u;
+            for a in 0..D {
                 let mut p = x.fma(L::splat(self.matrix[a][0]), L::splat(start[a]));
                 for b in 1..D {
                     p = u[b].fma(L::splat(self.matrix[a][b]), p);
                 }
-                p
-            })
+                position[a] = p;
+            }
+            position
         }
     }
 
@@ -106,13 +108,15 @@ impl<T: Real, const D: usize> Frame<T, D> {
     pub(crate) unsafe fn pull_gradient<L: Lanes<Element = T>>(&self, g: [L; D]) -> [L; D] {
         // SAFETY: within a kernel.
         unsafe {
-            std::array::from_fn(|b| {
+            let mut out = g;
+            for b in 0..D {
                 let mut sum = g[0].mul(L::splat(self.matrix[0][b]));
                 for a in 1..D {
                     sum = g[a].fma(L::splat(self.matrix[a][b]), sum);
                 }
-                sum
-            })
+                out[b] = sum;
+            }
+            out
         }
     }
 }
@@ -139,20 +143,20 @@ impl<L: Lanes, const D: usize> Cell<L, D> {
         // SAFETY: within a kernel.
         unsafe {
             let zero = L::splat(L::Element::of(0.0));
-            // `max` first: a NaN position becomes 0, never an index outside
-            let clamped: [L; D] = std::array::from_fn(|a| {
-                position[a]
+            let (mut clamped, mut base, mut part) = (position, position, position);
+            for a in 0..D {
+                // `max` first: a NaN position becomes 0, never an index outside
+                clamped[a] = position[a]
                     .max(zero)
-                    .min(L::splat(L::Element::of((size[a] - 1) as f64)))
-            });
-            let base: [L; D] = std::array::from_fn(|a| {
-                clamped[a]
+                    .min(L::splat(L::Element::of((size[a] - 1) as f64)));
+                base[a] = clamped[a]
                     .floor()
-                    .min(L::splat(L::Element::of(size[a].saturating_sub(2) as f64)))
-            });
+                    .min(L::splat(L::Element::of(size[a].saturating_sub(2) as f64)));
+                part[a] = clamped[a].sub(base[a]);
+            }
             Self {
                 base,
-                part: std::array::from_fn(|a| clamped[a].sub(base[a])),
+                part,
                 position,
                 clamped,
             }
@@ -211,20 +215,52 @@ pub(crate) unsafe fn linear_value<L: Lanes, const D: usize>(
 ) -> L {
     // SAFETY: the cell lies inside the volume.
     unsafe {
-        let pair = |shift: usize| {
-            let from = image.add(shift);
-            lerp(
-                L::gather(from, offset),
-                L::gather(from.add(stride[0]), offset),
-                cell.part[0],
-            )
-        };
-        let plane = |shift: usize| lerp(pair(shift), pair(shift + stride[1]), cell.part[1]);
+        let low = plane_value(image, cell, offset, stride);
         if D == 2 {
-            plane(0)
+            low
         } else {
-            lerp(plane(0), plane(stride[D - 1]), cell.part[D - 1])
+            let high = plane_value(image.add(stride[D - 1]), cell, offset, stride);
+            lerp(low, high, cell.part[D - 1])
         }
+    }
+}
+
+/// Bilinear value in the plane of the first two axes.
+#[inline(always)]
+unsafe fn plane_value<L: Lanes, const D: usize>(
+    from: *const L::Element,
+    cell: &Cell<L, D>,
+    offset: L::Index,
+    stride: &[usize; D],
+) -> L {
+    // SAFETY: the cell lies inside the volume.
+    unsafe {
+        let a = L::gather(from, offset);
+        let b = L::gather(from.add(stride[0]), offset);
+        let c = L::gather(from.add(stride[1]), offset);
+        let d = L::gather(from.add(stride[0] + stride[1]), offset);
+        lerp(lerp(a, b, cell.part[0]), lerp(c, d, cell.part[0]), cell.part[1])
+    }
+}
+
+/// Bilinear value in the plane of the first two axes, with its derivatives along both.
+#[inline(always)]
+unsafe fn plane_gradient<L: Lanes, const D: usize>(
+    from: *const L::Element,
+    cell: &Cell<L, D>,
+    offset: L::Index,
+    stride: &[usize; D],
+) -> (L, L, L) {
+    // SAFETY: the cell lies inside the volume.
+    unsafe {
+        let a = L::gather(from, offset);
+        let b = L::gather(from.add(stride[0]), offset);
+        let c = L::gather(from.add(stride[1]), offset);
+        let d = L::gather(from.add(stride[0] + stride[1]), offset);
+        let (x0, x1) = (b.sub(a), d.sub(c));
+        let (low, high) = (cell.part[0].fma(x0, a), cell.part[0].fma(x1, c));
+        let y = high.sub(low);
+        (cell.part[1].fma(y, low), lerp(x0, x1, cell.part[1]), y)
     }
 }
 
@@ -241,27 +277,12 @@ pub(crate) unsafe fn linear_gradient<L: Lanes, const D: usize>(
 ) -> (L, [L; D]) {
     // SAFETY: the cell lies inside the volume.
     unsafe {
-        let plane = |shift: usize| {
-            let from = image.add(shift);
-            let a = L::gather(from, offset);
-            let b = L::gather(from.add(stride[0]), offset);
-            let c = L::gather(from.add(stride[1]), offset);
-            let d = L::gather(from.add(stride[0] + stride[1]), offset);
-            let (x0, x1) = (b.sub(a), d.sub(c));
-            let (low, high) = (cell.part[0].fma(x0, a), cell.part[0].fma(x1, c));
-            let y = high.sub(low);
-            (
-                cell.part[1].fma(y, low),
-                lerp(x0, x1, cell.part[1]),
-                y,
-            )
-        };
-        let (value, x, y) = plane(0);
+        let (value, x, y) = plane_gradient(image, cell, offset, stride);
         let mut gradient = [x; D];
         gradient[1] = y;
         let mut result = value;
         if D == 3 {
-            let (value1, x1, y1) = plane(stride[D - 1]);
+            let (value1, x1, y1) = plane_gradient(image.add(stride[D - 1]), cell, offset, stride);
             let t = cell.part[D - 1];
             let z = value1.sub(value);
             result = t.fma(z, value);
@@ -281,25 +302,68 @@ pub(crate) unsafe fn linear_gradient<L: Lanes, const D: usize>(
 unsafe fn spline_weights<L: Lanes>(t: L) -> [[L; 4]; 3] {
     // SAFETY: within a kernel.
     unsafe {
-        let c = |v: f64| L::splat(L::Element::of(v));
-        let one = c(1.0);
+        let one = splat::<L>(1.0);
         let s = one.sub(t);
         let (t2, s2) = (t.mul(t), s.mul(s));
-        let sixth = c(1.0 / 6.0);
+        let sixth = splat::<L>(1.0 / 6.0);
         let value = [
             s2.mul(s).mul(sixth),
-            t2.mul(t.fma(c(0.5), c(-1.0))).add(c(2.0 / 3.0)),
-            s2.mul(s.fma(c(0.5), c(-1.0))).add(c(2.0 / 3.0)),
+            t2.mul(t.fma(splat::<L>(0.5), splat::<L>(-1.0))).add(splat::<L>(2.0 / 3.0)),
+            s2.mul(s.fma(splat::<L>(0.5), splat::<L>(-1.0))).add(splat::<L>(2.0 / 3.0)),
             t2.mul(t).mul(sixth),
         ];
         let first = [
-            s2.mul(c(-0.5)),
-            t.mul(t.fma(c(1.5), c(-2.0))),
-            s.mul(s.fma(c(-1.5), c(2.0))),
-            t2.mul(c(0.5)),
+            s2.mul(splat::<L>(-0.5)),
+            t.mul(t.fma(splat::<L>(1.5), splat::<L>(-2.0))),
+            s.mul(s.fma(splat::<L>(-1.5), splat::<L>(2.0))),
+            t2.mul(splat::<L>(0.5)),
         ];
-        let second = [s, t.fma(c(3.0), c(-2.0)), s.fma(c(3.0), c(-2.0)), t];
+        let second = [s, t.fma(splat::<L>(3.0), splat::<L>(-2.0)), s.fma(splat::<L>(3.0), splat::<L>(-2.0)), t];
         [value, first, second]
+    }
+}
+
+#[inline(always)]
+unsafe fn splat<L: Lanes>(value: f64) -> L {
+    // SAFETY: within a kernel.
+    unsafe { L::splat(L::Element::of(value)) }
+}
+
+/// Weighted sums over the taps along the first two axes, for the derivative orders (x, y): 00 10 01 20 11 02.
+#[inline(always)]
+unsafe fn plane_cubic<L: Lanes, const ORDER: usize>(
+    coefficients: *const L::Element,
+    shift: L::Index,
+    wx: &[[L; 4]; 3],
+    wy: &[[L; 4]; 3],
+    tap_x: &[L::Index; 4],
+    tap_y: &[L::Index; 4],
+) -> [L; 6] {
+    // SAFETY: mirrored taps lie inside the volume.
+    unsafe {
+        let zero = splat::<L>(0.0);
+        let mut sum = [zero; 6];
+        for ky in 0..4 {
+            let row = L::index_add(shift, tap_y[ky]);
+            let mut line = [zero; 3];
+            for kx in 0..4 {
+                let v = L::gather(coefficients, L::index_add(row, tap_x[kx]));
+                for o in 0..=ORDER {
+                    line[o] = v.fma(wx[o][kx], line[o]);
+                }
+            }
+            sum[0] = line[0].fma(wy[0][ky], sum[0]);
+            if ORDER > 0 {
+                sum[1] = line[1].fma(wy[0][ky], sum[1]);
+                sum[2] = line[0].fma(wy[1][ky], sum[2]);
+            }
+            if ORDER > 1 {
+                sum[3] = line[2].fma(wy[0][ky], sum[3]);
+                sum[4] = line[1].fma(wy[1][ky], sum[4]);
+                sum[5] = line[0].fma(wy[2][ky], sum[5]);
+            }
+        }
+        sum
     }
 }
 
@@ -332,37 +396,11 @@ pub(crate) unsafe fn cubic<L: Lanes, const D: usize, const ORDER: usize>(
                 tap[a][k] = L::index_mul(m.index(), L::index_splat(stride[a] as i32));
             }
         }
-        // sums over x and y, for the derivative orders (x, y): 00 10 01 20 11 02
-        let plane = |shift: L::Index| {
-            let mut sum = [zero; 6];
-            for ky in 0..4 {
-                let row = L::index_add(shift, tap[1][ky]);
-                let mut line = [zero; 3];
-                for kx in 0..4 {
-                    let v = L::gather(coefficients, L::index_add(row, tap[0][kx]));
-                    for o in 0..=ORDER {
-                        line[o] = v.fma(weight[0][o][kx], line[o]);
-                    }
-                }
-                let w = [weight[1][0][ky], weight[1][1][ky], weight[1][2][ky]];
-                sum[0] = line[0].fma(w[0], sum[0]);
-                if ORDER > 0 {
-                    sum[1] = line[1].fma(w[0], sum[1]);
-                    sum[2] = line[0].fma(w[1], sum[2]);
-                }
-                if ORDER > 1 {
-                    sum[3] = line[2].fma(w[0], sum[3]);
-                    sum[4] = line[1].fma(w[1], sum[4]);
-                    sum[5] = line[0].fma(w[2], sum[5]);
-                }
-            }
-            sum
-        };
         let mut gradient = [zero; D];
         let mut hessian = [zero; 6];
         let value;
         if D == 2 {
-            let s = plane(L::index_splat(0));
+            let s = plane_cubic::<L, ORDER>(coefficients, L::index_splat(0), &weight[0], &weight[1], &tap[0], &tap[1]);
             value = s[0];
             if ORDER > 0 {
                 gradient[0] = s[1];
@@ -376,7 +414,7 @@ pub(crate) unsafe fn cubic<L: Lanes, const D: usize, const ORDER: usize>(
         } else {
             let mut sum = zero;
             for k in 0..4 {
-                let s = plane(tap[D - 1][k]);
+                let s = plane_cubic::<L, ORDER>(coefficients, tap[D - 1][k], &weight[0], &weight[1], &tap[0], &tap[1]);
                 let w = [
                     weight[D - 1][0][k],
                     weight[D - 1][1][k],

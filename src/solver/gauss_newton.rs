@@ -38,9 +38,6 @@ impl Default for GaussNewton {
 /// Steps are halved at most this often.
 const HALVINGS: usize = 10;
 
-/// Determinants below this count as folded in the step control, so that storage in files cannot fold them.
-const SMALLEST_DETERMINANT: f64 = 1e-3;
-
 impl Solver for GaussNewton {
     fn name(&self) -> &'static str {
         "gauss-newton"
@@ -103,8 +100,7 @@ impl Solver for GaussNewton {
             length = 1.0;
             let mut next = None;
             for _ in 0..HALVINGS {
-                problem.retract(&theta, &krylov.x, length, &krylov.q)?;
-                if problem.margin(&krylov.q)? > SMALLEST_DETERMINANT {
+                if problem.retract(&theta, &krylov.x, length, &krylov.q)? {
                     let candidate = problem.value(&krylov.q)?;
                     if candidate < energy {
                         next = Some(candidate);

@@ -2,14 +2,14 @@
 
 use candle_core::Tensor;
 
-use super::Transform;
-use crate::ops::compositive_step;
+use super::{Transform, SMALLEST_DETERMINANT};
+use crate::ops::{compose_unfolded, pull_to_steps};
 use crate::Result;
 
 /// Compositive (greedy) diffeomorphism: `theta = u`, updated by composition, `phi <- phi o (id + t e)`.
 ///
-/// The update is a retraction, not another parametrisation: `e = (D phi)^-1 v` makes its tangent the additive step `v`, so
-/// the stationary points are those of the energy in `u`. The solver shortens steps that would make a determinant (by
+/// The update is a retraction, not another parametrisation: the gradient with respect to the step `e` is
+/// `(D phi)' grad_u E`, so the stationary points are those of the energy in `u`. The solver shortens steps that would make a determinant (by
 /// the digital criterion) not positive. Follows Vercauteren et al. 2009, doi:10.1016/j.neuroimage.2008.10.040.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Compositive;
@@ -27,7 +27,11 @@ impl Transform for Compositive {
         true
     }
 
-    fn retract(&self, theta: &Tensor, step: &Tensor, t: f64, out: &Tensor) -> Result<()> {
-        compositive_step(theta, step, t, out)
+    fn retract(&self, theta: &Tensor, step: &Tensor, t: f64, out: &Tensor) -> Result<bool> {
+        compose_unfolded(theta, step, t, SMALLEST_DETERMINANT, out)
+    }
+
+    fn pull_to_steps(&self, theta: &Tensor, gradient: &Tensor, blocks: &Tensor) -> Result<()> {
+        pull_to_steps(theta, gradient, blocks)
     }
 }

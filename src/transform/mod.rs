@@ -13,6 +13,10 @@ pub use bspline::BSpline;
 pub use compositive::Compositive;
 pub use displacement::Displacement;
 
+/// Corner determinants at or below this count as folded, so that neither storage in a file nor another tool's rounding
+/// can fold a displacement.
+pub(crate) const SMALLEST_DETERMINANT: f64 = 0.02;
+
 /// A parametrisation `theta -> u(theta)` of displacements on a grid.
 ///
 /// `u` is `[rank, (nz,) ny, nx]`, in voxels of the grid, component 0 along the fastest axis; `phi(x) = x + u(x)` carries
@@ -49,10 +53,18 @@ pub trait Transform: Send + Sync + std::fmt::Debug {
         Ok(cotangent.clone())
     }
 
-    /// Writes the parameters reached from `theta` by `t` times `step` to `out`; to first order `theta + t step`.
-    fn retract(&self, theta: &Tensor, step: &Tensor, t: f64, out: &Tensor) -> Result<()> {
+    /// Writes the parameters reached from `theta` by `t` times `step` to `out`. A transform that must not fold may
+    /// shorten `step` in place; returns whether `out` is admissible.
+    fn retract(&self, theta: &Tensor, step: &Tensor, t: f64, out: &Tensor) -> Result<bool> {
         crate::ops::copy(theta, out)?;
-        crate::ops::combine(t, step, 1.0, out)
+        crate::ops::combine(t, step, 1.0, out)?;
+        Ok(true)
+    }
+
+    /// Carries gradient and Gauss-Newton blocks from displacements to the steps of [`Transform::retract`], in place, for
+    /// fields whose retraction is not an addition.
+    fn pull_to_steps(&self, _theta: &Tensor, _gradient: &Tensor, _blocks: &Tensor) -> Result<()> {
+        Ok(())
     }
 
     /// Whether the solver must keep all determinants positive.

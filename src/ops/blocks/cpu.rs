@@ -121,23 +121,17 @@ impl<T: Real, const D: usize> Product<'_, T, D> {
                 while start < width {
                     let s = segment(width, start, L::COUNT);
                     start += s.count;
-                    let load = |from: *const T| {
-                        if s.count == L::COUNT {
-                            L::load(from)
-                        } else {
-                            L::load_part(from, s.count)
-                        }
-                    };
                     let at = row * width + s.start;
                     let mut p = [L::splat(T::of(0.0)); D];
                     let mut q = p;
                     for a in 0..D {
                         let here = self.p.as_ptr().add(a * n + at);
-                        p[a] = load(here);
+                        p[a] = L::load_some(here, s.count);
                         let mut near = p[a].mul(L::splat(self.shift));
                         for b in 0..D {
                             let (back, ahead) = if b == 0 { (s.left, s.right) } else { around[b] };
-                            let pair = load(here.sub(back)).add(load(here.add(ahead)));
+                            let pair = L::load_some(here.sub(back), s.count)
+                                .add(L::load_some(here.add(ahead), s.count));
                             let bend = p[a].add(p[a]).sub(pair);
                             near = bend.fma(L::splat(self.weight[a][b]), near);
                         }
@@ -147,7 +141,7 @@ impl<T: Real, const D: usize> Product<'_, T, D> {
                     if VECTOR {
                         let mut j = p;
                         for a in 0..D {
-                            j[a] = load(g.add(a * n));
+                            j[a] = L::load_some(g.add(a * n), s.count);
                         }
                         let mut dot = j[0].mul(p[0]);
                         for a in 1..D {
@@ -160,7 +154,7 @@ impl<T: Real, const D: usize> Product<'_, T, D> {
                         let mut k = 0;
                         for a in 0..D {
                             for b in a..D {
-                                let v = load(g.add(k * n));
+                                let v = L::load_some(g.add(k * n), s.count);
                                 q[a] = v.fma(p[b], q[a]);
                                 if a != b {
                                     q[b] = v.fma(p[a], q[b]);
@@ -171,12 +165,7 @@ impl<T: Real, const D: usize> Product<'_, T, D> {
                     }
                     for a in 0..D {
                         sum = p[a].fma(q[a], sum);
-                        let to = self.out.at(a * n + at);
-                        if s.count == L::COUNT {
-                            q[a].store(to);
-                        } else {
-                            q[a].store_part(to, s.count);
-                        }
+                        q[a].store_some(self.out.at(a * n + at), s.count);
                     }
                 }
                 total += sum.sum();
@@ -275,41 +264,31 @@ impl<T: Real, const D: usize> Inverse<'_, T, D> {
                 let (mut part_z, mut part_r) = (zero, zero);
                 while at < stop {
                     let count = (stop - at).min(L::COUNT);
-                    let load = |from: *const T| {
-                        if count == L::COUNT {
-                            L::load(from)
-                        } else {
-                            L::load_part(from, count)
-                        }
-                    };
-                    let store = |to: *mut T, v: L| {
-                        if count == L::COUNT {
-                            v.store(to);
-                        } else {
-                            v.store_part(to, count);
-                        }
-                    };
                     let mut r = [zero; D];
                     for a in 0..D {
-                        r[a] = load(self.r.at(a * n + at));
+                        r[a] = L::load_some(self.r.at(a * n + at), count);
                         if let (true, Some(p)) = (ADVANCE, self.p) {
                             let alpha = L::splat(self.alpha);
-                            let q = load(self.out.at(a * n + at));
+                            let q = L::load_some(self.out.at(a * n + at), count);
                             r[a] = zero.sub(alpha).fma(q, r[a]);
-                            store(self.r.at(a * n + at), r[a]);
-                            let x = load(self.x.at(a * n + at));
-                            let p = load(p.as_ptr().add(a * n + at));
-                            store(self.x.at(a * n + at), alpha.fma(p, x));
+                            r[a].store_some(self.r.at(a * n + at), count);
+                            let x = L::load_some(self.x.at(a * n + at), count);
+                            let p = L::load_some(p.as_ptr().add(a * n + at), count);
+                            alpha.fma(p, x).store_some(self.x.at(a * n + at), count);
                         }
                     }
                     let g = self.blocks.as_ptr().add(at);
+                    let mut entry = [zero; 6];
+                    for k in 0..if VECTOR { D } else { D * (D + 1) / 2 } {
+                        entry[k] = L::load_some(g.add(k * n), count);
+                    }
                     let z = if VECTOR {
-                        self.solve_vector::<L>(|k| load(g.add(k * n)), r)
+                        self.solve_vector(&entry, r)
                     } else {
-                        self.solve_packed::<L>(|k| load(g.add(k * n)), r)
+                        self.solve_packed(&entry, r)
                     };
                     for a in 0..D {
-                        store(self.out.at(a * n + at), z[a]);
+                        z[a].store_some(self.out.at(a * n + at), count);
                         part_z = r[a].fma(z[a], part_z);
                         part_r = r[a].fma(r[a], part_r);
                     }
@@ -326,26 +305,28 @@ impl<T: Real, const D: usize> Inverse<'_, T, D> {
     #[inline(always)]
     unsafe fn solve_vector<L: Lanes<Element = T>>(
         &self,
-        entry: impl Fn(usize) -> L,
+        entry: &[L; 6],
         r: [L; D],
     ) -> [L; D] {
         // SAFETY: as in `run`.
         unsafe {
             let one = L::splat(T::of(1.0));
-            let scaled: [L; D] =
-                std::array::from_fn(|a| one.div(L::splat(self.diagonal[a])));
             let mut z = r;
             let mut cj = r;
             let (mut top, mut bottom) = (L::splat(T::of(0.0)), one);
             for a in 0..D {
-                let j = entry(a);
-                cj[a] = scaled[a].mul(j);
-                z[a] = scaled[a].mul(r[a]);
+                let j = entry[a];
+                let scaled = one.div(L::splat(self.diagonal[a]));
+                cj[a] = scaled.mul(j);
+                z[a] = scaled.mul(r[a]);
                 top = j.fma(z[a], top);
                 bottom = j.fma(cj[a], bottom);
             }
             let factor = top.div(bottom);
-            std::array::from_fn(|a| z[a].sub(cj[a].mul(factor)))
+            for a in 0..D {
+                z[a] = z[a].sub(cj[a].mul(factor));
+            }
+            z
         }
     }
 
@@ -353,21 +334,24 @@ impl<T: Real, const D: usize> Inverse<'_, T, D> {
     #[inline(always)]
     unsafe fn solve_packed<L: Lanes<Element = T>>(
         &self,
-        entry: impl Fn(usize) -> L,
+        entry: &[L; 6],
         r: [L; D],
     ) -> [L; D] {
         // SAFETY: as in `run`.
         unsafe {
-            let c = |a: usize| L::splat(self.diagonal[a]);
+            let mut c = [r[0]; D];
+            for a in 0..D {
+                c[a] = L::splat(self.diagonal[a]);
+            }
             let mut z = r;
             if D == 2 {
-                let (xx, xy, yy) = (entry(0).add(c(0)), entry(1), entry(2).add(c(1)));
+                let (xx, xy, yy) = (entry[0].add(c[0]), entry[1], entry[2].add(c[1]));
                 let scale = L::splat(T::of(1.0)).div(xx.mul(yy).sub(xy.mul(xy)));
                 z[0] = yy.mul(r[0]).sub(xy.mul(r[1])).mul(scale);
                 z[1] = xx.mul(r[1]).sub(xy.mul(r[0])).mul(scale);
             } else {
-                let (xx, xy, xz) = (entry(0).add(c(0)), entry(1), entry(2));
-                let (yy, yz, zz) = (entry(3).add(c(1)), entry(4), entry(5).add(c(D - 1)));
+                let (xx, xy, xz) = (entry[0].add(c[0]), entry[1], entry[2]);
+                let (yy, yz, zz) = (entry[3].add(c[1]), entry[4], entry[5].add(c[D - 1]));
                 let axx = yy.mul(zz).sub(yz.mul(yz));
                 let axy = xz.mul(yz).sub(xy.mul(zz));
                 let axz = xy.mul(yz).sub(xz.mul(yy));

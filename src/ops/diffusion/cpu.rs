@@ -78,21 +78,14 @@ impl<T: Real, const D: usize> Kernel<T> for Rows<'_, T, D> {
                     for a in 0..D {
                         let at = a * n + row * width + s.start;
                         let here = self.u.as_ptr().add(at);
-                        let load = |from: *const T| {
-                            if s.count == L::COUNT {
-                                L::load(from)
-                            } else {
-                                L::load_part(from, s.count)
-                            }
-                        };
-                        let u = load(here);
+                        let u = L::load_some(here, s.count);
                         let mut sum = L::splat(T::of(0.0));
                         for b in 0..D {
                             let (back, ahead) = if b == 0 { (s.left, s.right) } else { around[b] };
                             let w = L::splat(self.weight[a][b]);
-                            let next = load(here.add(ahead)).sub(u);
+                            let next = L::load_some(here.add(ahead), s.count).sub(u);
                             if self.out.is_some() {
-                                let previous = u.sub(load(here.sub(back)));
+                                let previous = u.sub(L::load_some(here.sub(back), s.count));
                                 sum = previous.sub(next).fma(w, sum);
                             } else {
                                 energy = next.mul(next).fma(w, energy);
@@ -100,12 +93,7 @@ impl<T: Real, const D: usize> Kernel<T> for Rows<'_, T, D> {
                         }
                         if let Some(out) = self.out {
                             let to = out.at(at);
-                            let value = load(to).add(sum);
-                            if s.count == L::COUNT {
-                                value.store(to);
-                            } else {
-                                value.store_part(to, s.count);
-                            }
+                            L::load_some(to, s.count).add(sum).store_some(to, s.count);
                         }
                     }
                 }

@@ -1,4 +1,4 @@
-//! Rows of the compositive step.
+//! Rows of composition and of the change to compositive steps.
 
 use crate::ops::lanes::{dispatch, Kernel, Lanes};
 use crate::ops::real::Real;
@@ -7,110 +7,183 @@ use crate::ops::sample::{linear_value, Cell, Frame};
 use crate::ops::stencil::{row_neighbours, segment};
 use crate::Affine;
 
-pub(super) fn step<T: Real>(
+pub(super) fn compose<T: Real>(u: &[T], d: &[T], size: &[usize], t: T, out: &mut [T]) {
+    compose_rows(u, d, size, t, &[], out);
+}
+
+/// Composes in the marked rows alone; no marks at all stand for every row.
+pub(super) fn compose_rows<T: Real>(
     u: &[T],
-    v: &[T],
+    d: &[T],
     size: &[usize],
     t: T,
-    pulled: bool,
+    marked: &[bool],
     out: &mut [T],
 ) {
     if size.len() == 2 {
-        ranked::<T, 2>(u, v, size, t, pulled, out);
+        composed::<T, 2>(u, d, size, t, marked, out);
     } else {
-        ranked::<T, 3>(u, v, size, t, pulled, out);
+        composed::<T, 3>(u, d, size, t, marked, out);
     }
 }
 
-fn ranked<T: Real, const D: usize>(
+fn composed<T: Real, const D: usize>(
     u: &[T],
-    v: &[T],
+    d: &[T],
     size: &[usize],
     t: T,
-    pulled: bool,
+    marked: &[bool],
     out: &mut [T],
 ) {
     let frame = Frame::<T, D>::new(size, size, &Affine::identity());
-    let n = frame.voxels();
-    assert!([u.len(), v.len(), out.len()] == [n * D; 3], "fields");
+    assert!([u.len(), d.len(), out.len()] == [frame.voxels() * D; 3], "fields");
     let out = Shared::new(out);
     for_rows(frame.rows(), size[0], |rows| {
-        dispatch(Step {
+        dispatch(Compose {
+            marked,
             u,
-            v,
+            d,
             frame: &frame,
             t,
-            pulled,
             rows,
             out,
         });
     });
 }
 
-struct Step<'a, T, const D: usize> {
+struct Compose<'a, T, const D: usize> {
     u: &'a [T],
-    v: &'a [T],
+    d: &'a [T],
     frame: &'a Frame<T, D>,
+    marked: &'a [bool],
     t: T,
-    pulled: bool,
     rows: std::ops::Range<usize>,
     out: Shared<T>,
 }
 
-impl<T: Real, const D: usize> Kernel<T> for Step<'_, T, D> {
+impl<T: Real, const D: usize> Kernel<T> for Compose<'_, T, D> {
     type Output = ();
 
     #[inline(always)]
     unsafe fn run<L: Lanes<Element = T>>(self) {
         let (n, width) = (self.frame.voxels(), self.frame.fixed[0]);
-        // SAFETY: lengths were checked; neighbours stay within the field; each task writes its own rows.
+        // SAFETY: lengths were checked; each task writes its own rows.
         unsafe {
             let t = L::splat(self.t);
             for row in self.rows.clone() {
-                let around = row_neighbours(&self.frame.fixed, row);
+                if !self.marked.is_empty() && !self.marked[row] {
+                    continue;
+                }
                 let begin = self.frame.row_start(row);
-                let mut start = 0;
-                while start < width {
-                    let s = segment(width, start, L::COUNT);
-                    start += s.count;
-                    let load = |from: *const T| {
-                        if s.count == L::COUNT {
-                            L::load(from)
-                        } else {
-                            L::load_part(from, s.count)
-                        }
-                    };
-                    let at = row * width + s.start;
-                    let mut e: [L; D] =
-                        std::array::from_fn(|a| load(self.v.as_ptr().add(a * n + at)));
-                    if self.pulled {
-                        let mut jacobian = [e; D];
-                        for a in 0..D {
-                            let here = self.u.as_ptr().add(a * n + at);
-                            for b in 0..D {
-                                let (back, ahead) =
-                                    if b == 0 { (s.left, s.right) } else { around[b] };
-                                let scale = if back > 0 && ahead > 0 { 0.5 } else { 1.0 };
-                                let slope = load(here.add(ahead)).sub(load(here.sub(back)));
-                                let unit = if a == b { 1.0 } else { 0.0 };
-                                jacobian[a][b] =
-                                    slope.fma(L::splat(T::of(scale)), L::splat(T::of(unit)));
-                            }
-                        }
-                        e = solve(&jacobian, e);
+                let mut i = 0;
+                while i < width {
+                    let count = (width - i).min(L::COUNT);
+                    let at = row * width + i;
+                    let mut d = [t; D];
+                    for a in 0..D {
+                        d[a] = t.mul(L::load_some(self.d.as_ptr().add(a * n + at), count));
                     }
-                    let e: [L; D] = std::array::from_fn(|a| t.mul(e[a]));
-                    let position = self.frame.positions(&begin, s.start, e);
-                    let cell = Cell::at(position, &self.frame.moving);
+                    let cell = Cell::at(self.frame.positions(&begin, i, d), &self.frame.moving);
                     let offset = cell.offset(&self.frame.stride);
                     for a in 0..D {
                         let image = self.u.as_ptr().add(a * n);
                         let moved = linear_value(image, &cell, offset, &self.frame.stride);
-                        let to = self.out.at(a * n + at);
-                        if s.count == L::COUNT {
-                            e[a].add(moved).store(to);
-                        } else {
-                            e[a].add(moved).store_part(to, s.count);
+                        d[a].add(moved).store_some(self.out.at(a * n + at), count);
+                    }
+                    i += count;
+                }
+            }
+        }
+    }
+}
+
+pub(super) fn pull_to_steps<T: Real>(u: &[T], size: &[usize], gradient: &mut [T], blocks: &mut [T]) {
+    if size.len() == 2 {
+        pulled::<T, 2>(u, size, gradient, blocks);
+    } else {
+        pulled::<T, 3>(u, size, gradient, blocks);
+    }
+}
+
+fn pulled<T: Real, const D: usize>(u: &[T], size: &[usize], gradient: &mut [T], blocks: &mut [T]) {
+    let size: [usize; D] = std::array::from_fn(|a| size[a]);
+    let n: usize = size.iter().product();
+    assert!(u.len() == n * D && gradient.len() == n * D, "fields");
+    let entries = blocks.len() / n;
+    assert!(blocks.len() == n * entries && (entries == D || entries == D * (D + 1) / 2));
+    let (gradient, blocks) = (Shared::new(gradient), Shared::new(blocks));
+    for_rows(n / size[0], size[0], |rows| {
+        dispatch(Pull {
+            u,
+            size: &size,
+            vector: entries == D,
+            gradient,
+            blocks,
+            rows,
+        });
+    });
+}
+
+struct Pull<'a, T, const D: usize> {
+    u: &'a [T],
+    size: &'a [usize; D],
+    vector: bool,
+    gradient: Shared<T>,
+    blocks: Shared<T>,
+    rows: std::ops::Range<usize>,
+}
+
+impl<T: Real, const D: usize> Kernel<T> for Pull<'_, T, D> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<L: Lanes<Element = T>>(self) {
+        let n: usize = self.size.iter().product();
+        let width = self.size[0];
+        // SAFETY: lengths were checked; neighbours stay within the field; each task writes its own rows.
+        unsafe {
+            for row in self.rows.clone() {
+                let around = row_neighbours(self.size, row);
+                let mut start = 0;
+                while start < width {
+                    let s = segment(width, start, L::COUNT);
+                    start += s.count;
+                    let at = row * width + s.start;
+                    let mut p = [[L::splat(T::of(0.0)); D]; D];
+                    for a in 0..D {
+                        let here = self.u.as_ptr().add(a * n + at);
+                        for b in 0..D {
+                            let (back, ahead) = if b == 0 { (s.left, s.right) } else { around[b] };
+                            let scale = if back > 0 && ahead > 0 { 0.5 } else { 1.0 };
+                            let slope = L::load_some(here.add(ahead), s.count)
+                                .sub(L::load_some(here.sub(back), s.count));
+                            let unit = if a == b { 1.0 } else { 0.0 };
+                            p[a][b] = slope.fma(L::splat(T::of(scale)), L::splat(T::of(unit)));
+                        }
+                    }
+                    pull_vector(&p, self.gradient, n, at, s.count);
+                    if self.vector {
+                        pull_vector(&p, self.blocks, n, at, s.count);
+                        continue;
+                    }
+                    // rows of B P, then columns of P' (B P)
+                    let mut half = p;
+                    for a in 0..D {
+                        let mut line = p[0];
+                        for k in 0..D {
+                            let from = self.blocks.at(packed::<D>(a, k) * n + at);
+                            line[k] = L::load_some(from, s.count);
+                        }
+                        half[a] = pull(&p, line);
+                    }
+                    for b in 0..D {
+                        let mut column = p[0];
+                        for a in 0..D {
+                            column[a] = half[a][b];
+                        }
+                        let column = pull(&p, column);
+                        for a in 0..=b {
+                            column[a].store_some(self.blocks.at(packed::<D>(a, b) * n + at), s.count);
                         }
                     }
                 }
@@ -119,39 +192,48 @@ impl<T: Real, const D: usize> Kernel<T> for Step<'_, T, D> {
     }
 }
 
-/// `J^-1 v` by the adjugate, with the determinant held above 0.2.
+/// Place of entry (a, b) among the packed entries of a symmetric block.
 #[inline(always)]
-unsafe fn solve<L: Lanes, const D: usize>(j: &[[L; D]; D], v: [L; D]) -> [L; D] {
+fn packed<const D: usize>(a: usize, b: usize) -> usize {
+    let (a, b) = if a < b { (a, b) } else { (b, a) };
+    a * D - a * (a + 1) / 2 + b
+}
+
+/// `p' v`.
+#[inline(always)]
+unsafe fn pull<L: Lanes, const D: usize>(p: &[[L; D]; D], v: [L; D]) -> [L; D] {
+    let mut out = v;
     // SAFETY: within a kernel.
     unsafe {
-        let floor = L::splat(L::Element::of(0.2));
-        let one = L::splat(L::Element::of(1.0));
-        let mut out = v;
-        if D == 2 {
-            let det = j[0][0].mul(j[1][1]).sub(j[0][1].mul(j[1][0]));
-            let scale = one.div(det.max(floor));
-            out[0] = j[1][1].mul(v[0]).sub(j[0][1].mul(v[1])).mul(scale);
-            out[1] = j[0][0].mul(v[1]).sub(j[1][0].mul(v[0])).mul(scale);
-        } else {
-            let minor = |r: usize, c: usize| {
-                let (r0, r1) = ((r + 1) % D, (r + 2) % D);
-                let (c0, c1) = ((c + 1) % D, (c + 2) % D);
-                j[r0][c0].mul(j[r1][c1]).sub(j[r0][c1].mul(j[r1][c0]))
-            };
-            let top = [minor(0, 0), minor(0, 1), minor(0, 2)];
-            let det = j[0][0]
-                .mul(top[0])
-                .add(j[0][1].mul(top[1]))
-                .add(j[0][2 % D].mul(top[2]));
-            let scale = one.div(det.max(floor));
-            for a in 0..D {
-                let sum = minor(0, a)
-                    .mul(v[0])
-                    .add(minor(1, a).mul(v[1]))
-                    .add(minor(2, a).mul(v[D - 1]));
-                out[a] = sum.mul(scale);
+        for b in 0..D {
+            let mut sum = p[0][b].mul(v[0]);
+            for a in 1..D {
+                sum = p[a][b].fma(v[a], sum);
             }
+            out[b] = sum;
         }
-        out
+    }
+    out
+}
+
+/// `v <- p' v` for the vector of `D` planes of `n` elements at `at`.
+#[inline(always)]
+unsafe fn pull_vector<L: Lanes, const D: usize>(
+    p: &[[L; D]; D],
+    base: Shared<L::Element>,
+    n: usize,
+    at: usize,
+    count: usize,
+) {
+    // SAFETY: the caller's lanes lie within the planes.
+    unsafe {
+        let mut v = p[0];
+        for a in 0..D {
+            v[a] = L::load_some(base.at(a * n + at), count);
+        }
+        let v = pull(p, v);
+        for a in 0..D {
+            v[a].store_some(base.at(a * n + at), count);
+        }
     }
 }

@@ -1,42 +1,67 @@
 //! Displacement fields: composition and the compositive step.
 
 mod cpu;
+mod unfold;
 
 use candle_core::Tensor;
 
 use super::diffusion::size;
 use super::storage::{read, with_real, write};
+
 use super::real::Real;
 use crate::Result;
 
-/// `out(x) = d(x) + u(x + d(x))`: the displacement of "first `d`, then `u`"; all `[rank, (nz,) ny, nx]`, in voxels.
+/// Local shortenings of one step at most.
+const ROUNDS: usize = 4;
+
+/// `out(x) = t d(x) + u(x + t d(x))`: the displacement of "first `t d`, then `u`"; all `[rank, (nz,) ny, nx]`, in voxels.
 ///
 /// `u` is interpolated linearly and continued beyond the border by its nearest value.
-pub fn compose(u: &Tensor, d: &Tensor, out: &Tensor) -> Result<()> {
-    step(u, d, 1.0, false, out)
+pub fn compose(u: &Tensor, d: &Tensor, t: f64, out: &Tensor) -> Result<()> {
+    let size = size(u);
+    with_real!(u.dtype(), T => {
+        read::<T, _>(u, |u| {
+            read::<T, _>(d, |d| {
+                write::<T, _>(out, |o| cpu::compose(u, d, &size, T::of(t), o))
+            })
+        })??
+    })
 }
 
-/// The compositive step along `v`, a direction in the space of displacements: `out = u o (id + t e) + t e` with
-/// `e = (I + Du)^-1 v`, so that `d out / dt = v` at `t = 0`.
+/// [`compose`] that folds nowhere: where a corner determinant (see
+/// [`corner_determinants_minimum`](crate::corner_determinants_minimum)) comes out at `smallest` or less, `d` is
+/// shortened around it, in place, and the step taken again, a few times. Returns whether `out` is above `smallest`
+/// everywhere.
+pub fn compose_unfolded(u: &Tensor, d: &Tensor, t: f64, smallest: f64, out: &Tensor) -> Result<bool> {
+    let size = size(u);
+    with_real!(u.dtype(), T => {
+        read::<T, _>(u, |u| {
+            write::<T, _>(d, |d| {
+                write::<T, _>(out, |o| {
+                    unfold::compose_unfolded(u, d, &size, T::of(t), smallest, ROUNDS, o)
+                })
+            })
+        })??
+    })
+}
+
+/// Carries a gradient and its blocks from displacements to compositive steps, in place: `g <- P' g` and
+/// `B <- P' B P` with `P = I + Du`, the derivative of [`compose`] with respect to its step at zero.
 ///
-/// Determinants below 0.2 count as 0.2 in the inverse, which only shortens the step there.
-pub fn compositive_step(u: &Tensor, v: &Tensor, t: f64, out: &Tensor) -> Result<()> {
-    step(u, v, t, true, out)
+/// Derivatives are central differences, one-sided at the border. Blocks as in [`BlockSystem`](crate::BlockSystem).
+pub fn pull_to_steps(u: &Tensor, gradient: &Tensor, blocks: &Tensor) -> Result<()> {
+    let size = size(u);
+    with_real!(u.dtype(), T => {
+        read::<T, _>(u, |u| {
+            write::<T, _>(gradient, |g| {
+                write::<T, _>(blocks, |b| cpu::pull_to_steps(u, &size, g, b))
+            })
+        })??
+    })
 }
 
 /// The smallest determinant of `I + Du` by the digital criterion, [`minimum_determinant`](crate::minimum_determinant).
 pub fn smallest_determinant(u: &Tensor) -> Result<f64> {
     let size = size(u);
     with_real!(u.dtype(), T => read::<T, _>(u, |u| f64::from(super::minimum_determinant(u, &size))))
-}
-
-fn step(u: &Tensor, v: &Tensor, t: f64, pulled: bool, out: &Tensor) -> Result<()> {
-    let size = size(u);
-    with_real!(u.dtype(), T => {
-        read::<T, _>(u, |u| {
-            read::<T, _>(v, |v| {
-                write::<T, _>(out, |o| cpu::step(u, v, &size, T::of(t), pulled, o))
-            })
-        })??
-    })
 }

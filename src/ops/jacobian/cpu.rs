@@ -3,51 +3,7 @@
 //! Formula, layout and boundary: see the functions of `jacobian`. Every function here handles one line of voxels along
 //! the first axis. No fused multiply-add is used, so the bits are the same on every processor.
 
-use std::ops::{Add, Mul, Neg, Sub};
-
-/// `f32` or `f64`.
-pub trait Real:
-    Copy
-    + Default
-    + PartialOrd
-    + Send
-    + Sync
-    + Add<Output = Self>
-    + Sub<Output = Self>
-    + Mul<Output = Self>
-    + Neg<Output = Self>
-{
-    /// 1.
-    const ONE: Self;
-    /// 1/2.
-    const HALF: Self;
-    /// Minus infinity.
-    const LOWEST: Self;
-    /// Rounded to single precision.
-    fn single(self) -> f32;
-    /// In double precision.
-    fn double(self) -> f64;
-}
-
-macro_rules! real {
-    ($t:ty) => {
-        impl Real for $t {
-            const ONE: Self = 1.0;
-            const HALF: Self = 0.5;
-            const LOWEST: Self = Self::NEG_INFINITY;
-            #[inline(always)]
-            fn single(self) -> f32 {
-                self as f32
-            }
-            #[inline(always)]
-            fn double(self) -> f64 {
-                f64::from(self)
-            }
-        }
-    };
-}
-real!(f32);
-real!(f64);
+use crate::ops::real::Real;
 
 /// Three vectors or a matrix: `[derivative][component]`.
 type Vector<T> = [T; 3];
@@ -104,7 +60,7 @@ impl<T: Real> Difference<'_, T> {
             // SAFETY: all lines of a field have one length, and callers keep x below it.
             *self.to[c].get_unchecked(x) - *self.from[c].get_unchecked(x)
         });
-        edge[axis] = edge[axis] + T::ONE;
+        edge[axis] = edge[axis] + T::of(1.0);
         edge
     }
 }
@@ -124,7 +80,7 @@ impl<T: Real> Around<'_, T> {
             // SAFETY: callers keep x + 1 below the length of the line.
             *self.here[c].get_unchecked(x + 1) - *self.here[c].get_unchecked(x)
         });
-        edge[0] = edge[0] + T::ONE;
+        edge[0] = edge[0] + T::of(1.0);
         edge
     }
 
@@ -132,7 +88,7 @@ impl<T: Real> Around<'_, T> {
     #[inline(always)]
     fn first(&self, x: usize) -> [Vector<T>; 2] {
         match self.here[0].len() {
-            1 => [[T::ONE, T::default(), T::default()]; 2],
+            1 => [[T::of(1.0), T::of(0.0), T::of(0.0)]; 2],
             _ if x == 0 => [self.along(0); 2],
             n if x == n - 1 => [self.along(n - 2); 2],
             _ => [self.along(x - 1), self.along(x)],
@@ -171,11 +127,11 @@ impl<T: Real> Around<'_, T> {
             smaller(smaller(all[4], all[5]), smaller(all[6], all[7])),
         );
         // Two of the determinants see every neighbour: NaN in one of them must not be lost in the comparisons.
-        let low = low + T::default() * (all[0] + all[7]);
-        if low >= T::LOWEST {
+        let low = low + T::of(0.0) * (all[0] + all[7]);
+        if low >= T::of(f64::NEG_INFINITY) {
             low
         } else {
-            T::LOWEST
+            T::of(f64::NEG_INFINITY)
         }
     }
 }
@@ -197,8 +153,8 @@ type Cells<'a, T> = [[&'a [T]; 3]; 4];
 fn diagonals<T: Real>(cells: &Cells<T>, x: usize) -> [T; 2] {
     // SAFETY: callers keep x + 1 below the length of the lines.
     let at = |dx: usize, line: usize, c: usize| unsafe { *cells[line][c].get_unchecked(x + dx) };
-    let zero = T::default();
-    let one = T::ONE;
+    let zero = T::of(0.0);
+    let one = T::of(1.0);
     let edge = |dx: usize, line: usize, dx0: usize, line0: usize, step: Vector<T>| -> Vector<T> {
         std::array::from_fn(|c| at(dx, line, c) - at(dx0, line0, c) + step[c])
     };
@@ -226,7 +182,7 @@ fn diagonals<T: Real>(cells: &Cells<T>, x: usize) -> [T; 2] {
 fn diagonal_line<T: Real>(cells: &Cells<T>, out: &mut [T]) {
     for x in 0..out.len() - 1 {
         let [low, high] = diagonals(cells, x);
-        out[x] = smaller(T::HALF * smaller(low, high), out[x]);
+        out[x] = smaller(T::of(0.5) * smaller(low, high), out[x]);
     }
 }
 
@@ -279,7 +235,7 @@ impl<T: Real> Around<'_, T> {
     #[inline(always)]
     fn central(&self, x: usize, first: [Vector<T>; 2]) -> T {
         let mean = |pair: [Vector<T>; 2]| -> Vector<T> {
-            std::array::from_fn(|c| T::HALF * (pair[0][c] + pair[1][c]))
+            std::array::from_fn(|c| T::of(0.5) * (pair[0][c] + pair[1][c]))
         };
         let second = mean([self.second[0].edge(x, 1), self.second[1].edge(x, 1)]);
         let third = mean([self.third[0].edge(x, 2), self.third[1].edge(x, 2)]);
@@ -288,7 +244,7 @@ impl<T: Real> Around<'_, T> {
 }
 
 /// A planar displacement with its size.
-pub(super) struct Field<'a, T> {
+pub(in crate::ops) struct Field<'a, T> {
     u: &'a [T],
     zeros: Vec<T>,
     rank: usize,
@@ -296,7 +252,7 @@ pub(super) struct Field<'a, T> {
 }
 
 impl<'a, T: Real> Field<'a, T> {
-    pub(super) fn new(u: &'a [T], size: &[usize]) -> Self {
+    pub(in crate::ops) fn new(u: &'a [T], size: &[usize]) -> Self {
         let rank = size.len();
         assert!(
             (2..=3).contains(&rank) && !size.contains(&0),
@@ -310,7 +266,7 @@ impl<'a, T: Real> Field<'a, T> {
         let size: [usize; 3] = std::array::from_fn(|a| size.get(a).copied().unwrap_or(1));
         Self {
             u,
-            zeros: vec![T::default(); if rank == 2 { size[0] } else { 0 }],
+            zeros: vec![T::of(0.0); if rank == 2 { size[0] } else { 0 }],
             rank,
             size,
         }
@@ -404,7 +360,7 @@ impl<'a, T: Real> Field<'a, T> {
     }
 
     /// `out[x]` = the smallest determinant of the digital criterion.
-    pub(super) fn corners(&self, line: usize, out: &mut [T]) {
+    pub(in crate::ops) fn corners(&self, line: usize, out: &mut [T]) {
         let around = self.around(line);
         if out.len() > 2 {
             corner_line_fast(&around, out);
@@ -430,17 +386,17 @@ impl<'a, T: Real> Field<'a, T> {
         let n = out.len();
         for x in 0..n {
             let first = [x > 0, x + 1 < n];
-            let mut sum = T::default();
+            let mut sum = T::of(0.0);
             for (octant, determinant) in around.octants(x, around.first(x)).into_iter().enumerate()
             {
                 let inside = first[octant & 1] && second[octant >> 1 & 1] && third[octant >> 2];
-                if inside && determinant < T::default() {
+                if inside && determinant < T::of(0.0) {
                     sum = sum - determinant;
                 }
             }
             if let (Some(cells), true) = (&cells, first[1]) {
                 for determinant in diagonals(cells, x) {
-                    if determinant < T::default() {
+                    if determinant < T::of(0.0) {
                         sum = sum - determinant;
                     }
                 }

@@ -5,7 +5,9 @@
 
 mod cpu;
 
-use cpu::Real;
+pub(in crate::ops) use cpu::Field as Lines;
+
+use super::real::Real;
 use rayon::prelude::*;
 
 /// Lines of voxels that one task takes: fixed, so that no sum depends on the number of threads.
@@ -22,12 +24,12 @@ fn voxelwise<'a, T: Real>(
     out.par_chunks_mut(LINES * field.length())
         .enumerate()
         .for_each_init(
-            || vec![T::default(); field.length()],
+            || vec![T::of(0.0); field.length()],
             |buffer, (chunk, values)| {
                 for (line, row) in values.chunks_mut(field.length()).enumerate() {
                     line_function(&field, chunk * LINES + line, buffer);
                     for (value, determinant) in row.iter_mut().zip(buffer.iter()) {
-                        *value = determinant.single();
+                        *value = determinant.narrow();
                     }
                 }
             },
@@ -77,12 +79,12 @@ pub fn minimum_determinant<T: Real>(u: &[T], size: &[usize]) -> f32 {
     (0..field.lines().div_ceil(LINES))
         .into_par_iter()
         .map_init(
-            || vec![T::default(); field.length()],
+            || vec![T::of(0.0); field.length()],
             |buffer, chunk| {
                 let mut smallest = f32::INFINITY;
                 for line in chunk * LINES..((chunk + 1) * LINES).min(field.lines()) {
                     field.corners(line, buffer);
-                    smallest = smallest.min(cpu::smallest(buffer).single());
+                    smallest = smallest.min(cpu::smallest(buffer).narrow());
                 }
                 smallest
             },
@@ -117,12 +119,12 @@ pub fn non_diffeomorphic_volume<T: Real>(u: &[T], size: &[usize]) -> f64 {
     let sums: Vec<f64> = (0..field.lines().div_ceil(LINES))
         .into_par_iter()
         .map_init(
-            || vec![T::default(); field.length()],
+            || vec![T::of(0.0); field.length()],
             |buffer, chunk| {
                 let mut sum = 0.0;
                 for line in chunk * LINES..((chunk + 1) * LINES).min(field.lines()) {
                     field.folded_volume(line, buffer);
-                    sum += buffer.iter().map(|v| v.double()).sum::<f64>();
+                    sum += buffer.iter().map(|v| v.wide()).sum::<f64>();
                 }
                 sum
             },

@@ -20,7 +20,7 @@ pub(crate) use x86::{Avx2F32, Avx2F64, Avx512F32, Avx512F64};
 /// # Safety
 /// Implementations may use instructions that the machine lacks: call only from within [`dispatch`]. Pointers must be
 /// valid for the lanes that are read or written.
-pub(crate) trait Lanes: Copy {
+pub trait Lanes: Copy {
     /// The element.
     type Element: Real;
     /// A vector of indices.
@@ -34,6 +34,31 @@ pub(crate) trait Lanes: Copy {
     unsafe fn load_part(from: *const Self::Element, count: usize) -> Self;
     unsafe fn store(self, to: *mut Self::Element);
     unsafe fn store_part(self, to: *mut Self::Element, count: usize);
+    /// The first `count` lanes, by the fastest way. Kernels use loops and functions like this one, not closures: a
+    /// closure is a function of its own, which the compiler may leave without the instruction set.
+    #[inline(always)]
+    unsafe fn load_some(from: *const Self::Element, count: usize) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if count == Self::COUNT {
+                Self::load(from)
+            } else {
+                Self::load_part(from, count)
+            }
+        }
+    }
+    /// Stores the first `count` lanes, by the fastest way.
+    #[inline(always)]
+    unsafe fn store_some(self, to: *mut Self::Element, count: usize) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if count == Self::COUNT {
+                self.store(to);
+            } else {
+                self.store_part(to, count);
+            }
+        }
+    }
     unsafe fn add(self, other: Self) -> Self;
     unsafe fn sub(self, other: Self) -> Self;
     unsafe fn mul(self, other: Self) -> Self;

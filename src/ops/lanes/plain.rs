@@ -5,7 +5,7 @@ use crate::ops::real::Real;
 
 /// `N` elements in an array.
 #[derive(Clone, Copy)]
-pub(crate) struct Plain<T, const N: usize>([T; N]);
+pub struct Plain<T, const N: usize>([T; N]);
 
 impl<T: Real, const N: usize> Plain<T, N> {
     #[inline(always)]

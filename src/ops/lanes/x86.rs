@@ -6,7 +6,7 @@ use super::Lanes;
 
 /// 16 `f32` in one register.
 #[derive(Clone, Copy)]
-pub(crate) struct Avx512F32(__m512);
+pub struct Avx512F32(__m512);
 
 impl Lanes for Avx512F32 {
     type Element = f32;
@@ -129,7 +129,7 @@ impl Lanes for Avx512F32 {
 
 /// 8 `f64` in one register.
 #[derive(Clone, Copy)]
-pub(crate) struct Avx512F64(__m512d);
+pub struct Avx512F64(__m512d);
 
 impl Lanes for Avx512F64 {
     type Element = f64;
@@ -271,7 +271,7 @@ unsafe fn part_f64(count: usize) -> __m256i {
 
 /// 8 `f32` in one register.
 #[derive(Clone, Copy)]
-pub(crate) struct Avx2F32(__m256);
+pub struct Avx2F32(__m256);
 
 impl Lanes for Avx2F32 {
     type Element = f32;
@@ -394,7 +394,7 @@ impl Lanes for Avx2F32 {
 
 /// 4 `f64` in one register.
 #[derive(Clone, Copy)]
-pub(crate) struct Avx2F64(__m256d);
+pub struct Avx2F64(__m256d);
 
 impl Lanes for Avx2F64 {
     type Element = f64;

@@ -138,6 +138,7 @@ impl<T: Real, const D: usize> Pass<'_, T, D> {
             let (n, width) = (frame.voxels(), frame.fixed[0]);
             let moving_voxels: usize = frame.moving.iter().product();
             let zero = L::splat(T::of(0.0));
+            let ones = [T::of(1.0); 16];
             let mut total = 0.0;
             for row in self.rows.clone() {
                 let start = frame.row_start(row);
@@ -145,36 +146,19 @@ impl<T: Real, const D: usize> Pass<'_, T, D> {
                 let mut i = 0;
                 while i < width {
                     let count = (width - i).min(L::COUNT);
-                    let whole = count == L::COUNT;
                     let at = row * width + i;
-                    let read = |from: *const T| {
-                        if whole {
-                            L::load(from)
-                        } else {
-                            L::load_part(from, count)
+                    let mut u = [zero; D];
+                    if let Some(field) = input.u {
+                        for a in 0..D {
+                            u[a] = L::load_some(field.as_ptr().add(a * n + at), count);
                         }
-                    };
-                    let write = |to: *mut T, value: L| {
-                        if whole {
-                            value.store(to);
-                        } else {
-                            value.store_part(to, count);
-                        }
-                    };
-                    let u: [L; D] = match input.u {
-                        Some(u) => std::array::from_fn(|a| read(u.as_ptr().add(a * n + at))),
-                        None => [zero; D],
-                    };
+                    }
                     let cell = Cell::at(frame.positions(&start, i, u), &frame.moving);
                     let offset = cell.offset(&frame.stride);
                     let mask = match input.mask {
-                        Some(m) => read(m.as_ptr().add(at)),
+                        Some(m) => L::load_some(m.as_ptr().add(at), count),
                         // lanes beyond the row count for nothing
-                        None if whole => L::splat(T::of(1.0)),
-                        None => {
-                            let ones = [T::of(1.0); 16];
-                            L::load_part(ones.as_ptr(), count)
-                        }
+                        None => L::load_some(ones.as_ptr(), count),
                     };
                     let mut gradient = [zero; D];
                     let mut block = [zero; 6];
@@ -189,9 +173,9 @@ impl<T: Real, const D: usize> Pass<'_, T, D> {
                                 linear_value(image, &cell, offset, &frame.stride)
                             };
                             if WHAT == 4 {
-                                write(self.first.at(c * n + at), value);
+                                value.store_some(self.first.at(c * n + at), count);
                             }
-                            let r = value.sub(read(fixed));
+                            let r = value.sub(L::load_some(fixed, count));
                             energy = r.mul(weight).fma(r, energy);
                             continue;
                         }
@@ -203,7 +187,7 @@ impl<T: Real, const D: usize> Pass<'_, T, D> {
                             let (v, g) = linear_gradient(image, &cell, offset, &frame.stride);
                             (v, g, [zero; 6])
                         };
-                        let r = value.sub(read(fixed));
+                        let r = value.sub(L::load_some(fixed, count));
                         let j = frame.pull_gradient(slope);
                         let wr = r.mul(weight);
                         energy = wr.fma(r, energy);
@@ -235,11 +219,11 @@ impl<T: Real, const D: usize> Pass<'_, T, D> {
                     }
                     if WHAT != 0 && WHAT != 4 {
                         for a in 0..D {
-                            write(self.first.at(a * n + at), gradient[a]);
+                            gradient[a].store_some(self.first.at(a * n + at), count);
                         }
                         let entries = if WHAT == 1 { D } else { D * (D + 1) / 2 };
                         for k in 0..entries {
-                            write(self.second.at(k * n + at), block[k]);
+                            block[k].store_some(self.second.at(k * n + at), count);
                         }
                     }
                     i += L::COUNT;
@@ -251,6 +235,13 @@ impl<T: Real, const D: usize> Pass<'_, T, D> {
     }
 }
 
+/// Place of entry (a, b) among the packed entries of a symmetric block.
+#[inline(always)]
+fn packed<const D: usize>(a: usize, b: usize) -> usize {
+    let (a, b) = if a < b { (a, b) } else { (b, a) };
+    a * D - a * (a + 1) / 2 + b
+}
+
 /// `B' H B` for the packed symmetric Hessian.
 #[inline(always)]
 unsafe fn pull_hessian<L: Lanes, const D: usize>(
@@ -259,16 +250,12 @@ unsafe fn pull_hessian<L: Lanes, const D: usize>(
 ) -> [L; 6] {
     // SAFETY: within a kernel.
     unsafe {
-        let entry = |a: usize, b: usize| {
-            let (a, b) = if a < b { (a, b) } else { (b, a) };
-            h[a * D - a * (a + 1) / 2 + b]
-        };
         let mut half = [[h[0]; D]; D]; // H B
         for a in 0..D {
             for b in 0..D {
-                let mut sum = entry(a, 0).mul(L::splat(frame.matrix[0][b]));
+                let mut sum = h[packed::<D>(a, 0)].mul(L::splat(frame.matrix[0][b]));
                 for k in 1..D {
-                    sum = entry(a, k).fma(L::splat(frame.matrix[k][b]), sum);
+                    sum = h[packed::<D>(a, k)].fma(L::splat(frame.matrix[k][b]), sum);
                 }
                 half[a][b] = sum;
             }

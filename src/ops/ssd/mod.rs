@@ -45,10 +45,6 @@ impl SsdData {
         self.moving.dims()[1..].iter().rev().copied().collect()
     }
 
-    /// 2 or 3.
-    pub(crate) fn rank(&self) -> usize {
-        self.fixed.rank() - 1
-    }
 
     /// Whether the Gauss-Newton blocks are the outer product of one vector.
     pub(crate) fn is_rank_one(&self) -> bool {
