@@ -144,16 +144,23 @@ impl<T: Real> Around<'_, T> {
     fn octants(&self, x: usize, first: [Vector<T>; 2]) -> [T; 8] {
         let second = [self.second[0].edge(x, 1), self.second[1].edge(x, 1)];
         let third = [self.third[0].edge(x, 2), self.third[1].edge(x, 2)];
-        let mut out = [T::default(); 8];
-        for c in 0..2 {
-            for b in 0..2 {
-                let normal = cross(second[b], third[c]);
-                for a in 0..2 {
-                    out[a + 2 * b + 4 * c] = dot(first[a], normal);
-                }
-            }
-        }
-        out
+        let normals = [
+            cross(second[0], third[0]),
+            cross(second[1], third[0]),
+            cross(second[0], third[1]),
+            cross(second[1], third[1]),
+        ];
+        let [before, after] = first;
+        [
+            dot(before, normals[0]),
+            dot(after, normals[0]),
+            dot(before, normals[1]),
+            dot(after, normals[1]),
+            dot(before, normals[2]),
+            dot(after, normals[2]),
+            dot(before, normals[3]),
+            dot(after, normals[3]),
+        ]
     }
 
     #[inline(always)]
