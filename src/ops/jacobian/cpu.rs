@@ -392,20 +392,14 @@ impl<'a, T: Real> Field<'a, T> {
         })
     }
 
-    pub(super) fn central(&self, line: usize, out: &mut [f32])
-    where
-        T: Real,
-    {
+    /// `out[x]` = the determinant by central differences.
+    pub(super) fn central(&self, line: usize, out: &mut [T]) {
         let around = self.around(line);
-        let mut values = vec![T::default(); out.len()];
         if out.len() > 2 {
-            central_line_fast(&around, &mut values);
+            central_line_fast(&around, out);
         }
         for x in [0, out.len() - 1] {
-            values[x] = around.central(x, around.first(x));
-        }
-        for (value, determinant) in out.iter_mut().zip(values) {
-            *value = determinant.single();
+            out[x] = around.central(x, around.first(x));
         }
     }
 

@@ -11,6 +11,30 @@ use rayon::prelude::*;
 /// Lines of voxels that one task takes: fixed, so that no sum depends on the number of threads.
 const LINES: usize = 16;
 
+/// A line function over all lines, rounded to single precision.
+fn voxelwise<'a, T: Real>(
+    u: &'a [T],
+    size: &[usize],
+    line_function: impl Fn(&cpu::Field<'a, T>, usize, &mut [T]) + Sync,
+) -> Vec<f32> {
+    let field = cpu::Field::new(u, size);
+    let mut out = vec![0.0; field.voxels()];
+    out.par_chunks_mut(LINES * field.length())
+        .enumerate()
+        .for_each_init(
+            || vec![T::default(); field.length()],
+            |buffer, (chunk, values)| {
+                for (line, row) in values.chunks_mut(field.length()).enumerate() {
+                    line_function(&field, chunk * LINES + line, buffer);
+                    for (value, determinant) in row.iter_mut().zip(buffer.iter()) {
+                        *value = determinant.single();
+                    }
+                }
+            },
+        );
+    out
+}
+
 /// Determinants of `I + Du` by central differences.
 ///
 /// `det(I + Du)` at every voxel, differences `(u(x + e) - u(x - e)) / 2`, one-sided at the border, zero along an axis
@@ -19,16 +43,7 @@ const LINES: usize = 16;
 /// # Panics
 /// When the rank is not 2 or 3 or the length of `u` is not `rank * voxels`.
 pub fn determinants<T: Real>(u: &[T], size: &[usize]) -> Vec<f32> {
-    let field = cpu::Field::new(u, size);
-    let mut out = vec![0.0; field.voxels()];
-    out.par_chunks_mut(LINES * field.length())
-        .enumerate()
-        .for_each(|(chunk, values)| {
-            for (line, row) in values.chunks_mut(field.length()).enumerate() {
-                field.central(chunk * LINES + line, row);
-            }
-        });
-    out
+    voxelwise(u, size, cpu::Field::central)
 }
 
 /// The smallest determinant of the digital criterion at every voxel.
@@ -47,22 +62,7 @@ pub fn determinants<T: Real>(u: &[T], size: &[usize]) -> Vec<f32> {
 /// # Panics
 /// As [`determinants`].
 pub fn corner_determinants_minimum<T: Real>(u: &[T], size: &[usize]) -> Vec<f32> {
-    let field = cpu::Field::new(u, size);
-    let mut out = vec![0.0; field.voxels()];
-    out.par_chunks_mut(LINES * field.length())
-        .enumerate()
-        .for_each_init(
-            || vec![T::default(); field.length()],
-            |buffer, (chunk, values)| {
-                for (line, row) in values.chunks_mut(field.length()).enumerate() {
-                    field.corners(chunk * LINES + line, buffer);
-                    for (value, minimum) in row.iter_mut().zip(buffer.iter()) {
-                        *value = minimum.single();
-                    }
-                }
-            },
-        );
-    out
+    voxelwise(u, size, cpu::Field::corners)
 }
 
 /// The smallest of [`corner_determinants_minimum`] over all voxels: positive if and only if the displacement is a
