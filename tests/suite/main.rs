@@ -1,4 +1,6 @@
 //! The tests of the library, one binary, one file per property.
 
+mod evaluation;
 mod geometry;
 mod jacobian;
+mod statistics;
