@@ -4,6 +4,7 @@ mod error;
 mod evaluation;
 mod geometry;
 mod ops;
+mod phantom;
 mod rng;
 
 pub use error::{Error, Result};
@@ -18,4 +19,5 @@ pub use ops::{
     corner_determinants_minimum, determinants, folded_voxels, minimum_determinant,
     non_diffeomorphic_volume,
 };
+pub use phantom::Phantom;
 pub use rng::Rng;

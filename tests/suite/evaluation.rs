@@ -236,7 +236,7 @@ fn landmark_errors_are_distances() {
 
 #[test]
 fn regularity_of_a_field_with_known_determinants() {
-    // Stretched along x by 1 + a(x) with a alternating every second voxel: central differences know it exactly.
+    // u = x^2 / 8 along x: central differences of a square are exact.
     let size = [9usize, 6, 5];
     let voxels = 270;
     let mut u = vec![0.0f32; 3 * voxels];

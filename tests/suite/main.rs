@@ -3,4 +3,5 @@
 mod evaluation;
 mod geometry;
 mod jacobian;
+mod phantom;
 mod statistics;

@@ -49,7 +49,7 @@ macro_rules! real {
 real!(f32);
 real!(f64);
 
-/// Three vectors or a matrix: `[derivative][component]`.
+/// The components of an edge or a normal.
 type Vector<T> = [T; 3];
 
 #[inline(always)]
