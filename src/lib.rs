@@ -1,9 +1,11 @@
 //! stillpoint: image registration as a layer that can be differentiated.
 
 mod error;
+mod evaluation;
 mod geometry;
 mod linear;
 mod ops;
+mod phantom;
 mod problem;
 mod regulariser;
 mod rng;
@@ -11,9 +13,24 @@ mod solver;
 mod transform;
 
 pub use error::{Error, Result};
+pub use evaluation::{
+    bootstrap_interval, holm, inverse_consistency, landmark_errors, mean, median, overlap,
+    paired_t_test, percentile, regularity, standard_deviation, surface_distance,
+    wilcoxon_signed_rank, InverseConsistency, LabelOverlap, LabelSurfaceDistance, LandmarkErrors,
+    Overlap, PairedTest, Regularity, Summary, SurfaceDistance,
+};
 pub use geometry::{Affine, Grid};
-pub use linear::{conjugate_gradients, BlockJacobi, Krylov, LinearInfo, LinearOperator, LinearOptions, LinearStop, Preconditioner};
-pub use ops::{compose, compose_unfolded, corner_determinants_minimum, determinants, folded_voxels, minimum_determinant, non_diffeomorphic_volume, pull_to_steps, smallest_determinant, resize, resize_adjoint, smooth, smooth_adjoint, spline_coefficients, spline_coefficients_adjoint, BlockSystem, Curvature, Differences, Instructions, Interpolation, SsdData};
+pub use linear::{
+    conjugate_gradients, BlockJacobi, Krylov, LinearInfo, LinearOperator, LinearOptions,
+    LinearStop, Preconditioner,
+};
+pub use ops::{
+    compose, compose_unfolded, corner_determinants_minimum, determinants, folded_voxels,
+    minimum_determinant, non_diffeomorphic_volume, pull_to_steps, resize, resize_adjoint,
+    smallest_determinant, smooth, smooth_adjoint, spline_coefficients, spline_coefficients_adjoint,
+    BlockSystem, Curvature, Differences, Instructions, Interpolation, SsdData,
+};
+pub use phantom::Phantom;
 pub use problem::{EnergyProblem, Linearisation, Problem};
 pub use regulariser::{Bending, Diffusion, Elastic, Regulariser};
 pub use rng::Rng;

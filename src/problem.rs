@@ -147,8 +147,7 @@ impl Problem for EnergyProblem {
         let extra = self.regulariser.extra_diagonal(&self.grid);
         if extra.is_some() {
             energy += self.lambda * self.regulariser.extra_value(&u, &self.grid)?;
-            self.regulariser
-                .add_extra(&u, &self.grid, self.lambda, g)?;
+            self.regulariser.add_extra(&u, &self.grid, self.lambda, g)?;
         }
         if curvature == Curvature::GaussNewton {
             self.transform.pull_to_steps(&u, g, &blocks)?;
@@ -179,7 +178,9 @@ impl Problem for EnergyProblem {
         }
         let operator = Composite {
             system,
-            extra: extra.is_some().then(|| (self.regulariser.clone(), stiffness)),
+            extra: extra
+                .is_some()
+                .then(|| (self.regulariser.clone(), stiffness)),
             transform: (!field).then(|| (self.transform.clone(), theta.clone())),
             grid: self.grid.clone(),
         };
@@ -191,7 +192,10 @@ impl Problem for EnergyProblem {
             });
         }
         copy(
-            &self.transform.pullback(theta, &self.grid, g)?.contiguous()?,
+            &self
+                .transform
+                .pullback(theta, &self.grid, g)?
+                .contiguous()?,
             gradient,
         )?;
         Ok(Linearisation {

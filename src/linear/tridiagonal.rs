@@ -8,8 +8,12 @@ pub(super) fn smallest_eigenvalue(diagonal: &[f64], off: &[f64]) -> f64 {
         let right = if i + 1 < n { off[i].abs() } else { 0.0 };
         left + right
     };
-    let mut low = (0..n).map(|i| diagonal[i] - radius(i)).fold(f64::INFINITY, f64::min);
-    let mut high = (0..n).map(|i| diagonal[i] + radius(i)).fold(f64::NEG_INFINITY, f64::max);
+    let mut low = (0..n)
+        .map(|i| diagonal[i] - radius(i))
+        .fold(f64::INFINITY, f64::min);
+    let mut high = (0..n)
+        .map(|i| diagonal[i] + radius(i))
+        .fold(f64::NEG_INFINITY, f64::max);
     // one eigenvalue lies below `x` exactly when the elimination of T - x meets a negative pivot
     let below = |x: f64| {
         let mut pivot = diagonal[0] - x;

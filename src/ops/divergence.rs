@@ -48,7 +48,10 @@ fn divergence<T: Real>(u: &[T], size: &[usize]) -> Vec<T> {
             let at = row * nx + x;
             let mut sum = T::of(0.0);
             for corner in 0..1usize << rank {
-                let shift: usize = (0..rank).filter(|a| corner >> a & 1 == 1).map(|a| step[a]).sum();
+                let shift: usize = (0..rank)
+                    .filter(|a| corner >> a & 1 == 1)
+                    .map(|a| step[a])
+                    .sum();
                 for a in 0..rank {
                     let v = u[a * n + at + shift];
                     if corner >> a & 1 == 1 {

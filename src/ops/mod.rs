@@ -20,11 +20,14 @@ pub use blocks::BlockSystem;
 pub use bspline::{spline_coefficients, spline_coefficients_adjoint};
 pub use diffusion::Differences;
 pub use displacement::{compose, compose_unfolded, pull_to_steps, smallest_determinant};
-pub use jacobian::{corner_determinants_minimum, determinants, folded_voxels, minimum_determinant, non_diffeomorphic_volume};
 pub(crate) use divergence::{add_divergence_gradient, divergence_value};
+pub use jacobian::{
+    corner_determinants_minimum, determinants, folded_voxels, minimum_determinant,
+    non_diffeomorphic_volume,
+};
 pub use lanes::Instructions;
 pub use sample::Interpolation;
-pub(crate) use separable::{separable, Table};
 pub use separable::{resize, resize_adjoint, smooth, smooth_adjoint};
+pub(crate) use separable::{separable, Table};
 pub use ssd::{Curvature, SsdData};
 pub(crate) use vector::{clear, combine, copy, dot};

@@ -24,11 +24,7 @@ pub(crate) fn sum_over_rows<const K: usize>(
 }
 
 /// Calls `work` for consecutive runs of rows.
-pub(crate) fn for_rows(
-    rows: usize,
-    width: usize,
-    work: impl Fn(std::ops::Range<usize>) + Sync,
-) {
+pub(crate) fn for_rows(rows: usize, width: usize, work: impl Fn(std::ops::Range<usize>) + Sync) {
     let _: [f64; 0] = sum_over_rows(rows, width, |run| {
         work(run);
         []

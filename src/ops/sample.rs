@@ -239,7 +239,11 @@ unsafe fn plane_value<L: Lanes, const D: usize>(
         let b = L::gather(from.add(stride[0]), offset);
         let c = L::gather(from.add(stride[1]), offset);
         let d = L::gather(from.add(stride[0] + stride[1]), offset);
-        lerp(lerp(a, b, cell.part[0]), lerp(c, d, cell.part[0]), cell.part[1])
+        lerp(
+            lerp(a, b, cell.part[0]),
+            lerp(c, d, cell.part[0]),
+            cell.part[1],
+        )
     }
 }
 
@@ -308,8 +312,10 @@ unsafe fn spline_weights<L: Lanes>(t: L) -> [[L; 4]; 3] {
         let sixth = splat::<L>(1.0 / 6.0);
         let value = [
             s2.mul(s).mul(sixth),
-            t2.mul(t.fma(splat::<L>(0.5), splat::<L>(-1.0))).add(splat::<L>(2.0 / 3.0)),
-            s2.mul(s.fma(splat::<L>(0.5), splat::<L>(-1.0))).add(splat::<L>(2.0 / 3.0)),
+            t2.mul(t.fma(splat::<L>(0.5), splat::<L>(-1.0)))
+                .add(splat::<L>(2.0 / 3.0)),
+            s2.mul(s.fma(splat::<L>(0.5), splat::<L>(-1.0)))
+                .add(splat::<L>(2.0 / 3.0)),
             t2.mul(t).mul(sixth),
         ];
         let first = [
@@ -318,7 +324,12 @@ unsafe fn spline_weights<L: Lanes>(t: L) -> [[L; 4]; 3] {
             s.mul(s.fma(splat::<L>(-1.5), splat::<L>(2.0))),
             t2.mul(splat::<L>(0.5)),
         ];
-        let second = [s, t.fma(splat::<L>(3.0), splat::<L>(-2.0)), s.fma(splat::<L>(3.0), splat::<L>(-2.0)), t];
+        let second = [
+            s,
+            t.fma(splat::<L>(3.0), splat::<L>(-2.0)),
+            s.fma(splat::<L>(3.0), splat::<L>(-2.0)),
+            t,
+        ];
         [value, first, second]
     }
 }
@@ -400,7 +411,14 @@ pub(crate) unsafe fn cubic<L: Lanes, const D: usize, const ORDER: usize>(
         let mut hessian = [zero; 6];
         let value;
         if D == 2 {
-            let s = plane_cubic::<L, ORDER>(coefficients, L::index_splat(0), &weight[0], &weight[1], &tap[0], &tap[1]);
+            let s = plane_cubic::<L, ORDER>(
+                coefficients,
+                L::index_splat(0),
+                &weight[0],
+                &weight[1],
+                &tap[0],
+                &tap[1],
+            );
             value = s[0];
             if ORDER > 0 {
                 gradient[0] = s[1];
@@ -414,7 +432,14 @@ pub(crate) unsafe fn cubic<L: Lanes, const D: usize, const ORDER: usize>(
         } else {
             let mut sum = zero;
             for k in 0..4 {
-                let s = plane_cubic::<L, ORDER>(coefficients, tap[D - 1][k], &weight[0], &weight[1], &tap[0], &tap[1]);
+                let s = plane_cubic::<L, ORDER>(
+                    coefficients,
+                    tap[D - 1][k],
+                    &weight[0],
+                    &weight[1],
+                    &tap[0],
+                    &tap[1],
+                );
                 let w = [
                     weight[D - 1][0][k],
                     weight[D - 1][1][k],

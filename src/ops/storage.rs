@@ -16,7 +16,10 @@ pub(crate) fn read<T: Real, R>(tensor: &Tensor, work: impl FnOnce(&[T]) -> R) ->
             Some(all) => Ok(work(&all[start..end])),
             None => Err(wrong_type::<T>(tensor)),
         },
-        _ => Err(Error::argument("tensor", "this operation runs on the CPU only")),
+        _ => Err(Error::argument(
+            "tensor",
+            "this operation runs on the CPU only",
+        )),
     }
 }
 
@@ -54,7 +57,10 @@ fn contiguous(layout: &Layout) -> Result<(usize, usize)> {
     layout.contiguous_offsets().ok_or_else(|| {
         Error::argument(
             "tensor",
-            format!("needs contiguous elements, got strides {:?}", layout.stride()),
+            format!(
+                "needs contiguous elements, got strides {:?}",
+                layout.stride()
+            ),
         )
     })
 }
@@ -62,7 +68,11 @@ fn contiguous(layout: &Layout) -> Result<(usize, usize)> {
 fn wrong_type<T: Real>(tensor: &Tensor) -> Error {
     Error::argument(
         "tensor",
-        format!("expected elements of {:?}, got {:?}", T::KIND, tensor.dtype()),
+        format!(
+            "expected elements of {:?}, got {:?}",
+            T::KIND,
+            tensor.dtype()
+        ),
     )
 }
 

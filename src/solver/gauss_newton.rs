@@ -64,12 +64,8 @@ impl Solver for GaussNewton {
             let model = problem.linearise(&theta, Curvature::GaussNewton, &krylov.r)?;
             let energy = model.energy;
             crate::ops::combine(0.0, &krylov.x, -1.0, &krylov.r)?;
-            let info = conjugate_gradients(
-                &*model.operator,
-                &*model.preconditioner,
-                &krylov,
-                &options,
-            )?;
+            let info =
+                conjugate_gradients(&*model.operator, &*model.preconditioner, &krylov, &options)?;
             if step == 0 {
                 first = info.right_hand_side;
             }

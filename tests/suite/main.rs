@@ -1,3 +1,7 @@
 //! The tests of the library, one binary, one file per property.
 
+mod evaluation;
 mod geometry;
+mod jacobian;
+mod phantom;
+mod statistics;

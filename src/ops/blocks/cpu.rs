@@ -187,18 +187,39 @@ fn inverse<T: Real, const D: usize>(
     assert!(blocks.len() == n * entries && (entries == D || entries == D * (D + 1) / 2));
     // the diagonal of the differences, as inside the grid: at the border it is smaller, and the inverse stays positive
     let diagonal: [T; D] = std::array::from_fn(|a| {
-        T::of(extra[a] + (0..D).filter(|&b| size[b] > 1).map(|b| 2.0 * weight[a][b]).sum::<f64>())
+        T::of(
+            extra[a]
+                + (0..D)
+                    .filter(|&b| size[b] > 1)
+                    .map(|b| 2.0 * weight[a][b])
+                    .sum::<f64>(),
+        )
     });
     let zero = T::of(0.0);
     let (alpha, p, x, r, out) = match vectors {
         Vectors::Apply { r, z } => {
             assert!(r.len() == n * D && z.len() == n * D, "vectors");
             // `r` is only read
-            (zero, None, Shared::new(&mut []), Shared::of_const(r.as_ptr()), Shared::new(z))
+            (
+                zero,
+                None,
+                Shared::new(&mut []),
+                Shared::of_const(r.as_ptr()),
+                Shared::new(z),
+            )
         }
         Vectors::Advance { alpha, p, x, r, q } => {
-            assert!([p.len(), x.len(), r.len(), q.len()] == [n * D; 4], "vectors");
-            (alpha, Some(p), Shared::new(x), Shared::new(r), Shared::new(q))
+            assert!(
+                [p.len(), x.len(), r.len(), q.len()] == [n * D; 4],
+                "vectors"
+            );
+            (
+                alpha,
+                Some(p),
+                Shared::new(x),
+                Shared::new(r),
+                Shared::new(q),
+            )
         }
     };
     sum_over_rows(n / size[0], size[0], |rows| {
@@ -303,11 +324,7 @@ impl<T: Real, const D: usize> Inverse<'_, T, D> {
 
     /// `(j j' + C)^-1 r` with a diagonal `C` (Sherman-Morrison).
     #[inline(always)]
-    unsafe fn solve_vector<L: Lanes<Element = T>>(
-        &self,
-        entry: &[L; 6],
-        r: [L; D],
-    ) -> [L; D] {
+    unsafe fn solve_vector<L: Lanes<Element = T>>(&self, entry: &[L; 6], r: [L; D]) -> [L; D] {
         // SAFETY: as in `run`.
         unsafe {
             let one = L::splat(T::of(1.0));
@@ -332,11 +349,7 @@ impl<T: Real, const D: usize> Inverse<'_, T, D> {
 
     /// `(B + C)^-1 r` for a packed symmetric block.
     #[inline(always)]
-    unsafe fn solve_packed<L: Lanes<Element = T>>(
-        &self,
-        entry: &[L; 6],
-        r: [L; D],
-    ) -> [L; D] {
+    unsafe fn solve_packed<L: Lanes<Element = T>>(&self, entry: &[L; 6], r: [L; D]) -> [L; D] {
         // SAFETY: as in `run`.
         unsafe {
             let mut c = [r[0]; D];

@@ -5,8 +5,8 @@ mod cpu;
 use candle_core::Tensor;
 
 use super::diffusion::{size, Differences};
-use super::storage::{read, with_real, write};
 use super::real::Real;
+use super::storage::{read, with_real, write};
 use crate::Result;
 
 /// `A = blocks + differences + shift`, symmetric, matrix-free.

@@ -36,7 +36,10 @@ fn composed<T: Real, const D: usize>(
     out: &mut [T],
 ) {
     let frame = Frame::<T, D>::new(size, size, &Affine::identity());
-    assert!([u.len(), d.len(), out.len()] == [frame.voxels() * D; 3], "fields");
+    assert!(
+        [u.len(), d.len(), out.len()] == [frame.voxels() * D; 3],
+        "fields"
+    );
     let out = Shared::new(out);
     for_rows(frame.rows(), size[0], |rows| {
         dispatch(Compose {
@@ -97,7 +100,12 @@ impl<T: Real, const D: usize> Kernel<T> for Compose<'_, T, D> {
     }
 }
 
-pub(super) fn pull_to_steps<T: Real>(u: &[T], size: &[usize], gradient: &mut [T], blocks: &mut [T]) {
+pub(super) fn pull_to_steps<T: Real>(
+    u: &[T],
+    size: &[usize],
+    gradient: &mut [T],
+    blocks: &mut [T],
+) {
     if size.len() == 2 {
         pulled::<T, 2>(u, size, gradient, blocks);
     } else {
@@ -183,7 +191,8 @@ impl<T: Real, const D: usize> Kernel<T> for Pull<'_, T, D> {
                         }
                         let column = pull(&p, column);
                         for a in 0..=b {
-                            column[a].store_some(self.blocks.at(packed::<D>(a, b) * n + at), s.count);
+                            column[a]
+                                .store_some(self.blocks.at(packed::<D>(a, b) * n + at), s.count);
                         }
                     }
                 }

@@ -32,7 +32,13 @@ pub fn compose(u: &Tensor, d: &Tensor, t: f64, out: &Tensor) -> Result<()> {
 /// [`corner_determinants_minimum`](crate::corner_determinants_minimum)) comes out at `smallest` or less, `d` is
 /// shortened around it, in place, and the step taken again, a few times. Returns whether `out` is above `smallest`
 /// everywhere.
-pub fn compose_unfolded(u: &Tensor, d: &Tensor, t: f64, smallest: f64, out: &Tensor) -> Result<bool> {
+pub fn compose_unfolded(
+    u: &Tensor,
+    d: &Tensor,
+    t: f64,
+    smallest: f64,
+    out: &Tensor,
+) -> Result<bool> {
     let size = size(u);
     with_real!(u.dtype(), T => {
         read::<T, _>(u, |u| {

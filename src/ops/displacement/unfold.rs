@@ -45,14 +45,20 @@ pub(super) fn compose_unfolded<T: Real>(
             stamp(v, [nx, ny, nz], least, &mut factor, &mut changed);
         }
         let shared = Shared::new(d);
-        (0..ny * nz).into_par_iter().filter(|&row| changed[row]).for_each(|row| {
-            for a in 0..size.len() {
-                for x in 0..nx {
-                    // SAFETY: inside the field; each task its own row.
-                    unsafe { *shared.at(a * n + row * nx + x) *= T::of(f64::from(factor[row * nx + x])) };
+        (0..ny * nz)
+            .into_par_iter()
+            .filter(|&row| changed[row])
+            .for_each(|row| {
+                for a in 0..size.len() {
+                    for x in 0..nx {
+                        // SAFETY: inside the field; each task its own row.
+                        unsafe {
+                            *shared.at(a * n + row * nx + x) *=
+                                T::of(f64::from(factor[row * nx + x]))
+                        };
+                    }
                 }
-            }
-        });
+            });
     }
     false
 }
@@ -87,9 +93,8 @@ fn around(lines: &[bool], ny: usize, nz: usize) -> Vec<bool> {
     (0..lines.len())
         .map(|line| {
             let (y, z) = (line % ny, line / ny);
-            (z.saturating_sub(1)..(z + 2).min(nz)).any(|k| {
-                (y.saturating_sub(1)..(y + 2).min(ny)).any(|j| lines[k * ny + j])
-            })
+            (z.saturating_sub(1)..(z + 2).min(nz))
+                .any(|k| (y.saturating_sub(1)..(y + 2).min(ny)).any(|j| lines[k * ny + j]))
         })
         .collect()
 }

@@ -5,7 +5,7 @@
 
 use crate::ops::real::Real;
 
-/// Three vectors or a matrix: `[derivative][component]`.
+/// The components of an edge or a normal.
 type Vector<T> = [T; 3];
 
 #[inline(always)]

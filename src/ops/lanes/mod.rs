@@ -155,7 +155,11 @@ impl Instructions {
     /// Results of different sets differ in rounding.
     pub fn choose(self) -> Self {
         let best = Self::best();
-        let chosen = if (self as u8) < best as u8 { self } else { best };
+        let chosen = if (self as u8) < best as u8 {
+            self
+        } else {
+            best
+        };
         CHOSEN.store(chosen as u8, Ordering::Relaxed);
         chosen
     }

@@ -26,7 +26,12 @@ impl Lanes for Avx512F32 {
     #[inline(always)]
     unsafe fn load_part(from: *const f32, count: usize) -> Self {
         // SAFETY: the trait's contract.
-        unsafe { Self(_mm512_maskz_loadu_ps(((1u32 << count) - 1) as __mmask16, from)) }
+        unsafe {
+            Self(_mm512_maskz_loadu_ps(
+                ((1u32 << count) - 1) as __mmask16,
+                from,
+            ))
+        }
     }
     #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
@@ -86,12 +91,22 @@ impl Lanes for Avx512F32 {
     #[inline(always)]
     unsafe fn where_equal(self, other: Self, then: Self) -> Self {
         // SAFETY: the trait's contract.
-        unsafe { Self(_mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_EQ_OQ>(self.0, other.0), then.0)) }
+        unsafe {
+            Self(_mm512_maskz_mov_ps(
+                _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(self.0, other.0),
+                then.0,
+            ))
+        }
     }
     #[inline(always)]
     unsafe fn ramp() -> Self {
         // SAFETY: the trait's contract.
-        unsafe { Self(_mm512_setr_ps(0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0, 12.0, 13.0, 14.0, 15.0)) }
+        unsafe {
+            Self(_mm512_setr_ps(
+                0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0, 12.0, 13.0, 14.0,
+                15.0,
+            ))
+        }
     }
     #[inline(always)]
     unsafe fn index(self) -> __m512i {
@@ -149,7 +164,12 @@ impl Lanes for Avx512F64 {
     #[inline(always)]
     unsafe fn load_part(from: *const f64, count: usize) -> Self {
         // SAFETY: the trait's contract.
-        unsafe { Self(_mm512_maskz_loadu_pd(((1u32 << count) - 1) as __mmask8, from)) }
+        unsafe {
+            Self(_mm512_maskz_loadu_pd(
+                ((1u32 << count) - 1) as __mmask8,
+                from,
+            ))
+        }
     }
     #[inline(always)]
     unsafe fn store(self, to: *mut f64) {
@@ -209,7 +229,12 @@ impl Lanes for Avx512F64 {
     #[inline(always)]
     unsafe fn where_equal(self, other: Self, then: Self) -> Self {
         // SAFETY: the trait's contract.
-        unsafe { Self(_mm512_maskz_mov_pd(_mm512_cmp_pd_mask::<_CMP_EQ_OQ>(self.0, other.0), then.0)) }
+        unsafe {
+            Self(_mm512_maskz_mov_pd(
+                _mm512_cmp_pd_mask::<_CMP_EQ_OQ>(self.0, other.0),
+                then.0,
+            ))
+        }
     }
     #[inline(always)]
     unsafe fn ramp() -> Self {
@@ -266,7 +291,12 @@ unsafe fn part_f32(count: usize) -> __m256i {
 #[inline(always)]
 unsafe fn part_f64(count: usize) -> __m256i {
     // SAFETY: the caller has AVX2.
-    unsafe { _mm256_cmpgt_epi64(_mm256_set1_epi64x(count as i64), _mm256_setr_epi64x(0, 1, 2, 3)) }
+    unsafe {
+        _mm256_cmpgt_epi64(
+            _mm256_set1_epi64x(count as i64),
+            _mm256_setr_epi64x(0, 1, 2, 3),
+        )
+    }
 }
 
 /// 8 `f32` in one register.
@@ -351,7 +381,12 @@ impl Lanes for Avx2F32 {
     #[inline(always)]
     unsafe fn where_equal(self, other: Self, then: Self) -> Self {
         // SAFETY: the trait's contract.
-        unsafe { Self(_mm256_and_ps(_mm256_cmp_ps::<_CMP_EQ_OQ>(self.0, other.0), then.0)) }
+        unsafe {
+            Self(_mm256_and_ps(
+                _mm256_cmp_ps::<_CMP_EQ_OQ>(self.0, other.0),
+                then.0,
+            ))
+        }
     }
     #[inline(always)]
     unsafe fn ramp() -> Self {
@@ -474,7 +509,12 @@ impl Lanes for Avx2F64 {
     #[inline(always)]
     unsafe fn where_equal(self, other: Self, then: Self) -> Self {
         // SAFETY: the trait's contract.
-        unsafe { Self(_mm256_and_pd(_mm256_cmp_pd::<_CMP_EQ_OQ>(self.0, other.0), then.0)) }
+        unsafe {
+            Self(_mm256_and_pd(
+                _mm256_cmp_pd::<_CMP_EQ_OQ>(self.0, other.0),
+                then.0,
+            ))
+        }
     }
     #[inline(always)]
     unsafe fn ramp() -> Self {

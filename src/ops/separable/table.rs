@@ -14,7 +14,12 @@ pub(crate) struct Table {
 impl Table {
     /// From each output's first input and weights.
     fn new(inputs: usize, rows: &[(usize, Vec<f64>)]) -> Self {
-        let taps = rows.iter().map(|r| r.1.len()).max().unwrap_or(1).min(inputs);
+        let taps = rows
+            .iter()
+            .map(|r| r.1.len())
+            .max()
+            .unwrap_or(1)
+            .min(inputs);
         let outputs = rows.len();
         let mut start = vec![0; outputs];
         let mut weights = vec![0.0; taps * outputs];

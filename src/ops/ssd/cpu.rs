@@ -65,7 +65,11 @@ fn ranked<T: Real, const D: usize>(
     };
     // every pointer below stays within these lengths
     let (n, channels) = (frame.voxels(), input.weights.len());
-    let per_block = if mode == Mode::Vector { D } else { D * (D + 1) / 2 };
+    let per_block = if mode == Mode::Vector {
+        D
+    } else {
+        D * (D + 1) / 2
+    };
     assert_eq!(input.fixed.len(), n * channels, "fixed features");
     assert_eq!(
         input.moving.len(),

@@ -45,7 +45,6 @@ impl SsdData {
         self.moving.dims()[1..].iter().rev().copied().collect()
     }
 
-
     /// Whether the Gauss-Newton blocks are the outer product of one vector.
     pub(crate) fn is_rank_one(&self) -> bool {
         self.fixed.dims()[0] == 1
@@ -92,7 +91,11 @@ impl SsdData {
         Ok(out)
     }
 
-    fn run<T: super::real::Real>(&self, u: Option<&Tensor>, output: cpu::Output<'_, T>) -> Result<f64> {
+    fn run<T: super::real::Real>(
+        &self,
+        u: Option<&Tensor>,
+        output: cpu::Output<'_, T>,
+    ) -> Result<f64> {
         let weights: Vec<T> = self.channel_weight.iter().map(|&a| T::of(a)).collect();
         read::<T, _>(&self.fixed, |fixed| {
             read::<T, _>(&self.moving, |moving| {

@@ -1,0 +1,161 @@
+//! How well an inverse inverts.
+
+use super::statistics::Summary;
+use crate::{Affine, Error, Grid, Result};
+use rayon::prelude::*;
+use serde::Serialize;
+use std::fmt;
+
+/// Inverse consistency of a pair of displacements.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct InverseConsistency {
+    /// Mean, median, 95th percentile and so on of `||x - psi(phi(x))||`, mm.
+    pub summary: Summary,
+    /// Voxels of the forward grid whose image lies inside the inverse grid: those that were judged.
+    pub inside: u64,
+    /// All voxels of the forward grid.
+    pub voxels: u64,
+}
+
+/// Inverse consistency: `||x - psi(phi(x))||` in mm at the voxels `x` of the forward grid.
+///
+/// `phi(x) = x + forward(x)` on `forward_grid`, `psi(y) = y + inverse(y)` on `inverse_grid`; both displacements planar,
+/// length `rank * voxels`, mm RAS, components (x, y, z). The inverse is sampled by (bi-, tri-) linear interpolation
+/// between voxel centres; points `phi(x)` outside the box of the inverse grid's voxel centres are left out.
+///
+/// # Errors
+/// [`Error::InvalidArgument`] when the grids differ in rank, [`Error::Shape`] when a displacement does not have its
+/// grid's length, [`Error::Data`] when no point is inside or a displacement is not finite.
+pub fn inverse_consistency(
+    forward: &[f32],
+    forward_grid: &Grid,
+    inverse: &[f32],
+    inverse_grid: &Grid,
+) -> Result<InverseConsistency> {
+    let rank = forward_grid.rank();
+    if inverse_grid.rank() != rank {
+        return Err(Error::argument(
+            "inverse grid",
+            format!(
+                "expected rank {rank} as the forward grid, got {}",
+                inverse_grid.rank()
+            ),
+        ));
+    }
+    for (what, field, grid) in [
+        ("forward displacement", forward, forward_grid),
+        ("inverse displacement", inverse, inverse_grid),
+    ] {
+        if field.len() != rank * grid.voxels() {
+            return Err(Error::Shape {
+                what,
+                expected: vec![rank, grid.voxels()],
+                got: vec![field.len()],
+            });
+        }
+    }
+    let voxels = forward_grid.voxels();
+    let size = forward_grid.size();
+    let world = forward_grid.index_to_world();
+    let sampler = Sampler::new(inverse, inverse_grid);
+    let errors: Vec<f64> = (0..voxels)
+        .into_par_iter()
+        .with_min_len(4096)
+        .filter_map(|v| {
+            let index = [
+                (v % size[0]) as f64,
+                (v / size[0] % size[1]) as f64,
+                (v / (size[0] * size[1])) as f64,
+            ];
+            let x = world.apply(index);
+            let moved = |c: usize| f64::from(forward[c * voxels + v]);
+            let step: [f64; 3] = std::array::from_fn(|c| if c < rank { moved(c) } else { 0.0 });
+            let back = sampler.at(std::array::from_fn(|c| x[c] + step[c]))?;
+            Some(
+                (0..3)
+                    .map(|c| (step[c] + back[c]).powi(2))
+                    .sum::<f64>()
+                    .sqrt(),
+            )
+        })
+        .collect();
+    if errors.iter().any(|e| !e.is_finite()) {
+        return Err(Error::data(
+            "displacement",
+            "expected finite values, found NaN or infinity",
+        ));
+    }
+    let summary = Summary::of(&errors).ok_or_else(|| {
+        Error::data(
+            "inverse displacement",
+            "no point of the forward grid is mapped into the inverse grid; check that the two grids belong together",
+        )
+    })?;
+    Ok(InverseConsistency {
+        summary,
+        inside: errors.len() as u64,
+        voxels: voxels as u64,
+    })
+}
+
+/// A planar displacement in mm, sampled at world points.
+struct Sampler<'a> {
+    field: &'a [f32],
+    rank: usize,
+    size: [usize; 3],
+    index: Affine,
+}
+
+impl<'a> Sampler<'a> {
+    fn new(field: &'a [f32], grid: &Grid) -> Self {
+        Self {
+            field,
+            rank: grid.rank(),
+            size: std::array::from_fn(|a| grid.size().get(a).copied().unwrap_or(1)),
+            index: grid.world_to_index(),
+        }
+    }
+
+    /// The displacement at a world point inside the grid.
+    fn at(&self, point: [f64; 3]) -> Option<[f64; 3]> {
+        let index = self.index.apply(point);
+        let mut low = [0usize; 3];
+        let mut part = [0.0; 3];
+        for a in 0..self.rank {
+            let last = (self.size[a] - 1) as f64;
+            // Rounding in the maps must not push a point on the border outside.
+            if !(index[a] >= -1e-6 && index[a] <= last + 1e-6) {
+                return None;
+            }
+            let at = index[a].clamp(0.0, last);
+            low[a] = (at as usize).min(self.size[a].saturating_sub(2));
+            part[a] = at - low[a] as f64;
+        }
+        let voxels: usize = self.size.iter().product();
+        let mut out = [0.0; 3];
+        for corner in 0..1usize << self.rank {
+            let mut weight = 1.0;
+            let mut at = 0;
+            for a in (0..self.rank).rev() {
+                let up = corner >> a & 1;
+                weight *= if up == 1 { part[a] } else { 1.0 - part[a] };
+                at = at * self.size[a] + (low[a] + up).min(self.size[a] - 1);
+            }
+            for c in 0..self.rank {
+                out[c] += weight * f64::from(self.field[c * voxels + at]);
+            }
+        }
+        Some(out)
+    }
+}
+
+impl fmt::Display for InverseConsistency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "inverse consistency, mm: {} ({:.1} % of the voxels)",
+            self.summary,
+            100.0 * self.inside as f64 / self.voxels as f64
+        )
+    }
+}

@@ -1,0 +1,21 @@
+//! How good a registration is: overlap, surfaces, landmarks, regularity, consistency, and the statistics of many cases.
+
+mod consistency;
+mod distance_map;
+mod labels;
+mod landmarks;
+mod overlap;
+mod regularity;
+mod statistics;
+mod surface;
+mod surfel;
+
+pub use consistency::{inverse_consistency, InverseConsistency};
+pub use landmarks::{landmark_errors, LandmarkErrors};
+pub use overlap::{overlap, LabelOverlap, Overlap};
+pub use regularity::{regularity, Regularity};
+pub use statistics::{
+    bootstrap_interval, holm, mean, median, paired_t_test, percentile, standard_deviation,
+    wilcoxon_signed_rank, PairedTest, Summary,
+};
+pub use surface::{surface_distance, LabelSurfaceDistance, SurfaceDistance};
