@@ -2,8 +2,10 @@
 
 mod error;
 mod geometry;
+mod picture;
 mod rng;
 
 pub use error::{Error, Result};
 pub use geometry::{Affine, Grid};
+pub use picture::{Curve, ReportPage};
 pub use rng::Rng;

@@ -1,3 +1,4 @@
 //! The tests of the library, one binary, one file per property.
 
 mod geometry;
+mod picture;
