@@ -1,5 +1,7 @@
 //! stillpoint: image registration as a layer that can be differentiated.
 
+#[doc(hidden)]
+pub mod cli;
 mod error;
 mod geometry;
 mod picture;
