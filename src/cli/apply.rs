@@ -34,7 +34,7 @@ pub struct ApplyArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "points")]
     pub reference: Option<PathBuf>,
 
-    /// Transform, or [FILE,1] for its inverse; repeat it, the last acts on the image first
+    /// Transform, or `[FILE,1]` for its inverse; repeat it, the last acts on the image first
     #[arg(short, long, value_name = "FILE", required = true)]
     pub transform: Vec<Listed>,
 

@@ -35,7 +35,7 @@ pub struct EvaluateArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "fixed_labels")]
     pub reference: Option<PathBuf>,
 
-    /// Transform, fixed to moving, or [FILE,1] for its inverse; repeat it in the order of `apply`
+    /// Transform, fixed to moving, or `[FILE,1]` for its inverse; repeat it in the order of `apply`
     #[arg(short, long, value_name = "FILE")]
     pub transform: Vec<Listed>,
 

@@ -1,4 +1,5 @@
 //! The tests of the library, one binary, one file per property.
 
 mod geometry;
+mod layering;
 mod picture;
