@@ -1,5 +1,7 @@
 //! stillpoint: image registration as a layer that can be differentiated.
 
+#[doc(hidden)]
+pub mod cli;
 mod error;
 mod evaluation;
 mod geometry;
@@ -8,6 +10,7 @@ mod ops;
 mod phantom;
 mod problem;
 mod regulariser;
+mod picture;
 mod rng;
 mod solver;
 mod transform;
@@ -33,6 +36,7 @@ pub use ops::{
 pub use phantom::Phantom;
 pub use problem::{EnergyProblem, Linearisation, Problem};
 pub use regulariser::{Bending, Diffusion, Elastic, Regulariser};
+pub use picture::{Curve, ReportPage};
 pub use rng::Rng;
 pub use solver::{Certificate, GaussNewton, Iteration, Solution, Solver, Status};
 pub use transform::{BSpline, Compositive, Displacement, Transform};

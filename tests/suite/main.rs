@@ -5,3 +5,5 @@ mod geometry;
 mod jacobian;
 mod phantom;
 mod statistics;
+mod layering;
+mod picture;

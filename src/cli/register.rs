@@ -1,0 +1,229 @@
+//! `stillpoint register`: a moving image onto a fixed one.
+
+use super::{Init, Iterations, Levels, RunArgs, Stages};
+use clap::Args;
+use std::path::PathBuf;
+
+const EXAMPLES: &str = "\
+Writes, for the prefix P:
+  P_warped.nii.gz        the moving image on the fixed grid
+  P_warp.nii.gz          the total displacement, fixed to moving, for ITK and ANTs
+  P_inverse_warp.nii.gz  its inverse
+  P_report.json          settings, convergence, folds, consistency, Dice, time
+  P_report.png           a page to look at
+
+Examples:
+  stillpoint register -f fixed.nii.gz -m moving.nii.gz -o out/pair
+  stillpoint register -f fixed.nii.gz -m moving.nii.gz -o out/pair -t rigid
+  stillpoint register -f fixed.nii.gz -m moving.nii.gz -o out/pair \\
+      --fixed-labels fixed_seg.nii.gz --moving-labels moving_seg.nii.gz
+  stillpoint register -f fixed.nii.gz -m moving.nii.gz -o out/pair \\
+      -t compositive --init identity --levels 4x2x1 --iterations 100x50x20";
+
+/// The arguments of `register`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct RegisterArgs {
+    /// Image that stays; its grid is the grid of the results
+    #[arg(short, long, value_name = "FILE", help_heading = "Images")]
+    pub fixed: PathBuf,
+
+    /// Image that is carried onto the fixed one
+    #[arg(short, long, value_name = "FILE", help_heading = "Images")]
+    pub moving: PathBuf,
+
+    /// Beginning of the names of all results, such as out/pair
+    #[arg(short, long, value_name = "P", help_heading = "Images")]
+    pub out_prefix: PathBuf,
+
+    /// Which volume of a 4D fixed image, counted from 0
+    #[arg(long, value_name = "N", help_heading = "Images")]
+    pub fixed_volume: Option<usize>,
+
+    /// Which volume of a 4D moving image, counted from 0
+    #[arg(long, value_name = "N", help_heading = "Images")]
+    pub moving_volume: Option<usize>,
+
+    /// Where the fixed image counts (non-zero), on its grid
+    #[arg(long, value_name = "FILE", help_heading = "Images")]
+    pub fixed_mask: Option<PathBuf>,
+
+    /// Where the moving image counts (non-zero), on its grid
+    #[arg(long, value_name = "FILE", help_heading = "Images")]
+    pub moving_mask: Option<PathBuf>,
+
+    /// Labels of the fixed image, to measure Dice; they do not steer the registration
+    #[arg(
+        long,
+        value_name = "FILE",
+        help_heading = "Images",
+        requires = "moving_labels"
+    )]
+    pub fixed_labels: Option<PathBuf>,
+
+    /// Labels of the moving image
+    #[arg(
+        long,
+        value_name = "FILE",
+        help_heading = "Images",
+        requires = "fixed_labels"
+    )]
+    pub moving_labels: Option<PathBuf>,
+
+    /// Stages: of rigid, similarity, affine, then one of displacement, compositive
+    #[arg(
+        short,
+        long,
+        value_name = "STAGE[,STAGE]",
+        default_value = "affine,compositive",
+        help_heading = "Method"
+    )]
+    pub transform: Stages,
+
+    /// Start: identity (the headers as they are), centres, moments, or a transform file
+    #[arg(
+        long,
+        value_name = "START",
+        default_value = "moments",
+        help_heading = "Method"
+    )]
+    pub init: Init,
+
+    /// How much coarser the grid is on each level, such as 4x2x1 [default: by the image's size]
+    #[arg(long, value_name = "AxBxC", help_heading = "Method")]
+    pub levels: Option<Levels>,
+
+    /// Most iterations on each level, such as 100x50x20 [default: until converged]
+    #[arg(
+        long,
+        value_name = "AxBxC",
+        requires = "levels",
+        help_heading = "Method"
+    )]
+    pub iterations: Option<Iterations>,
+
+    /// Weight of smoothness against likeness, the same on each level; larger is smoother
+    #[arg(long, value_name = "WEIGHT", value_parser = weight, help_heading = "Method")]
+    pub lambda: Option<f64>,
+
+    /// Run to a proven local minimum and say so; slower
+    #[arg(long, help_heading = "Method")]
+    pub certify: bool,
+
+    /// Seed of whatever is random
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Method")]
+    pub seed: u64,
+
+    /// Also write P0GenericAffine.mat, P1Warp.nii.gz and P1InverseWarp.nii.gz
+    #[arg(long, help_heading = "Output")]
+    pub ants_outputs: bool,
+
+    /// Print the report as JSON instead of a summary
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+
+    /// How to run.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+impl RegisterArgs {
+    pub(super) fn check(&self) -> Result<(), String> {
+        self.init.check()?;
+        if let (Some(levels), Some(iterations)) = (&self.levels, &self.iterations) {
+            let (level, iteration) = (levels.list().len(), iterations.list().len());
+            if level != iteration {
+                return Err(format!(
+                    "--levels {levels} has {level} and --iterations {iterations} has {iteration}: give one number a level"
+                ));
+            }
+        }
+        if !self.transform.deform() {
+            for (given, flag) in [
+                (self.lambda.is_some(), "--lambda"),
+                (self.certify, "--certify"),
+            ] {
+                if given {
+                    return Err(format!(
+                        "{flag} has no effect on --transform {}: add a stage that deforms, or leave it out",
+                        self.transform
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn weight(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value.is_finite() && value > 0.0 => Ok(value),
+        _ => Err("expected a positive number".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Cli, Command, Stage};
+    use super::*;
+    use clap::Parser;
+
+    fn parse(more: &[&str]) -> Result<RegisterArgs, String> {
+        let start = [
+            "stillpoint",
+            "register",
+            "-f",
+            "a.nii",
+            "-m",
+            "b.nii",
+            "-o",
+            "out/p",
+        ];
+        let cli = Cli::try_parse_from(start.iter().chain(more)).map_err(|e| e.to_string())?;
+        cli.command.check()?;
+        match cli.command {
+            Command::Register(args) => Ok(*args),
+            other => Err(format!("{other:?}")),
+        }
+    }
+
+    #[test]
+    fn defaults_need_no_flag() {
+        let args = parse(&[]).unwrap();
+        assert_eq!(args.fixed, PathBuf::from("a.nii"));
+        assert_eq!(args.out_prefix, PathBuf::from("out/p"));
+        assert_eq!(args.transform.list(), [Stage::Affine, Stage::Compositive]);
+        assert_eq!(args.init, Init::Moments);
+        assert_eq!(
+            (args.levels, args.iterations, args.lambda),
+            (None, None, None)
+        );
+        assert_eq!((args.seed, args.certify, args.json), (0, false, false));
+    }
+
+    #[test]
+    fn lists_must_match_and_flags_must_matter() {
+        assert!(parse(&["--levels", "4x2x1", "--iterations", "9x9x9"]).is_ok());
+        for (bad, word) in [
+            (
+                &["--levels", "4x2", "--iterations", "9x9x9"][..],
+                "one number a level",
+            ),
+            (&["--iterations", "9x9"], "--levels"),
+            (&["--fixed-labels", "l.nii"], "--moving-labels"),
+            (&["--moving-labels", "l.nii"], "--fixed-labels"),
+            (&["-t", "affine", "--lambda", "1"], "no effect"),
+            (&["-t", "rigid", "--certify"], "no effect"),
+            (&["--lambda", "0"], "positive"),
+            (&["--lambda=-1"], "positive"),
+            (&["--lambda", "nan"], "positive"),
+            (&["--threads", "0"], "--threads"),
+            (&["--init", "nowhere.mat"], "neither"),
+            (&["-t", "bspline"], "no stage"),
+            (&["-f", "c.nii"], "cannot be used multiple times"),
+        ] {
+            let error = parse(bad).unwrap_err();
+            assert!(error.contains(word), "{bad:?}: {error}");
+        }
+    }
+}
