@@ -5,12 +5,13 @@ pub mod cli;
 mod error;
 mod evaluation;
 mod geometry;
+mod image;
 mod linear;
 mod ops;
 mod phantom;
+mod picture;
 mod problem;
 mod regulariser;
-mod picture;
 mod rng;
 mod solver;
 mod transform;
@@ -23,6 +24,10 @@ pub use evaluation::{
     Overlap, PairedTest, Regularity, Summary, SurfaceDistance,
 };
 pub use geometry::{Affine, Grid};
+pub use image::{
+    read_image, read_image_with, read_labels, read_labels_with, DisplacementField, ElementType,
+    Image, ImageOptions, Labels,
+};
 pub use linear::{
     conjugate_gradients, BlockJacobi, Krylov, LinearInfo, LinearOperator, LinearOptions,
     LinearStop, Preconditioner,
@@ -34,9 +39,9 @@ pub use ops::{
     BlockSystem, Curvature, Differences, Instructions, Interpolation, SsdData,
 };
 pub use phantom::Phantom;
+pub use picture::{Curve, ReportPage};
 pub use problem::{EnergyProblem, Linearisation, Problem};
 pub use regulariser::{Bending, Diffusion, Elastic, Regulariser};
-pub use picture::{Curve, ReportPage};
 pub use rng::Rng;
 pub use solver::{Certificate, GaussNewton, Iteration, Solution, Solver, Status};
 pub use transform::{BSpline, Compositive, Displacement, Transform};

@@ -3,7 +3,7 @@
 mod evaluation;
 mod geometry;
 mod jacobian;
-mod phantom;
-mod statistics;
 mod layering;
+mod phantom;
 mod picture;
+mod statistics;
