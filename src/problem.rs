@@ -2,10 +2,10 @@
 
 use std::sync::{Arc, Mutex};
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
 use crate::linear::{BlockJacobi, LinearOperator, Preconditioner};
-use crate::ops::{combine, copy, dot, smallest_determinant, BlockSystem, Curvature, SsdData};
+use crate::ops::{combine, convert, copy, dot, smallest_determinant, BlockSystem, Curvature, SsdData};
 use crate::regulariser::Regulariser;
 use crate::transform::{Transform, SMALLEST_DETERMINANT};
 use crate::{Grid, Result};
@@ -14,6 +14,8 @@ use crate::{Grid, Result};
 pub struct Linearisation {
     /// The energy there.
     pub energy: f64,
+    /// Factor of the model: the operator approximates `scale` times the curvature of the energy.
+    pub scale: f64,
     /// Curvature: Gauss-Newton or the Hessian.
     pub operator: Box<dyn LinearOperator>,
     /// An approximate inverse of it, positive definite.
@@ -22,6 +24,11 @@ pub struct Linearisation {
 
 /// An energy to be minimised over one tensor; all that a solver sees.
 pub trait Problem: Send + Sync {
+    /// The element type in which the operators of [`Problem::linearise`] work, for parameters of type `theta`.
+    fn model_type(&self, theta: DType) -> DType {
+        theta
+    }
+
     /// The energy at `theta`; infinite outside its domain.
     fn value(&self, theta: &Tensor) -> Result<f64>;
 
@@ -64,9 +71,16 @@ pub struct EnergyProblem {
     pub transform: Arc<dyn Transform>,
     /// The fixed grid of the level.
     pub grid: Grid,
+    /// A typical curvature of the data term, which keeps half-precision models in range; `lambda` when nothing better
+    /// is known.
+    pub unit: f64,
+    /// Models are stored in half of the precision of the parameters (f16 for f32, f32 for f64), which halves the memory
+    /// traffic of the inner solves. Energies and gradients keep full precision.
+    pub compact: bool,
     /// Curvature added to the Gauss-Newton model in multiples of the regulariser, which damps steps towards rough ones.
     pub damping: f64,
     blocks: Mutex<Option<Tensor>>,
+    compact_blocks: Mutex<Option<Tensor>>,
 }
 
 impl EnergyProblem {
@@ -84,7 +98,10 @@ impl EnergyProblem {
             lambda,
             transform,
             grid,
+            unit: lambda,
+            compact: false,
             damping: 0.0,
+            compact_blocks: Mutex::new(None),
             blocks: Mutex::new(None),
         }
     }
@@ -99,20 +116,40 @@ impl EnergyProblem {
     }
 
     /// The tensor for the blocks, kept from call to call.
-    fn block_tensor(&self, entries: usize, like: &Tensor) -> Result<Tensor> {
-        let mut slot = self.blocks.lock().unwrap_or_else(|e| e.into_inner());
+    fn block_tensor(
+        slot: &Mutex<Option<Tensor>>,
+        entries: usize,
+        like: &Tensor,
+        dtype: DType,
+    ) -> Result<Tensor> {
+        let mut slot = slot.lock().unwrap_or_else(|e| e.into_inner());
         if let Some(tensor) = slot.as_ref().filter(|t| t.dims()[0] == entries) {
             return Ok(tensor.clone());
         }
         let mut shape = like.dims().to_vec();
         shape[0] = entries;
-        let tensor = Tensor::zeros(shape, like.dtype(), like.device())?;
+        let tensor = Tensor::zeros(shape, dtype, like.device())?;
         *slot = Some(tensor.clone());
         Ok(tensor)
+    }
+
+    /// Whether models are stored at half the precision of the parameters.
+    fn is_compact(&self) -> bool {
+        self.compact
+            && self.transform.is_field()
+            && self.regulariser.extra_diagonal(&self.grid).is_none()
     }
 }
 
 impl Problem for EnergyProblem {
+    fn model_type(&self, theta: DType) -> DType {
+        match theta {
+            DType::F32 if self.is_compact() => DType::F16,
+            DType::F64 if self.is_compact() => DType::F32,
+            other => other,
+        }
+    }
+
     fn value(&self, theta: &Tensor) -> Result<f64> {
         let (data, penalty) = self.parts(theta)?;
         Ok(data + penalty)
@@ -131,7 +168,7 @@ impl Problem for EnergyProblem {
         } else {
             rank * (rank + 1) / 2
         };
-        let blocks = self.block_tensor(entries, &u)?;
+        let blocks = Self::block_tensor(&self.blocks, entries, &u, u.dtype())?;
         let field = self.transform.is_field();
         let own;
         let g = if field {
@@ -157,12 +194,23 @@ impl Problem for EnergyProblem {
                 Curvature::GaussNewton => 1.0 + self.damping,
                 Curvature::Newton => 1.0,
             };
+        let model = self.model_type(u.dtype());
+        let (scale, blocks) = if model == u.dtype() {
+            (1.0, blocks)
+        } else {
+            let scale = 1.0 / self.unit;
+            let small = Self::block_tensor(&self.compact_blocks, entries, &u, model)?;
+            let one_vector = entries == rank;
+            convert(if one_vector { scale.sqrt() } else { scale }, &blocks, &small)?;
+            (scale, small)
+        };
+        let stiffness = stiffness * scale;
         let system = BlockSystem {
             blocks,
             differences: self.regulariser.differences(&self.grid).scaled(stiffness),
             // keeps voxels without any gradient or neighbour solvable
             shift: if curvature == Curvature::GaussNewton {
-                1e-6 * self.lambda
+                1e-6 * self.lambda * scale
             } else {
                 0.0
             },
@@ -172,6 +220,7 @@ impl Problem for EnergyProblem {
         if field && extra.is_none() {
             return Ok(Linearisation {
                 energy,
+                scale,
                 operator: Box::new(system),
                 preconditioner: Box::new(preconditioner),
             });
@@ -187,6 +236,7 @@ impl Problem for EnergyProblem {
         if field {
             return Ok(Linearisation {
                 energy,
+                scale,
                 operator: Box::new(operator),
                 preconditioner: Box::new(preconditioner),
             });
@@ -200,6 +250,7 @@ impl Problem for EnergyProblem {
         )?;
         Ok(Linearisation {
             energy,
+            scale,
             operator: Box::new(operator),
             preconditioner: Box::new(()),
         })

@@ -1,6 +1,6 @@
 //! Preconditioned conjugate gradients within a trust region.
 
-use candle_core::Tensor;
+use candle_core::{DType, Device, Shape, Tensor};
 
 use super::tridiagonal::smallest_eigenvalue;
 use super::{LinearOperator, Preconditioner};
@@ -65,9 +65,9 @@ pub struct Krylov {
 }
 
 impl Krylov {
-    /// Vectors of the shape, type and device of `like`.
-    pub fn like(like: &Tensor) -> Result<Self> {
-        let zeros = || Tensor::zeros(like.shape(), like.dtype(), like.device());
+    /// Vectors of this shape and type.
+    pub fn new(shape: &Shape, dtype: DType, device: &Device) -> Result<Self> {
+        let zeros = || Tensor::zeros(shape, dtype, device);
         Ok(Self {
             x: zeros()?,
             r: zeros()?,

@@ -30,4 +30,4 @@ pub use sample::Interpolation;
 pub use separable::{resize, resize_adjoint, smooth, smooth_adjoint};
 pub(crate) use separable::{separable, Table};
 pub use ssd::{Curvature, SsdData};
-pub(crate) use vector::{clear, combine, copy, dot};
+pub(crate) use vector::{clear, combine, convert, copy, dot};

@@ -1,10 +1,11 @@
 //! The element types of the kernels.
 
 use candle_core::{CpuStorage, DType};
+use half::f16;
 
-use super::lanes::Lanes;
+use super::lanes::{Halves, Lanes, Plain};
 
-/// `f32` or `f64`: the element of a CPU kernel, with its vector types.
+/// `f32`, `f64` or (where only storage is concerned) `f16`: the element of a CPU kernel, with its vector types.
 pub trait Real:
     Copy
     + Send
@@ -44,7 +45,7 @@ pub trait Real:
 }
 
 macro_rules! real {
-    ($t:ty, $variant:ident, $wide:ty, $middle:ty, $portable:ty) => {
+    ($t:ty, $variant:ident, $of:expr, $narrow:expr, $wide:ty, $middle:ty, $portable:ty) => {
         impl Real for $t {
             const KIND: DType = DType::$variant;
             type Wide = $wide;
@@ -52,11 +53,11 @@ macro_rules! real {
             type Portable = $portable;
             #[inline(always)]
             fn of(value: f64) -> Self {
-                value as $t
+                $of(value)
             }
             #[inline(always)]
             fn narrow(self) -> f32 {
-                self as f32
+                $narrow(self)
             }
             #[inline(always)]
             fn wide(self) -> f64 {
@@ -79,10 +80,32 @@ macro_rules! real {
 }
 
 #[cfg(target_arch = "x86_64")]
-real!(f32, F32, super::lanes::Avx512F32, super::lanes::Avx2F32, super::lanes::Plain<f32, 8>);
-#[cfg(target_arch = "x86_64")]
-real!(f64, F64, super::lanes::Avx512F64, super::lanes::Avx2F64, super::lanes::Plain<f64, 4>);
+mod vectors {
+    use crate::ops::lanes;
+    pub type Wide32 = lanes::Avx512F32;
+    pub type Middle32 = lanes::Avx2F32;
+    pub type Wide64 = lanes::Avx512F64;
+    pub type Middle64 = lanes::Avx2F64;
+}
 #[cfg(not(target_arch = "x86_64"))]
-real!(f32, F32, super::lanes::Plain<f32, 8>, super::lanes::Plain<f32, 8>, super::lanes::Plain<f32, 8>);
-#[cfg(not(target_arch = "x86_64"))]
-real!(f64, F64, super::lanes::Plain<f64, 4>, super::lanes::Plain<f64, 4>, super::lanes::Plain<f64, 4>);
+mod vectors {
+    use crate::ops::lanes::Plain;
+    pub type Wide32 = Plain<f32, 8>;
+    pub type Middle32 = Plain<f32, 8>;
+    pub type Wide64 = Plain<f64, 4>;
+    pub type Middle64 = Plain<f64, 4>;
+}
+use vectors::{Middle32, Middle64, Wide32, Wide64};
+
+real!(f32, F32, |v| v as f32, |v| v, Wide32, Middle32, Plain<f32, 8>);
+real!(f64, F64, |v| v, |v| v as f32, Wide64, Middle64, Plain<f64, 4>);
+// half precision stores, single precision computes
+real!(
+    f16,
+    F16,
+    f16::from_f64,
+    f16::to_f32,
+    Halves<Wide32>,
+    Halves<Middle32>,
+    Halves<Plain<f32, 8>>
+);

@@ -96,3 +96,17 @@ macro_rules! with_real {
     };
 }
 pub(crate) use with_real;
+
+/// [`with_real`] for operations that also take half-precision storage.
+macro_rules! with_stored {
+    ($dtype:expr, $t:ident => $body:expr) => {
+        match $dtype {
+            candle_core::DType::F16 => {
+                type $t = half::f16;
+                $body
+            }
+            other => $crate::ops::storage::with_real!(other, $t => $body),
+        }
+    };
+}
+pub(crate) use with_stored;

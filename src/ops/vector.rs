@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use super::lanes::{dispatch, Kernel, Lanes};
 use super::real::Real;
 use super::rows::{for_rows, sum_over_rows, Shared};
-use super::storage::{read, with_real, write};
+use super::storage::{read, with_stored, write};
 use crate::Result;
 
 /// Elements that one row of the parallel loops takes.
@@ -13,11 +13,11 @@ const ROW: usize = 1024;
 
 /// `y = a x + b y`, in place.
 pub(crate) fn combine(a: f64, x: &Tensor, b: f64, y: &Tensor) -> Result<()> {
-    with_real!(x.dtype(), T => {
+    with_stored!(x.dtype(), T => {
         read::<T, _>(x, |x| {
             write::<T, _>(y, |y| {
                 assert_eq!(x.len(), y.len());
-                let (a, b, out) = (T::of(a), T::of(b), Shared::new(y));
+                let out = Shared::new(y);
                 for_rows(x.len().div_ceil(ROW), ROW, |rows| {
                     let range = rows.start * ROW..(rows.end * ROW).min(x.len());
                     dispatch(Combine { a, b, x, out, range });
@@ -28,8 +28,8 @@ pub(crate) fn combine(a: f64, x: &Tensor, b: f64, y: &Tensor) -> Result<()> {
 }
 
 struct Combine<'a, T> {
-    a: T,
-    b: T,
+    a: f64,
+    b: f64,
     x: &'a [T],
     out: Shared<T>,
     range: std::ops::Range<usize>,
@@ -42,7 +42,7 @@ impl<T: Real> Kernel<T> for Combine<'_, T> {
     unsafe fn run<L: Lanes<Element = T>>(self) {
         // SAFETY: the range lies within both slices.
         unsafe {
-            let (a, b) = (L::splat(self.a), L::splat(self.b));
+            let (a, b) = (L::constant(self.a), L::constant(self.b));
             let mut at = self.range.start;
             while at < self.range.end {
                 let count = (self.range.end - at).min(L::COUNT);
@@ -63,7 +63,7 @@ impl<T: Real> Kernel<T> for Combine<'_, T> {
 /// `x' y`.
 pub(crate) fn dot(x: &Tensor, y: &Tensor) -> Result<f64> {
     // two read locks on one tensor are allowed
-    with_real!(x.dtype(), T => {
+    with_stored!(x.dtype(), T => {
         read::<T, _>(x, |x| {
             read::<T, _>(y, |y| {
                 assert_eq!(x.len(), y.len());
@@ -77,25 +77,49 @@ pub(crate) fn dot(x: &Tensor, y: &Tensor) -> Result<f64> {
     })
 }
 
-/// Copies `from` into `to`, converting between the floating types.
-pub(crate) fn copy(from: &Tensor, to: &Tensor) -> Result<()> {
-    with_real!(from.dtype(), S => with_real!(to.dtype(), T => {
+/// `to = factor * from`, converting between the floating types.
+pub(crate) fn convert(factor: f64, from: &Tensor, to: &Tensor) -> Result<()> {
+    with_stored!(from.dtype(), S => with_stored!(to.dtype(), T => {
         read::<S, _>(from, |x| {
             write::<T, _>(to, |y| {
                 assert_eq!(x.len(), y.len());
                 let out = Shared::new(y);
                 for_rows(x.len().div_ceil(ROW), ROW, |rows| {
-                    for at in rows.start * ROW..(rows.end * ROW).min(x.len()) {
-                        // SAFETY: inside the slice; each task its own elements.
-                        unsafe { *out.at(at) = T::of(x[at].wide()) };
-                    }
+                    let range = rows.start * ROW..(rows.end * ROW).min(x.len());
+                    dispatch(Convert { factor, x, out, range });
                 });
             })
         })?
     }))
 }
 
+/// `to = from`, converting between the floating types.
+pub(crate) fn copy(from: &Tensor, to: &Tensor) -> Result<()> {
+    convert(1.0, from, to)
+}
+
+struct Convert<'a, S, T> {
+    factor: f64,
+    x: &'a [S],
+    out: Shared<T>,
+    range: std::ops::Range<usize>,
+}
+
+impl<S: Real, T: Real> Kernel<S> for Convert<'_, S, T> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<L: Lanes<Element = S>>(self) {
+        // plain code: the compiler vectorises it with the instruction set of the kernel
+        for at in self.range.clone() {
+            let value = self.x[at].wide() * self.factor;
+            // SAFETY: the range lies within the output.
+            unsafe { *self.out.at(at) = T::of(value) };
+        }
+    }
+}
+
 /// Sets every element to zero.
 pub(crate) fn clear(x: &Tensor) -> Result<()> {
-    with_real!(x.dtype(), T => write::<T, _>(x, |x| x.fill(T::of(0.0))))
+    with_stored!(x.dtype(), T => write::<T, _>(x, |x| x.fill(T::of(0.0))))
 }

@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 use super::{Certificate, Iteration, Solution, Solver, Status};
 use crate::linear::{conjugate_gradients, Krylov, LinearOptions, LinearStop};
-use crate::ops::Curvature;
+use crate::ops::{convert, Curvature};
 use crate::problem::Problem;
 use crate::Result;
 
@@ -49,7 +49,9 @@ impl Solver for GaussNewton {
         mut theta: Tensor,
         watch: &mut dyn FnMut(&Iteration) -> Result<()>,
     ) -> Result<Solution> {
-        let mut krylov = Krylov::like(&theta)?;
+        let model_type = problem.model_type(theta.dtype());
+        let krylov = Krylov::new(theta.shape(), model_type, theta.device())?;
+        let (direction, mut trial) = (theta.zeros_like()?, theta.zeros_like()?);
         let mut iterations: Vec<Iteration> = Vec::new();
         let mut first = 0.0;
         let mut ratio = f64::NAN;
@@ -61,16 +63,16 @@ impl Solver for GaussNewton {
             radius: f64::INFINITY,
         };
         for step in 0..self.steps {
-            let model = problem.linearise(&theta, Curvature::GaussNewton, &krylov.r)?;
+            let model = problem.linearise(&theta, Curvature::GaussNewton, &direction)?;
             let energy = model.energy;
-            crate::ops::combine(0.0, &krylov.x, -1.0, &krylov.r)?;
+            convert(-model.scale, &direction, &krylov.r)?;
             let info =
                 conjugate_gradients(&*model.operator, &*model.preconditioner, &krylov, &options)?;
             if step == 0 {
-                first = info.right_hand_side;
+                first = info.right_hand_side / model.scale;
             }
             ratio = if first > 0.0 {
-                info.right_hand_side / first
+                info.right_hand_side / model.scale / first
             } else {
                 0.0
             };
@@ -92,12 +94,13 @@ impl Solver for GaussNewton {
                 break;
             }
             products = info.steps;
-            // backtracking; `q` is free after the inner solve and takes the candidate
+            // the gradient's tensor takes the step
+            convert(1.0, &krylov.x, &direction)?;
             length = 1.0;
             let mut next = None;
             for _ in 0..HALVINGS {
-                if problem.retract(&theta, &krylov.x, length, &krylov.q)? {
-                    let candidate = problem.value(&krylov.q)?;
+                if problem.retract(&theta, &direction, length, &trial)? {
+                    let candidate = problem.value(&trial)?;
                     if candidate < energy {
                         next = Some(candidate);
                         break;
@@ -109,7 +112,7 @@ impl Solver for GaussNewton {
                 status = Status::Stalled;
                 break;
             };
-            std::mem::swap(&mut theta, &mut krylov.q);
+            std::mem::swap(&mut theta, &mut trial);
             let done = energy - candidate < self.decrease * energy.abs();
             if done || step + 1 == self.steps {
                 let last = Iteration {

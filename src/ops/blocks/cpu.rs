@@ -12,7 +12,7 @@ pub(super) enum Vectors<'a, T> {
         z: &'a mut [T],
     },
     Advance {
-        alpha: T,
+        alpha: f64,
         p: &'a [T],
         x: &'a mut [T],
         r: &'a mut [T],
@@ -62,7 +62,6 @@ fn product<T: Real, const D: usize>(
     assert!(p.len() == n * D && out.len() == n * D, "vectors");
     let entries = blocks.len() / n;
     assert!(blocks.len() == n * entries && (entries == D || entries == D * (D + 1) / 2));
-    let weight = std::array::from_fn(|a| std::array::from_fn(|b| T::of(weight[a][b])));
     let out = Shared::new(out);
     let [sum] = sum_over_rows(n / size[0], size[0], |rows| {
         [dispatch(Product {
@@ -70,8 +69,8 @@ fn product<T: Real, const D: usize>(
             vector: entries == D,
             p,
             size: &size,
-            weight: &weight,
-            shift: T::of(shift),
+            weight,
+            shift,
             rows,
             out,
         })]
@@ -84,8 +83,8 @@ struct Product<'a, T, const D: usize> {
     vector: bool,
     p: &'a [T],
     size: &'a [usize; D],
-    weight: &'a [[T; D]; D],
-    shift: T,
+    weight: &'a [[f64; 3]; 3],
+    shift: f64,
     rows: std::ops::Range<usize>,
     out: Shared<T>,
 }
@@ -127,13 +126,13 @@ impl<T: Real, const D: usize> Product<'_, T, D> {
                     for a in 0..D {
                         let here = self.p.as_ptr().add(a * n + at);
                         p[a] = L::load_some(here, s.count);
-                        let mut near = p[a].mul(L::splat(self.shift));
+                        let mut near = p[a].mul(L::constant(self.shift));
                         for b in 0..D {
                             let (back, ahead) = if b == 0 { (s.left, s.right) } else { around[b] };
                             let pair = L::load_some(here.sub(back), s.count)
                                 .add(L::load_some(here.add(ahead), s.count));
                             let bend = p[a].add(p[a]).sub(pair);
-                            near = bend.fma(L::splat(self.weight[a][b]), near);
+                            near = bend.fma(L::constant(self.weight[a][b]), near);
                         }
                         q[a] = near;
                     }
@@ -186,22 +185,16 @@ fn inverse<T: Real, const D: usize>(
     let entries = blocks.len() / n;
     assert!(blocks.len() == n * entries && (entries == D || entries == D * (D + 1) / 2));
     // the diagonal of the differences, as inside the grid: at the border it is smaller, and the inverse stays positive
-    let diagonal: [T; D] = std::array::from_fn(|a| {
-        T::of(
-            extra[a]
-                + (0..D)
-                    .filter(|&b| size[b] > 1)
-                    .map(|b| 2.0 * weight[a][b])
-                    .sum::<f64>(),
-        )
+    let diagonal: [f64; D] = std::array::from_fn(|a| {
+        let axes = (0..D).filter(|&b| size[b] > 1);
+        extra[a] + axes.map(|b| 2.0 * weight[a][b]).sum::<f64>()
     });
-    let zero = T::of(0.0);
     let (alpha, p, x, r, out) = match vectors {
         Vectors::Apply { r, z } => {
             assert!(r.len() == n * D && z.len() == n * D, "vectors");
             // `r` is only read
             (
-                zero,
+                0.0,
                 None,
                 Shared::new(&mut []),
                 Shared::of_const(r.as_ptr()),
@@ -243,8 +236,8 @@ struct Inverse<'a, T, const D: usize> {
     vector: bool,
     n: usize,
     range: std::ops::Range<usize>,
-    diagonal: [T; D],
-    alpha: T,
+    diagonal: [f64; D],
+    alpha: f64,
     p: Option<&'a [T]>,
     x: Shared<T>,
     r: Shared<T>,
@@ -289,7 +282,7 @@ impl<T: Real, const D: usize> Inverse<'_, T, D> {
                     for a in 0..D {
                         r[a] = L::load_some(self.r.at(a * n + at), count);
                         if let (true, Some(p)) = (ADVANCE, self.p) {
-                            let alpha = L::splat(self.alpha);
+                            let alpha = L::constant(self.alpha);
                             let q = L::load_some(self.out.at(a * n + at), count);
                             r[a] = zero.sub(alpha).fma(q, r[a]);
                             r[a].store_some(self.r.at(a * n + at), count);
@@ -333,7 +326,7 @@ impl<T: Real, const D: usize> Inverse<'_, T, D> {
             let (mut top, mut bottom) = (L::splat(T::of(0.0)), one);
             for a in 0..D {
                 let j = entry[a];
-                let scaled = one.div(L::splat(self.diagonal[a]));
+                let scaled = one.div(L::constant(self.diagonal[a]));
                 cj[a] = scaled.mul(j);
                 z[a] = scaled.mul(r[a]);
                 top = j.fma(z[a], top);
@@ -354,7 +347,7 @@ impl<T: Real, const D: usize> Inverse<'_, T, D> {
         unsafe {
             let mut c = [r[0]; D];
             for a in 0..D {
-                c[a] = L::splat(self.diagonal[a]);
+                c[a] = L::constant(self.diagonal[a]);
             }
             let mut z = r;
             if D == 2 {

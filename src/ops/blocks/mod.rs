@@ -5,8 +5,7 @@ mod cpu;
 use candle_core::Tensor;
 
 use super::diffusion::{size, Differences};
-use super::real::Real;
-use super::storage::{read, with_real, write};
+use super::storage::{read, with_stored, write};
 use crate::Result;
 
 /// `A = blocks + differences + shift`, symmetric, matrix-free.
@@ -30,7 +29,7 @@ impl BlockSystem {
     /// `out = A p`; returns `p' A p`.
     pub fn apply(&self, p: &Tensor, out: &Tensor) -> Result<f64> {
         let size = size(p);
-        with_real!(p.dtype(), T => {
+        with_stored!(p.dtype(), T => {
             read::<T, _>(p, |p| {
                 read::<T, _>(&self.blocks, |b| {
                     write::<T, _>(out, |q| cpu::apply(b, p, &size, &self.differences.weight, self.shift, q))
@@ -42,7 +41,7 @@ impl BlockSystem {
     /// `z = M^-1 r` with `M` the block diagonal of `A`; returns `(r' z, r' r)`.
     pub fn precondition(&self, r: &Tensor, z: &Tensor) -> Result<[f64; 2]> {
         let size = size(r);
-        with_real!(r.dtype(), T => {
+        with_stored!(r.dtype(), T => {
             read::<T, _>(r, |r| {
                 read::<T, _>(&self.blocks, |b| {
                     write::<T, _>(z, |z| {
@@ -63,13 +62,12 @@ impl BlockSystem {
         q: &Tensor,
     ) -> Result<[f64; 2]> {
         let size = size(p);
-        with_real!(p.dtype(), T => {
+        with_stored!(p.dtype(), T => {
             read::<T, _>(p, |p| {
                 read::<T, _>(&self.blocks, |b| {
                     write::<T, _>(x, |x| {
                         write::<T, _>(r, |r| {
                             write::<T, _>(q, |q| {
-                                let alpha = T::of(alpha);
                                 cpu::precondition(b, &size, &self.differences.weight, self.diagonal(),
                                     cpu::Vectors::Advance { alpha, p, x, r, q })
                             })

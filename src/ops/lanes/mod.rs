@@ -3,6 +3,7 @@
 //! A kernel is a type with a generic [`Kernel::run`]; [`dispatch`] calls it with AVX-512, AVX2 + FMA or plain arrays.
 //! Everything it calls must be `#[inline(always)]`, so that the whole body is compiled with the instruction set enabled.
 
+mod half_storage;
 mod plain;
 #[cfg(target_arch = "x86_64")]
 mod x86;
@@ -11,6 +12,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::real::Real;
 
+pub(crate) use half_storage::{HalfStorage, Halves};
 pub(crate) use plain::Plain;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use x86::{Avx2F32, Avx2F64, Avx512F32, Avx512F64};
@@ -29,6 +31,12 @@ pub trait Lanes: Copy {
     const COUNT: usize;
 
     unsafe fn splat(value: Self::Element) -> Self;
+    /// A constant, at the precision of the arithmetic rather than of the element.
+    #[inline(always)]
+    unsafe fn constant(value: f64) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { Self::splat(Self::Element::of(value)) }
+    }
     unsafe fn load(from: *const Self::Element) -> Self;
     /// The first `count` lanes; the others are zero.
     unsafe fn load_part(from: *const Self::Element, count: usize) -> Self;
@@ -100,7 +108,7 @@ pub(crate) trait Kernel<T: Real> {
 pub enum Instructions {
     /// Plain Rust, whatever the compiler makes of it.
     Portable = 1,
-    /// AVX2 with fused multiply-add.
+    /// AVX2 with fused multiply-add and half-precision conversion.
     Avx2 = 2,
     /// AVX-512 (F, VL, DQ, BW) with the AVX2 group.
     Avx512 = 3,
@@ -115,6 +123,7 @@ impl Instructions {
         {
             let middle = std::is_x86_feature_detected!("avx2")
                 && std::is_x86_feature_detected!("fma")
+                && std::is_x86_feature_detected!("f16c")
                 && std::is_x86_feature_detected!("bmi2")
                 && std::is_x86_feature_detected!("lzcnt")
                 && std::is_x86_feature_detected!("popcnt");
@@ -171,13 +180,13 @@ pub(crate) fn dispatch<T: Real, K: Kernel<T>>(kernel: K) -> K::Output {
     #[cfg(target_arch = "x86_64")]
     {
         #[target_feature(
-            enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma,bmi1,bmi2,lzcnt,popcnt"
+            enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma,f16c,bmi1,bmi2,lzcnt,popcnt"
         )]
         unsafe fn wide<T: Real, K: Kernel<T>>(kernel: K) -> K::Output {
             // SAFETY: the features of this function are those of the lanes.
             unsafe { kernel.run::<T::Wide>() }
         }
-        #[target_feature(enable = "avx2,fma,bmi1,bmi2,lzcnt,popcnt")]
+        #[target_feature(enable = "avx2,fma,f16c,bmi1,bmi2,lzcnt,popcnt")]
         unsafe fn middle<T: Real, K: Kernel<T>>(kernel: K) -> K::Output {
             // SAFETY: the features of this function are those of the lanes.
             unsafe { kernel.run::<T::Middle>() }

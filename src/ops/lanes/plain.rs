@@ -1,6 +1,8 @@
 //! Lanes as plain arrays, for machines without the vector instructions.
 
-use super::Lanes;
+use half::f16;
+
+use super::{HalfStorage, Lanes};
 use crate::ops::real::Real;
 
 /// `N` elements in an array.
@@ -135,5 +137,37 @@ impl<T: Real, const N: usize> Lanes for Plain<T, N> {
     #[inline(always)]
     unsafe fn sum(self) -> f64 {
         self.0.iter().map(|v| v.wide()).sum()
+    }
+}
+
+impl<const N: usize> HalfStorage for Plain<f32, N> {
+    #[inline(always)]
+    unsafe fn load_half(from: *const f16) -> Self {
+        // SAFETY: the caller's promise, here and below.
+        Self(std::array::from_fn(|k| unsafe { (*from.add(k)).to_f32() }))
+    }
+    #[inline(always)]
+    unsafe fn load_half_part(from: *const f16, count: usize) -> Self {
+        Self(std::array::from_fn(|k| {
+            if k < count {
+                unsafe { (*from.add(k)).to_f32() }
+            } else {
+                0.0
+            }
+        }))
+    }
+    #[inline(always)]
+    unsafe fn store_half(self, to: *mut f16) {
+        unsafe { self.store_half_part(to, N) }
+    }
+    #[inline(always)]
+    unsafe fn store_half_part(self, to: *mut f16, count: usize) {
+        for k in 0..count.min(N) {
+            unsafe { *to.add(k) = f16::from_f32(self.0[k]) };
+        }
+    }
+    #[inline(always)]
+    unsafe fn gather_half(from: *const f16, at: [i32; N]) -> Self {
+        Self(at.map(|i| unsafe { (*from.offset(i as isize)).to_f32() }))
     }
 }

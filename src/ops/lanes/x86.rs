@@ -2,7 +2,9 @@
 
 use std::arch::x86_64::*;
 
-use super::Lanes;
+use half::f16;
+
+use super::{HalfStorage, Lanes};
 
 /// 16 `f32` in one register.
 #[derive(Clone, Copy)]
@@ -552,5 +554,82 @@ impl Lanes for Avx2F64 {
         // SAFETY: the array has as many elements as the register.
         unsafe { self.store(lanes.as_mut_ptr()) };
         lanes.iter().map(|&v| v).sum()
+    }
+}
+
+impl HalfStorage for Avx512F32 {
+    #[inline(always)]
+    unsafe fn load_half(from: *const f16) -> Self {
+        // SAFETY: the trait's contract, here and below.
+        unsafe { Self(_mm512_cvtph_ps(_mm256_loadu_si256(from.cast()))) }
+    }
+    #[inline(always)]
+    unsafe fn load_half_part(from: *const f16, count: usize) -> Self {
+        unsafe {
+            let mask = ((1u32 << count) - 1) as __mmask16;
+            Self(_mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask, from.cast())))
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_half(self, to: *mut f16) {
+        unsafe { _mm256_storeu_si256(to.cast(), _mm512_cvtps_ph::<0>(self.0)) }
+    }
+    #[inline(always)]
+    unsafe fn store_half_part(self, to: *mut f16, count: usize) {
+        unsafe {
+            let mask = ((1u32 << count) - 1) as __mmask16;
+            _mm256_mask_storeu_epi16(to.cast(), mask, _mm512_cvtps_ph::<0>(self.0));
+        }
+    }
+    #[inline(always)]
+    unsafe fn gather_half(from: *const f16, at: __m512i) -> Self {
+        unsafe {
+            let mut index = [0i32; 16];
+            _mm512_storeu_si512(index.as_mut_ptr().cast(), at);
+            let mut lanes = [f16::ZERO; 16];
+            for k in 0..16 {
+                lanes[k] = *from.offset(index[k] as isize);
+            }
+            Self::load_half(lanes.as_ptr())
+        }
+    }
+}
+
+impl HalfStorage for Avx2F32 {
+    #[inline(always)]
+    unsafe fn load_half(from: *const f16) -> Self {
+        unsafe { Self(_mm256_cvtph_ps(_mm_loadu_si128(from.cast()))) }
+    }
+    #[inline(always)]
+    unsafe fn load_half_part(from: *const f16, count: usize) -> Self {
+        unsafe {
+            let mut lanes = [f16::ZERO; 8];
+            std::ptr::copy_nonoverlapping(from, lanes.as_mut_ptr(), count);
+            Self::load_half(lanes.as_ptr())
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_half(self, to: *mut f16) {
+        unsafe { _mm_storeu_si128(to.cast(), _mm256_cvtps_ph::<0>(self.0)) }
+    }
+    #[inline(always)]
+    unsafe fn store_half_part(self, to: *mut f16, count: usize) {
+        unsafe {
+            let mut lanes = [f16::ZERO; 8];
+            self.store_half(lanes.as_mut_ptr());
+            std::ptr::copy_nonoverlapping(lanes.as_ptr(), to, count);
+        }
+    }
+    #[inline(always)]
+    unsafe fn gather_half(from: *const f16, at: __m256i) -> Self {
+        unsafe {
+            let mut index = [0i32; 8];
+            _mm256_storeu_si256(index.as_mut_ptr().cast(), at);
+            let mut lanes = [f16::ZERO; 8];
+            for k in 0..8 {
+                lanes[k] = *from.offset(index[k] as isize);
+            }
+            Self::load_half(lanes.as_ptr())
+        }
     }
 }
