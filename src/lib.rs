@@ -25,8 +25,9 @@ pub use evaluation::{
 };
 pub use geometry::{Affine, Grid};
 pub use image::{
-    read_image, read_image_with, read_labels, read_labels_with, DisplacementField, ElementType,
-    Image, ImageOptions, Labels,
+    header_report, read_affine, read_image, read_image_with, read_labels, read_labels_with,
+    write_affine, DisplacementField, GeometryReport, HeaderReport, Image, ImageOptions, Labels,
+    NiftiReport, PointSpace, Points, ValueReport,
 };
 pub use linear::{
     conjugate_gradients, BlockJacobi, Krylov, LinearInfo, LinearOperator, LinearOptions,

@@ -1,12 +1,10 @@
 //! The numbers in an image file: their types, and their conversion to what the library computes with.
 
 use rayon::prelude::*;
-use serde::Serialize;
 
 /// The type of the numbers in an image file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ElementType {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ElementType {
     /// 8-bit unsigned.
     U8,
     /// 8-bit signed.
@@ -37,6 +35,22 @@ impl ElementType {
             Self::U16 | Self::I16 => 2,
             Self::U32 | Self::I32 | Self::F32 => 4,
             Self::U64 | Self::I64 | Self::F64 => 8,
+        }
+    }
+
+    /// The type's usual name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::U8 => "uint8",
+            Self::I8 => "int8",
+            Self::U16 => "uint16",
+            Self::I16 => "int16",
+            Self::U32 => "uint32",
+            Self::I32 => "int32",
+            Self::U64 => "uint64",
+            Self::I64 => "int64",
+            Self::F32 => "float32",
+            Self::F64 => "float64",
         }
     }
 

@@ -1,18 +1,28 @@
 //! Images, labels, fields, affines and points: what is in files, and how it gets in and out.
 
+mod affine_file;
 mod element;
 mod field;
 mod gzip;
+mod itk_transform;
+mod labels;
+mod meta_image;
 mod nifti_geometry;
 mod nifti_header;
 mod nifti_read;
 mod nifti_write;
 mod output;
+mod points;
 mod read;
+mod report;
 mod source;
+mod values;
 mod volume;
 
-pub use element::ElementType;
+pub use affine_file::{read_affine, write_affine};
 pub use field::DisplacementField;
+pub use labels::Labels;
+pub use points::{PointSpace, Points};
 pub use read::{read_image, read_image_with, read_labels, read_labels_with};
-pub use volume::{Image, ImageOptions, Labels};
+pub use report::{header_report, GeometryReport, HeaderReport, NiftiReport, ValueReport};
+pub use volume::{Image, ImageOptions};

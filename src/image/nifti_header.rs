@@ -199,6 +199,15 @@ impl NiftiHeader {
         self.0[123] = self.0[123] & !7 | 2;
     }
 
+    /// Spacings of 0 become 1, as ITK reads them.
+    pub fn mend_zero_spacing(&mut self) {
+        for offset in (1..4).map(|a| PIXDIM + 4 * a) {
+            if self.float(offset) == 0.0 {
+                self.set_float(offset, 1.0);
+            }
+        }
+    }
+
     /// Sets what depends on the numbers that follow: their type and shape; scale 1, data at byte 352.
     pub fn set_data(&mut self, dims: &[usize], element: ElementType) {
         self.set_short(40, dims.len() as i16);

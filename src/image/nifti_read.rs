@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 
-use super::element::{self, ElementType, Encoding};
+use super::element::{self, Encoding};
+use super::labels::Labels;
 use super::nifti_geometry::{geometry, to_millimetres, Geometry};
 use super::nifti_header::{element_of, NiftiHeader};
 use super::source::Source;
-use super::volume::{Image, ImageOptions, Labels};
+use super::values::{check_memory, no_label, non_finite};
+use super::volume::{Image, ImageOptions};
 use crate::{Error, Grid, Result};
 
 /// A checked header: what stands in the file, and where.
@@ -138,14 +140,7 @@ impl<'a> Nifti<'a> {
     ) -> Result<T> {
         let voxels = self.grid().voxels() as u64 * count as u64;
         let width = self.encoding.element.bytes() as u64;
-        let needed = voxels * (width + 4);
-        if needed > memory_limit {
-            return Err(Error::Memory {
-                what: self.data.path.display().to_string(),
-                needed,
-                limit: memory_limit,
-            });
-        }
+        check_memory(&self.data.path, voxels * (width + 4), memory_limit)?;
         let offset = self.offset + self.grid().voxels() as u64 * first as u64 * width;
         self.data
             .with_range(offset, (voxels * width) as usize, convert)
@@ -293,62 +288,5 @@ fn sibling(source: Source<'_>) -> Result<Source<'_>> {
                 candidates[0].display()
             ),
         )),
-    }
-}
-
-/// The error for NaN and infinite values.
-pub(super) fn non_finite(path: &std::path::Path, grid: &Grid, found: element::NonFinite) -> Error {
-    Error::data(
-        path.display().to_string(),
-        format!(
-            "{} of its values are NaN or infinite, the first at index {}; replace them (for example by 0) first",
-            found.count,
-            index_of(grid, found.first)
-        ),
-    )
-}
-
-/// The error for a value that is no label.
-pub(super) fn no_label(path: &std::path::Path, grid: &Grid, (place, value): (usize, f64)) -> Error {
-    Error::data(
-        path.display().to_string(),
-        format!(
-            "labels must be whole numbers from 0 to {}, found {value} at index {}; is this an intensity image?",
-            u32::MAX,
-            index_of(grid, place)
-        ),
-    )
-}
-
-/// The index (i, j, k) of a place in memory.
-fn index_of(grid: &Grid, place: usize) -> String {
-    let mut rest = place % grid.voxels();
-    let index: Vec<String> = grid
-        .size()
-        .iter()
-        .map(|n| {
-            let i = rest % n;
-            rest /= n;
-            i.to_string()
-        })
-        .collect();
-    format!("({})", index.join(", "))
-}
-
-impl ElementType {
-    /// The type's usual name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::U8 => "uint8",
-            Self::I8 => "int8",
-            Self::U16 => "uint16",
-            Self::I16 => "int16",
-            Self::U32 => "uint32",
-            Self::I32 => "int32",
-            Self::U64 => "uint64",
-            Self::I64 => "int64",
-            Self::F32 => "float32",
-            Self::F64 => "float64",
-        }
     }
 }

@@ -5,10 +5,11 @@ use std::path::Path;
 
 use super::element::ElementType;
 use super::gzip::Stream;
+use super::labels::Labels;
 use super::nifti_geometry::geometry;
 use super::nifti_header::NiftiHeader;
 use super::output::{wants_gzip, write_whole};
-use super::volume::{Image, Labels};
+use super::volume::Image;
 use crate::{Error, Grid, Result};
 
 impl Image {

@@ -74,6 +74,25 @@ impl Image {
         })
     }
 
+    /// The same values on another grid of the same size: for a file whose header is wrong. Its header is forgotten.
+    ///
+    /// # Errors
+    /// [`Error::GridMismatch`] when the sizes differ.
+    pub fn with_grid(self, grid: Grid) -> Result<Self> {
+        if grid.size() != self.grid.size() {
+            return Err(Error::GridMismatch {
+                what: "image".into(),
+                expected: self.grid.describe(),
+                got: grid.describe(),
+            });
+        }
+        Ok(Self {
+            grid,
+            header: None,
+            ..self
+        })
+    }
+
     pub(super) fn from_file(
         grid: Grid,
         channels: usize,
@@ -125,101 +144,6 @@ impl Image {
     }
 
     /// What was doubtful in the file, in whole sentences; empty for most images.
-    pub fn warnings(&self) -> &[String] {
-        &self.warnings
-    }
-
-    pub(super) fn header(&self) -> Option<&NiftiHeader> {
-        self.header.as_deref()
-    }
-}
-
-/// Label numbers on a grid; 0 is the background.
-#[derive(Debug, Clone)]
-pub struct Labels {
-    grid: Grid,
-    values: Vec<u32>,
-    header: Option<Box<NiftiHeader>>,
-    warnings: Vec<String>,
-}
-
-impl Labels {
-    /// Labels from their values, `i` fastest.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] when there are not `grid.voxels()` values.
-    pub fn new(grid: Grid, values: Vec<u32>) -> Result<Self> {
-        check_length("labels", &grid, 1, values.len())?;
-        Ok(Self::from_file(grid, values, None, Vec::new()))
-    }
-
-    /// Labels on an image's grid, with its header.
-    ///
-    /// # Errors
-    /// As [`Labels::new`].
-    pub fn on(image: &Image, values: Vec<u32>) -> Result<Self> {
-        check_length("labels", &image.grid, 1, values.len())?;
-        Ok(Self::from_file(
-            image.grid.clone(),
-            values,
-            image.header.clone(),
-            Vec::new(),
-        ))
-    }
-
-    pub(super) fn from_file(
-        grid: Grid,
-        values: Vec<u32>,
-        header: Option<Box<NiftiHeader>>,
-        warnings: Vec<String>,
-    ) -> Self {
-        Self {
-            grid,
-            values,
-            header,
-            warnings,
-        }
-    }
-
-    /// Where the voxels lie.
-    pub fn grid(&self) -> &Grid {
-        &self.grid
-    }
-
-    /// All label numbers.
-    pub fn values(&self) -> &[u32] {
-        &self.values
-    }
-
-    /// All label numbers, to be changed.
-    pub fn values_mut(&mut self) -> &mut [u32] {
-        &mut self.values
-    }
-
-    /// All label numbers, without a copy.
-    pub fn into_values(self) -> Vec<u32> {
-        self.values
-    }
-
-    /// The numbers that occur, sorted, without the background.
-    pub fn ids(&self) -> Vec<u32> {
-        let mut ids: Vec<u32> = Vec::new();
-        let mut last = 0;
-        for &value in &self.values {
-            // Neighbours are mostly alike: only a change is looked up.
-            if value != last {
-                last = value;
-                if value != 0 {
-                    if let Err(place) = ids.binary_search(&value) {
-                        ids.insert(place, value);
-                    }
-                }
-            }
-        }
-        ids
-    }
-
-    /// What was doubtful in the file, in whole sentences.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
