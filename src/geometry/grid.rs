@@ -208,6 +208,29 @@ impl Grid {
         )
     }
 
+    /// The part of the grid that starts at voxel `start` and has `size` voxels.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] when it does not lie inside the grid or is empty.
+    pub fn cropped(&self, start: &[usize], size: &[usize]) -> Result<Self> {
+        let fits = start.len() == self.rank
+            && size.len() == self.rank
+            && (0..self.rank).all(|a| start[a] + size[a] <= self.size[a]);
+        if !fits {
+            return Err(Error::argument(
+                "crop",
+                format!("{size:?} voxels from {start:?} do not lie inside {:?}", self.size()),
+            ));
+        }
+        let first = std::array::from_fn(|a| start.get(a).map_or(0.0, |&s| s as f64));
+        Self::new(
+            size,
+            self.spacing(),
+            self.index_to_world().apply(first),
+            self.direction,
+        )
+    }
+
     /// Size, spacing and origin in one line, for messages.
     pub fn describe(&self) -> String {
         let join = |v: &[f64]| {

@@ -47,6 +47,10 @@ pub struct LinearInfo {
     pub stop: LinearStop,
     /// Smallest Ritz value of `M^-1 A` on the Krylov space that was seen; infinite when no step was taken.
     pub smallest_ritz: f64,
+    /// `||M^-1 b||` in the norm of the preconditioner: the length of the first direction.
+    pub scale: f64,
+    /// `||x||` in the norm of the preconditioner.
+    pub length: f64,
     /// `b' x - 1/2 x' A x`: by how much the quadratic model decreases along the solution.
     pub reduction: f64,
 }
@@ -97,6 +101,8 @@ pub fn conjugate_gradients(
         residual: 1.0,
         stop: LinearStop::MaxSteps,
         smallest_ritz: f64::INFINITY,
+        scale: rz.max(0.0).sqrt(),
+        length: 0.0,
         reduction: 0.0,
     };
     if rr == 0.0 {
@@ -138,6 +144,7 @@ pub fn conjugate_gradients(
             };
             combine(tau, p, 1.0, x)?;
             info.reduction += tau * rz - 0.5 * tau * tau * curvature;
+            xx += 2.0 * tau * xp + tau * tau * pp;
             break;
         }
         let [next, rr] = preconditioner.advance(alpha, p, x, r, q)?;
@@ -160,6 +167,7 @@ pub fn conjugate_gradients(
         xp = beta * (xp + alpha * pp);
         pp = rz + beta * beta * pp;
     }
+    info.length = xx.max(0.0).sqrt();
     if !diagonal.is_empty() {
         info.smallest_ritz = smallest_eigenvalue(&diagonal, &off[..diagonal.len() - 1]);
     }

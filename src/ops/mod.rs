@@ -2,9 +2,13 @@
 
 mod blocks;
 mod bspline;
+mod coverage;
 mod diffusion;
 mod displacement;
 mod divergence;
+mod extend;
+mod gradient_energy;
+mod invert;
 mod jacobian;
 mod lanes;
 mod real;
@@ -18,7 +22,11 @@ mod vector;
 
 pub use blocks::BlockSystem;
 pub use bspline::{spline_coefficients, spline_coefficients_adjoint};
+pub use coverage::coverage;
 pub use diffusion::Differences;
+pub use extend::extend;
+pub(crate) use gradient_energy::squared_gradient;
+pub use invert::inverse_displacement;
 pub use displacement::{compose, compose_unfolded, pull_to_steps, smallest_determinant};
 pub(crate) use divergence::{add_divergence_gradient, divergence_value};
 pub use jacobian::{

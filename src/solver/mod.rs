@@ -1,7 +1,9 @@
 //! Minimisers of an energy; they see a [`Problem`](crate::Problem) and nothing else.
 
 mod gauss_newton;
+mod multilevel;
 mod solution;
+mod trust_region;
 
 use candle_core::Tensor;
 
@@ -9,6 +11,8 @@ use crate::problem::Problem;
 use crate::Result;
 
 pub use gauss_newton::GaussNewton;
+pub use multilevel::{LevelReport, Multilevel, MultilevelSolution, Pair};
+pub use trust_region::TrustRegion;
 pub use solution::{Certificate, Iteration, Solution, Status};
 
 /// A method that minimises an energy from a starting point.

@@ -14,6 +14,8 @@ pub enum Status {
     MaxSteps,
     /// No step decreases the energy any more.
     Stalled,
+    /// The way down leads out of the domain: a transform that must not fold would.
+    AtBoundary,
     /// The energy or the gradient is not finite; the last finite iterate came back.
     NonFinite,
 }

@@ -1,0 +1,9 @@
+//! What the solver compares: feature maps of an image, level by level.
+
+mod energy;
+mod intensity;
+mod pyramid;
+
+pub use energy::gradient_energy;
+pub use intensity::{foreground_box, IntensityRange};
+pub use pyramid::{level_grid, matched_grid, Level};

@@ -1,0 +1,62 @@
+//! The levels of a multi-resolution solve.
+
+use candle_core::Tensor;
+
+use crate::ops::resize;
+use crate::{Grid, Result};
+
+/// Feature maps of one image on one level.
+#[derive(Debug, Clone)]
+pub struct Level {
+    /// `[channels, (nz,) ny, nx]`.
+    pub features: Tensor,
+    /// Where they lie.
+    pub grid: Grid,
+}
+
+/// Fewest voxels that a level keeps along an axis.
+const FEWEST: usize = 8;
+
+/// The grid of a level that is `shrink` times coarser than the finest axis of `grid`.
+///
+/// Axes that are coarse already shrink less, so that anisotropic grids become more isotropic with each level; no axis
+/// goes below 8 voxels.
+pub fn level_grid(grid: &Grid, shrink: usize) -> Result<Grid> {
+    let finest = grid.spacing().iter().copied().fold(f64::INFINITY, f64::min);
+    let size: Vec<usize> = (0..grid.rank())
+        .map(|a| {
+            let n = grid.size()[a];
+            let factor = (shrink as f64 * finest / grid.spacing()[a]).max(1.0);
+            ((n as f64 / factor).round() as usize).max(FEWEST.min(n))
+        })
+        .collect();
+    grid.resized(&size)
+}
+
+/// The grid of another image with about the spacing of `level`: axes finer than its finest axis are shrunk to it.
+pub fn matched_grid(grid: &Grid, level: &Grid) -> Result<Grid> {
+    let target = level.spacing().iter().copied().fold(f64::INFINITY, f64::min);
+    let size: Vec<usize> = (0..grid.rank())
+        .map(|a| {
+            let n = grid.size()[a];
+            let factor = target / grid.spacing()[a];
+            // a few per cent of difference is not worth a smoothing
+            if factor < 1.2 {
+                n
+            } else {
+                ((n as f64 / factor).round() as usize).max(FEWEST.min(n))
+            }
+        })
+        .collect();
+    grid.resized(&size)
+}
+
+impl Level {
+    /// The same features on a coarser grid over the same field of view.
+    pub fn resized(&self, grid: &Grid) -> Result<Self> {
+        Ok(Self {
+            features: resize(&self.features, grid.size())?,
+            grid: grid.clone(),
+        })
+    }
+}

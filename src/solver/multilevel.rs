@@ -1,0 +1,298 @@
+//! A solve from coarse to fine.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use candle_core::{DType, Tensor};
+
+use super::{Certificate, Iteration, Solver, Status};
+use crate::features::{gradient_energy, level_grid, matched_grid, Level};
+use crate::ops::{coverage, extend, spline_coefficients, Interpolation, SsdData};
+use crate::problem::EnergyProblem;
+use crate::regulariser::Regulariser;
+use crate::transform::Transform;
+use crate::{Affine, Error, Grid, Result};
+
+/// What is registered: features of both images on their own grids, at full resolution.
+#[derive(Debug)]
+pub struct Pair<'a> {
+    /// Fixed features.
+    pub fixed: &'a Level,
+    /// Moving features.
+    pub moving: &'a Level,
+    /// Where the moving image lies before it is deformed: fixed world to moving world, RAS mm.
+    pub affine: Affine,
+    /// Weight of each fixed voxel, `[(nz,) ny, nx]` on the fixed grid.
+    pub fixed_mask: Option<&'a Tensor>,
+    /// Weight of each moving voxel, on the moving grid.
+    pub moving_mask: Option<&'a Tensor>,
+    /// First voxel and size of the part of the fixed grid that is solved; the rest follows by the nearest value.
+    pub region: Option<(Vec<usize>, Vec<usize>)>,
+}
+
+/// A deformable registration over several levels.
+#[derive(Debug, Clone)]
+pub struct Multilevel {
+    /// How much coarser each level is than the finest axis, coarse first.
+    pub shrinks: Vec<usize>,
+    /// A solver for each level.
+    pub solvers: Vec<Arc<dyn Solver>>,
+    /// The parametrisation.
+    pub transform: Arc<dyn Transform>,
+    /// The regulariser.
+    pub regulariser: Arc<dyn Regulariser>,
+    /// Its weight relative to the features' [`gradient_energy`].
+    pub lambda: f64,
+    /// See [`EnergyProblem`].
+    pub damping: f64,
+    /// Element type of parameters and energies.
+    pub dtype: DType,
+    /// How the moving features are interpolated.
+    pub interpolation: Interpolation,
+}
+
+/// What happened on a level.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct LevelReport {
+    /// The level's shrink factor.
+    pub shrink: usize,
+    /// Voxels of its fixed grid.
+    pub size: Vec<usize>,
+    /// Its spacing, mm.
+    pub spacing: Vec<f64>,
+    /// The features' gradient energy, the unit of lambda.
+    pub gradient_energy: f64,
+    /// How the solve ended.
+    pub status: Status,
+    /// What is known of the result as a minimum.
+    pub certificate: Certificate,
+    /// Products with the curvature.
+    pub products: usize,
+    /// The iterations.
+    pub iterations: Vec<Iteration>,
+    /// The data term at the end.
+    pub data: f64,
+    /// The weighted regulariser at the end.
+    pub penalty: f64,
+    /// Wall time of the level.
+    pub seconds: f64,
+}
+
+/// The displacement on the fixed grid, and how it was found.
+#[derive(Debug)]
+pub struct MultilevelSolution {
+    /// `[rank, (nz,) ny, nx]`, in voxels of the fixed grid, single precision.
+    pub displacement: Tensor,
+    /// Coarse to fine.
+    pub levels: Vec<LevelReport>,
+}
+
+impl Multilevel {
+    /// Registers a pair. `watch` sees every iteration with its level's number and may stop the run by an error.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when the images do not overlap or a mask leaves nothing; what `watch` returns.
+    pub fn solve(
+        &self,
+        pair: &Pair<'_>,
+        watch: &mut dyn FnMut(usize, &Iteration) -> Result<()>,
+    ) -> Result<MultilevelSolution> {
+        let full = &pair.fixed.grid;
+        let (start, size) = pair
+            .region
+            .clone()
+            .unwrap_or_else(|| (vec![0; full.rank()], full.size().to_vec()));
+        let finest = Level {
+            features: cropped(&pair.fixed.features, &start, &size)?,
+            grid: full.cropped(&start, &size)?,
+        };
+        let mask = match pair.fixed_mask {
+            Some(mask) => Some(cropped(&mask.unsqueeze(0)?, &start, &size)?),
+            None => None,
+        };
+        let mut levels = Vec::new();
+        let mut state: Option<(Tensor, Grid)> = None;
+        for (number, &shrink) in self.shrinks.iter().enumerate() {
+            let clock = Instant::now();
+            let grid = level_grid(&finest.grid, shrink)?;
+            // the coarser level's parameters are given back before this level allocates
+            let theta = match state.take() {
+                Some((theta, from)) => self.transform.resample(&theta, &from, &grid)?,
+                None => self
+                    .transform
+                    .identity(&grid, self.dtype, finest.features.device())?,
+            };
+
+            let problem = self.problem(pair, &finest, mask.as_ref(), &grid, &theta)?;
+            let unit = problem.unit;
+            let solution =
+                self.solvers[number].solve(&problem, theta, &mut |i| watch(number, i))?;
+            let (data, penalty) = problem.parts(&solution.theta)?;
+            levels.push(LevelReport {
+                shrink,
+                size: grid.size().to_vec(),
+                spacing: grid.spacing().to_vec(),
+                gradient_energy: unit,
+                status: solution.status,
+                certificate: solution.certificate,
+                products: solution.products(),
+                iterations: solution.iterations,
+                data,
+                penalty,
+                seconds: clock.elapsed().as_secs_f64(),
+            });
+            state = Some((solution.theta, grid));
+        }
+        let (theta, grid) = state.ok_or_else(|| Error::argument("levels", "give at least one level"))?;
+        let mut u = self.transform.displacement(&theta, &grid)?;
+        if grid.size() != finest.grid.size() {
+            u = crate::transform::resample_field(&u, &grid, &finest.grid)?;
+        }
+        if u.dtype() != DType::F32 {
+            u = u.to_dtype(DType::F32)?;
+        }
+        if pair.region.is_some() {
+            u = extend(&u, &start, full.size())?;
+        }
+        Ok(MultilevelSolution {
+            displacement: u,
+            levels,
+        })
+    }
+
+    /// The energy of a level.
+    fn problem(
+        &self,
+        pair: &Pair<'_>,
+        finest: &Level,
+        mask: Option<&Tensor>,
+        grid: &Grid,
+        theta: &Tensor,
+    ) -> Result<EnergyProblem> {
+        let same = grid.size() == finest.grid.size();
+        let fixed = if same {
+            finest.features.clone()
+        } else {
+            finest.resized(grid)?.features
+        };
+        let moving_grid = matched_grid(&pair.moving.grid, grid)?;
+        let moving = if moving_grid.size() == pair.moving.grid.size() {
+            pair.moving.features.clone()
+        } else {
+            pair.moving.resized(&moving_grid)?.features
+        };
+        let map = moving_grid
+            .world_to_index()
+            .compose(&pair.affine)
+            .compose(&grid.index_to_world());
+        let unit = gradient_energy(&fixed)?;
+        if unit == 0.0 {
+            return Err(Error::data(
+                "fixed image",
+                format!("nothing is left of it at {}: use fewer levels", grid.describe()),
+            ));
+        }
+        let fixed = fixed.to_dtype(self.dtype)?;
+        let mut moving = moving.to_dtype(self.dtype)?;
+        let u = self.transform.displacement(theta, grid)?;
+        let mask = self.mask(pair, mask, grid, &moving_grid, &map, &u)?;
+        if self.interpolation == Interpolation::Cubic {
+            moving = spline_coefficients(&moving)?;
+        }
+        let channels = fixed.dims()[0];
+        let data = SsdData {
+            fixed,
+            moving,
+            mask,
+            channel_weight: vec![1.0; channels],
+            map,
+            interpolation: self.interpolation,
+        };
+        let mut problem = EnergyProblem::new(
+            data,
+            self.regulariser.clone(),
+            self.lambda * unit,
+            self.transform.clone(),
+            grid.clone(),
+        );
+        problem.unit = unit;
+        problem.compact = true;
+        problem.damping = self.damping;
+        Ok(problem)
+    }
+
+    /// The weights of a level's fixed voxels: both masks, and what the start of the level carries into the moving grid.
+    fn mask(
+        &self,
+        pair: &Pair<'_>,
+        fixed: Option<&Tensor>,
+        grid: &Grid,
+        moving_grid: &Grid,
+        map: &Affine,
+        u: &Tensor,
+    ) -> Result<Option<Tensor>> {
+        let covered = Tensor::zeros(grid.shape(), self.dtype, u.device())?;
+        let share = coverage(Some(u), moving_grid.size(), map, &covered)?;
+        if share == 0.0 {
+            return Err(Error::data(
+                "fixed and moving image",
+                format!(
+                    "do not overlap in space: {} against {}; start with --init centres, or mend the headers",
+                    grid.describe(),
+                    moving_grid.describe()
+                ),
+            ));
+        }
+        let mut mask = (share < 1.0).then_some(covered);
+        let mut multiply = |more: Tensor| -> Result<()> {
+            mask = Some(match &mask {
+                Some(mask) => (mask * more)?,
+                None => more,
+            });
+            Ok(())
+        };
+        if let Some(fixed) = fixed {
+            multiply(crate::ops::resize(fixed, grid.size())?.squeeze(0)?.to_dtype(self.dtype)?)?;
+        }
+        if let Some(moving) = pair.moving_mask {
+            let moving = crate::ops::resize(&moving.unsqueeze(0)?, moving_grid.size())?;
+            let zero = Tensor::zeros(
+                [&[1], grid.shape().as_slice()].concat(),
+                self.dtype,
+                u.device(),
+            )?;
+            let warped = SsdData {
+                fixed: zero,
+                moving: moving.to_dtype(self.dtype)?,
+                mask: None,
+                channel_weight: vec![1.0],
+                map: *map,
+                interpolation: Interpolation::Linear,
+            }
+            .warped(Some(u))?;
+            multiply(warped.squeeze(0)?)?;
+        }
+        if let Some(mask) = &mask {
+            let total = mask.to_dtype(DType::F64)?.sum_all()?.to_scalar::<f64>()?;
+            if total < 1.0 {
+                return Err(Error::data(
+                    "masks",
+                    "leave no voxel of the overlap of fixed and moving image; check that they are on the right grids",
+                ));
+            }
+        }
+        Ok(mask)
+    }
+}
+
+/// Part of the spatial axes of `[channels, (nz,) ny, nx]`, contiguous.
+fn cropped(x: &Tensor, start: &[usize], size: &[usize]) -> Result<Tensor> {
+    let mut x = x.clone();
+    for a in 0..start.len() {
+        let dim = x.rank() - 1 - a;
+        if x.dims()[dim] != size[a] {
+            x = x.narrow(dim, start[a], size[a])?;
+        }
+    }
+    Ok(x.contiguous()?)
+}
