@@ -171,8 +171,8 @@ fn from_matlab(bytes: &[u8]) -> Result<ItkTransform, String> {
         };
         let (rows, columns, imaginary, name) = (word(1), word(2), word(3), word(4));
         let sane = (0..2000).contains(&kind)
-            && (1..=64).contains(&rows)
-            && columns == 1
+            && (0..=64).contains(&rows)
+            && (columns == 1 || rows == 0)
             && imaginary == 0
             && (1..=128).contains(&name);
         if !sane {

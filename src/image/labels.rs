@@ -17,7 +17,7 @@ impl Labels {
     /// Labels from their values, `i` fastest.
     ///
     /// # Errors
-    /// [`Error::Shape`] when there are not `grid.voxels()` values.
+    /// [`Error::Shape`](crate::Error::Shape) when there are not `grid.voxels()` values.
     pub fn new(grid: Grid, values: Vec<u32>) -> Result<Self> {
         check_length("labels", &grid, 1, values.len())?;
         Ok(Self::from_file(grid, values, None, Vec::new()))

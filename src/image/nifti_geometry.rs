@@ -173,16 +173,9 @@ fn itk_reading(header: &NiftiHeader, rank: usize) -> Result<Reading, String> {
         });
     }
     let sform = header.sform();
-    let orthonormal = scode > 0 && check(&sform, rank, ITK_SHEAR).is_ok();
+    let orthonormal = scode > 0 && check(&sform, 3, ITK_SHEAR).is_ok();
     let quaternion = (qcode > 0).then(|| qform(header, rank));
-    let agree = || match &quaternion {
-        Some(Ok(q)) => {
-            let (a, b) = (split(&sform, rank).1, split(q, rank).1);
-            (0..9).all(|k| (a[k / 3][k % 3] - b[k / 3][k % 3]).abs() < 1e-4)
-                && (0..3).all(|r| (sform.translation[r] - q.translation[r]).abs() < 1e-3)
-        }
-        _ => false,
-    };
+    let agree = || matches!(&quaternion, Some(Ok(q)) if itk_agrees(&sform, q));
     if orthonormal && (quaternion.is_none() || scode == 1 || agree()) {
         let (_, direction, _) = split(&sform, rank);
         return Ok(Reading {
@@ -198,6 +191,24 @@ fn itk_reading(header: &NiftiHeader, rank: usize) -> Result<Reading, String> {
         Some(Err(why)) => Err(why),
         None => Err("its sform is not orthonormal and it has no qform".into()),
     }
+}
+
+/// Whether ITK takes two maps for the same: it compares offsets, spacings and axes, but not the axes' signs
+/// (it looks at left singular vectors only).
+fn itk_agrees(a: &Affine, b: &Affine) -> bool {
+    let near = |x: f64, y: f64| (x - y).abs() <= 1e-4;
+    let (length_a, length_b) = (lengths(a), lengths(b));
+    (0..3).all(|c| {
+        let cosine: f64 = (0..3).map(|r| a.matrix[r][c] * b.matrix[r][c]).sum();
+        near(a.translation[c], b.translation[c])
+            && near(length_a[c], length_b[c])
+            && (0..3).all(|r| {
+                near(
+                    a.matrix[r][c] / length_a[c] * cosine.signum(),
+                    b.matrix[r][c] / length_b[c],
+                )
+            })
+    })
 }
 
 fn qform(header: &NiftiHeader, rank: usize) -> Result<Affine, String> {

@@ -269,16 +269,10 @@ fn sibling(source: Source<'_>) -> Result<Source<'_>> {
             "its numbers are in a file of their own (magic \"ni1\"); convert the pair to one .nii file first",
         ));
     }
-    let name = source.path.with_extension("");
-    let name = if source.path.extension().is_some_and(|e| e == "gz") {
-        name.with_extension("")
-    } else {
-        name
-    };
-    let candidates: Vec<PathBuf> = ["img", "img.gz"]
-        .iter()
-        .map(|e| name.with_extension(e))
-        .collect();
+    let name = source.path.to_string_lossy();
+    let stem = name.strip_suffix(".gz").unwrap_or(&name);
+    let stem = stem.strip_suffix(".hdr").unwrap_or(stem);
+    let candidates = [".img", ".img.gz"].map(|ending| PathBuf::from(format!("{stem}{ending}")));
     match candidates.iter().find(|c| c.exists()) {
         Some(found) => Source::open(found),
         None => Err(Error::format(

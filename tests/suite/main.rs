@@ -1,9 +1,19 @@
 //! The tests of the library, one binary, one file per property.
 
+mod affine_files;
+mod allocations;
+mod damaged_files;
 mod evaluation;
 mod geometry;
+mod image_writing;
 mod jacobian;
 mod layering;
+mod meta_image;
+mod nifti_bytes;
+mod nifti_reading;
+mod other_programs;
 mod phantom;
 mod picture;
+mod point_files;
+mod real_files;
 mod statistics;
