@@ -25,7 +25,9 @@ pub use evaluation::{
     wilcoxon_signed_rank, InverseConsistency, LabelOverlap, LabelSurfaceDistance, LandmarkErrors,
     Overlap, PairedTest, Regularity, Summary, SurfaceDistance,
 };
-pub use features::{foreground_box, gradient_energy, level_grid, matched_grid, IntensityRange, Level};
+pub use features::{
+    foreground_box, gradient_energy, level_grid, matched_grid, IntensityRange, Level,
+};
 pub use geometry::{Affine, Grid};
 pub use image::{
     header_report, read_affine, read_image, read_image_with, read_labels, read_labels_with,
@@ -37,10 +39,11 @@ pub use linear::{
     LinearStop, Preconditioner,
 };
 pub use ops::{
-    compose, compose_unfolded, coverage, extend, inverse_displacement, corner_determinants_minimum, determinants, folded_voxels,
-    minimum_determinant, non_diffeomorphic_volume, pull_to_steps, resize, resize_adjoint,
-    smallest_determinant, smooth, smooth_adjoint, spline_coefficients, spline_coefficients_adjoint,
-    BlockSystem, Curvature, Differences, Instructions, Interpolation, SsdData,
+    compose, compose_unfolded, corner_determinants_minimum, coverage, determinants, extend,
+    folded_voxels, inverse_displacement, minimum_determinant, non_diffeomorphic_volume,
+    pull_to_steps, resize, resize_adjoint, smallest_determinant, smooth, smooth_adjoint,
+    spline_coefficients, spline_coefficients_adjoint, BlockSystem, Curvature, Differences,
+    Instructions, Interpolation, SsdData,
 };
 pub use phantom::Phantom;
 pub use picture::{Curve, ReportPage};
@@ -48,5 +51,8 @@ pub use problem::{EnergyProblem, Linearisation, Problem};
 pub use registration::{inverse_on, DeformableReport, Registered, Registration, Start};
 pub use regulariser::{Bending, Diffusion, Elastic, Regulariser};
 pub use rng::Rng;
-pub use solver::{Certificate, GaussNewton, Iteration, LevelReport, Multilevel, MultilevelSolution, Pair, Solution, TrustRegion, Solver, Status};
+pub use solver::{
+    Certificate, GaussNewton, Iteration, LevelReport, Multilevel, MultilevelSolution, Pair,
+    Solution, Solver, Status, TrustRegion,
+};
 pub use transform::{BSpline, Compositive, Displacement, Transform};

@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex};
 use candle_core::{DType, Tensor};
 
 use crate::linear::{BlockJacobi, LinearOperator, Preconditioner};
-use crate::ops::{combine, convert, copy, dot, smallest_determinant, BlockSystem, Curvature, SsdData};
+use crate::ops::{
+    combine, convert, copy, dot, smallest_determinant, BlockSystem, Curvature, SsdData,
+};
 use crate::regulariser::Regulariser;
 use crate::transform::{Transform, SMALLEST_DETERMINANT};
 use crate::{Grid, Result};
@@ -201,7 +203,11 @@ impl Problem for EnergyProblem {
             let scale = 1.0 / self.unit;
             let small = Self::block_tensor(&self.compact_blocks, entries, &u, model)?;
             let one_vector = entries == rank;
-            convert(if one_vector { scale.sqrt() } else { scale }, &blocks, &small)?;
+            convert(
+                if one_vector { scale.sqrt() } else { scale },
+                &blocks,
+                &small,
+            )?;
             (scale, small)
         };
         let stiffness = stiffness * scale;

@@ -24,17 +24,27 @@ impl IntensityRange {
         let (low, high) = values
             .par_chunks(1 << 16)
             .map(|chunk| {
-                chunk.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), &v| {
-                    // a NaN makes both ends NaN
-                    (if v >= l { l } else { v }, if v <= h { h } else { v })
-                })
+                chunk
+                    .iter()
+                    .fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), &v| {
+                        // a NaN makes both ends NaN
+                        (if v >= l { l } else { v }, if v <= h { h } else { v })
+                    })
             })
             .reduce(
                 || (f32::INFINITY, f32::NEG_INFINITY),
-                |a, b| (if b.0 >= a.0 { a.0 } else { b.0 }, if b.1 <= a.1 { a.1 } else { b.1 }),
+                |a, b| {
+                    (
+                        if b.0 >= a.0 { a.0 } else { b.0 },
+                        if b.1 <= a.1 { a.1 } else { b.1 },
+                    )
+                },
             );
         if !(low.is_finite() && high.is_finite()) {
-            return Err(Error::data(name, "holds values that are not finite; replace or mask them first"));
+            return Err(Error::data(
+                name,
+                "holds values that are not finite; replace or mask them first",
+            ));
         }
         if low >= high {
             return Err(Error::data(
@@ -58,7 +68,11 @@ impl IntensityRange {
         };
         Ok(Self {
             low: low_end,
-            high: if high_end > low_end { high_end } else { f64::from(high) },
+            high: if high_end > low_end {
+                high_end
+            } else {
+                f64::from(high)
+            },
         })
     }
 
@@ -116,7 +130,11 @@ pub fn foreground_box(values: &[f32], size: &[usize]) -> Vec<(usize, usize)> {
     let [nx, ny, nz] = [size[0], size[1], size.get(2).copied().unwrap_or(1)];
     let background = values[0];
     let on_face = |x: usize, y: usize, z: usize| {
-        x == 0 || y == 0 || x == nx - 1 || y == ny - 1 || (size.len() == 3 && (z == 0 || z == nz - 1))
+        x == 0
+            || y == 0
+            || x == nx - 1
+            || y == ny - 1
+            || (size.len() == 3 && (z == 0 || z == nz - 1))
     };
     let (mut faces, mut same) = (0usize, 0usize);
     for z in 0..nz {
@@ -146,7 +164,11 @@ pub fn foreground_box(values: &[f32], size: &[usize]) -> Vec<(usize, usize)> {
         if let Some((first, last)) = ends {
             let place = [0, row % ny, row / ny];
             for (a, bound) in bounds.iter_mut().enumerate() {
-                let (low, high) = if a == 0 { (*first, *last) } else { (place[a], place[a]) };
+                let (low, high) = if a == 0 {
+                    (*first, *last)
+                } else {
+                    (place[a], place[a])
+                };
                 *bound = (bound.0.min(low), bound.1.max(high));
             }
         }

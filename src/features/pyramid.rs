@@ -35,7 +35,11 @@ pub fn level_grid(grid: &Grid, shrink: usize) -> Result<Grid> {
 
 /// The grid of another image with about the spacing of `level`: axes finer than its finest axis are shrunk to it.
 pub fn matched_grid(grid: &Grid, level: &Grid) -> Result<Grid> {
-    let target = level.spacing().iter().copied().fold(f64::INFINITY, f64::min);
+    let target = level
+        .spacing()
+        .iter()
+        .copied()
+        .fold(f64::INFINITY, f64::min);
     let size: Vec<usize> = (0..grid.rank())
         .map(|a| {
             let n = grid.size()[a];

@@ -219,7 +219,10 @@ impl Grid {
         if !fits {
             return Err(Error::argument(
                 "crop",
-                format!("{size:?} voxels from {start:?} do not lie inside {:?}", self.size()),
+                format!(
+                    "{size:?} voxels from {start:?} do not lie inside {:?}",
+                    self.size()
+                ),
             ));
         }
         let first = std::array::from_fn(|a| start.get(a).map_or(0.0, |&s| s as f64));

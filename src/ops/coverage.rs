@@ -31,7 +31,10 @@ pub fn coverage(u: Option<&Tensor>, moving: &[usize], map: &Affine, out: &Tensor
 
 fn ranked<T: Real, const D: usize>(u: Option<&[T]>, frame: Frame<T, D>, out: &mut [T]) -> f64 {
     let (n, width) = (frame.voxels(), frame.fixed[0]);
-    assert!(out.len() == n && u.is_none_or(|u| u.len() == n * D), "fields");
+    assert!(
+        out.len() == n && u.is_none_or(|u| u.len() == n * D),
+        "fields"
+    );
     let shared = Shared::new(out);
     let [inside] = sum_over_rows(frame.rows(), width, |rows| {
         let mut count = 0.0;

@@ -40,7 +40,10 @@ pub fn inverse_displacement(u: &Tensor) -> Result<(Tensor, f64)> {
 
 fn ranked<T: Real, const D: usize>(u: &[T], size: &[usize], out: &mut [T]) -> f64 {
     let frame = Frame::<T, D>::new(size, size, &Affine::identity());
-    assert!(u.len() == frame.voxels() * D && out.len() == u.len(), "fields");
+    assert!(
+        u.len() == frame.voxels() * D && out.len() == u.len(),
+        "fields"
+    );
     let out = Shared::new(out);
     let [missed] = sum_over_rows(frame.rows(), size[0], |rows| {
         [dispatch(Invert {
@@ -134,7 +137,10 @@ unsafe fn newton_step<L: Lanes, const D: usize>(j: &[[L; D]; D], r: [L; D]) -> [
     // SAFETY: within a kernel.
     unsafe {
         let least = L::splat(L::Element::of(0.1));
-        let (low, high) = (L::splat(L::Element::of(-2.0)), L::splat(L::Element::of(2.0)));
+        let (low, high) = (
+            L::splat(L::Element::of(-2.0)),
+            L::splat(L::Element::of(2.0)),
+        );
         let mut out = r;
         if D == 2 {
             let det = j[0][0].mul(j[1][1]).sub(j[0][1].mul(j[1][0])).max(least);

@@ -24,11 +24,11 @@ pub use blocks::BlockSystem;
 pub use bspline::{spline_coefficients, spline_coefficients_adjoint};
 pub use coverage::coverage;
 pub use diffusion::Differences;
+pub use displacement::{compose, compose_unfolded, pull_to_steps, smallest_determinant};
+pub(crate) use divergence::{add_divergence_gradient, divergence_value};
 pub use extend::extend;
 pub(crate) use gradient_energy::squared_gradient;
 pub use invert::inverse_displacement;
-pub use displacement::{compose, compose_unfolded, pull_to_steps, smallest_determinant};
-pub(crate) use divergence::{add_divergence_gradient, divergence_value};
 pub use jacobian::{
     corner_determinants_minimum, determinants, folded_voxels, minimum_determinant,
     non_diffeomorphic_volume,

@@ -3,8 +3,8 @@
 use candle_core::Tensor;
 use rayon::prelude::*;
 
-use crate::ops::{inverse_displacement, SsdData};
 use crate::ops::Interpolation;
+use crate::ops::{inverse_displacement, SsdData};
 use crate::{Affine, Grid, Result};
 
 /// `A (W (x + u)) - W x` at every voxel `x` of `grid`, planar, mm RAS.
@@ -103,24 +103,24 @@ fn difference(grid: &Grid, u: Option<&[f32]>, after: &Affine) -> Vec<f32> {
     let (rank, n, width) = (grid.rank(), grid.voxels(), grid.size()[0]);
     // (after - W) x + after's linear part times u: small numbers stay exact in single precision
     let rest = Affine::new(
-        std::array::from_fn(|r| {
-            std::array::from_fn(|c| after.matrix[r][c] - world.matrix[r][c])
-        }),
+        std::array::from_fn(|r| std::array::from_fn(|c| after.matrix[r][c] - world.matrix[r][c])),
         std::array::from_fn(|r| after.translation[r] - world.translation[r]),
     );
     let mut out = vec![0.0f32; rank * n];
-    out.par_chunks_mut(width).enumerate().for_each(|(line, out)| {
-        let (a, row) = (line / (n / width), line % (n / width));
-        let start = rest.apply(index_of(grid, row, 0))[a];
-        for (x, out) in out.iter_mut().enumerate() {
-            let mut value = start + rest.matrix[a][0] * x as f64;
-            if let Some(u) = u {
-                for b in 0..rank {
-                    value += after.matrix[a][b] * f64::from(u[b * n + row * width + x]);
+    out.par_chunks_mut(width)
+        .enumerate()
+        .for_each(|(line, out)| {
+            let (a, row) = (line / (n / width), line % (n / width));
+            let start = rest.apply(index_of(grid, row, 0))[a];
+            for (x, out) in out.iter_mut().enumerate() {
+                let mut value = start + rest.matrix[a][0] * x as f64;
+                if let Some(u) = u {
+                    for b in 0..rank {
+                        value += after.matrix[a][b] * f64::from(u[b * n + row * width + x]);
+                    }
                 }
+                *out = value as f32;
             }
-            *out = value as f32;
-        }
-    });
+        });
     out
 }

@@ -82,7 +82,12 @@ impl Registration {
             return Ok(levels.clone());
         }
         let longest = |shrink: usize| -> Result<usize> {
-            Ok(level_grid(fixed, shrink)?.size().iter().copied().max().unwrap_or(1))
+            Ok(level_grid(fixed, shrink)?
+                .size()
+                .iter()
+                .copied()
+                .max()
+                .unwrap_or(1))
         };
         let mut shrinks = vec![1];
         while shrinks[0] < 16 && longest(shrinks[0] * 2)? >= 24 {
@@ -115,10 +120,17 @@ impl Registration {
             ));
         }
         let shrinks = self.shrinks(fixed.grid())?;
-        if self.iterations.as_ref().is_some_and(|i| i.len() != shrinks.len()) {
+        if self
+            .iterations
+            .as_ref()
+            .is_some_and(|i| i.len() != shrinks.len())
+        {
             return Err(Error::argument(
                 "iterations",
-                format!("give one number a level: there are {} levels", shrinks.len()),
+                format!(
+                    "give one number a level: there are {} levels",
+                    shrinks.len()
+                ),
             ));
         }
         let region = region(fixed, moving, &self.start.affine, &shrinks)?;
@@ -205,11 +217,22 @@ fn mask(mask: &Option<Labels>, image: &Image, name: &str) -> Result<Option<Tenso
             got: mask.grid().describe(),
         });
     }
-    let weights: Vec<f32> = mask.values().iter().map(|&v| f32::from(u8::from(v > 0))).collect();
+    let weights: Vec<f32> = mask
+        .values()
+        .iter()
+        .map(|&v| f32::from(u8::from(v > 0)))
+        .collect();
     if weights.iter().all(|&w| w == 0.0) {
-        return Err(Error::data(name, "covers no voxel; give a mask that is not zero somewhere"));
+        return Err(Error::data(
+            name,
+            "covers no voxel; give a mask that is not zero somewhere",
+        ));
     }
-    Ok(Some(Tensor::from_vec(weights, image.grid().shape(), &Device::Cpu)?))
+    Ok(Some(Tensor::from_vec(
+        weights,
+        image.grid().shape(),
+        &Device::Cpu,
+    )?))
 }
 
 /// The part of the fixed grid where either image differs from its background, with a margin.
@@ -232,7 +255,8 @@ fn region(
         .compose(&moving.grid().index_to_world());
     for corner in 0..1usize << rank {
         let point = back.apply(std::array::from_fn(|a| {
-            box_.get(a).map_or(0.0, |b| if corner >> a & 1 == 1 { b.1 } else { b.0 } as f64)
+            box_.get(a)
+                .map_or(0.0, |b| if corner >> a & 1 == 1 { b.1 } else { b.0 } as f64)
         }));
         for a in 0..rank {
             bounds[a] = (bounds[a].0.min(point[a]), bounds[a].1.max(point[a]));

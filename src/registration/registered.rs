@@ -39,7 +39,10 @@ impl Registered {
     ///
     /// `fixed` gives the header of the file that it may be written to.
     pub fn total_field(&self, fixed: &Image) -> Result<DisplacementField> {
-        DisplacementField::on(fixed, total_on(&self.grid, self.displacement.as_ref(), &self.affine)?)
+        DisplacementField::on(
+            fixed,
+            total_on(&self.grid, self.displacement.as_ref(), &self.affine)?,
+        )
     }
 
     /// The displacement of the deformable stage alone on the fixed grid, mm.

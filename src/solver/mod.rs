@@ -12,8 +12,8 @@ use crate::Result;
 
 pub use gauss_newton::GaussNewton;
 pub use multilevel::{LevelReport, Multilevel, MultilevelSolution, Pair};
-pub use trust_region::TrustRegion;
 pub use solution::{Certificate, Iteration, Solution, Status};
+pub use trust_region::TrustRegion;
 
 /// A method that minimises an energy from a starting point.
 pub trait Solver: Send + Sync + std::fmt::Debug {

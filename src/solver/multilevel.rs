@@ -143,7 +143,8 @@ impl Multilevel {
             });
             state = Some((solution.theta, grid));
         }
-        let (theta, grid) = state.ok_or_else(|| Error::argument("levels", "give at least one level"))?;
+        let (theta, grid) =
+            state.ok_or_else(|| Error::argument("levels", "give at least one level"))?;
         let mut u = self.transform.displacement(&theta, &grid)?;
         if grid.size() != finest.grid.size() {
             u = crate::transform::resample_field(&u, &grid, &finest.grid)?;
@@ -189,7 +190,10 @@ impl Multilevel {
         if unit == 0.0 {
             return Err(Error::data(
                 "fixed image",
-                format!("nothing is left of it at {}: use fewer levels", grid.describe()),
+                format!(
+                    "nothing is left of it at {}: use fewer levels",
+                    grid.describe()
+                ),
             ));
         }
         let fixed = fixed.to_dtype(self.dtype)?;
@@ -252,7 +256,11 @@ impl Multilevel {
             Ok(())
         };
         if let Some(fixed) = fixed {
-            multiply(crate::ops::resize(fixed, grid.size())?.squeeze(0)?.to_dtype(self.dtype)?)?;
+            multiply(
+                crate::ops::resize(fixed, grid.size())?
+                    .squeeze(0)?
+                    .to_dtype(self.dtype)?,
+            )?;
         }
         if let Some(moving) = pair.moving_mask {
             let moving = crate::ops::resize(&moving.unsqueeze(0)?, moving_grid.size())?;

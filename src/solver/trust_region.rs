@@ -80,7 +80,11 @@ impl Solver for TrustRegion {
         for step in 0..=self.steps {
             let model = problem.linearise(&theta, Curvature::Newton, &run.gradient)?;
             let energy = model.energy;
-            ratio = if first > 0.0 { norm(&run.gradient)? / first } else { 0.0 };
+            ratio = if first > 0.0 {
+                norm(&run.gradient)? / first
+            } else {
+                0.0
+            };
             let now = Iteration {
                 step: offset + step,
                 energy,
@@ -104,14 +108,25 @@ impl Solver for TrustRegion {
             if step == self.steps {
                 break;
             }
-            match run.step(&theta, &model, ratio, self.products, &mut radius, &mut outside)? {
+            match run.step(
+                &theta,
+                &model,
+                ratio,
+                self.products,
+                &mut radius,
+                &mut outside,
+            )? {
                 Some((info, taken)) => {
                     products = info.steps;
                     length = taken;
                     std::mem::swap(&mut theta, &mut run.trial);
                 }
                 None => {
-                    status = if outside { Status::AtBoundary } else { Status::Stalled };
+                    status = if outside {
+                        Status::AtBoundary
+                    } else {
+                        Status::Stalled
+                    };
                     break;
                 }
             }
@@ -122,7 +137,8 @@ impl Solver for TrustRegion {
             certificate: Certificate {
                 gradient_ratio: ratio,
                 smallest_ritz,
-                strict_minimum: status == Status::Converged && smallest_ritz.is_some_and(|r| r > 0.0),
+                strict_minimum: status == Status::Converged
+                    && smallest_ritz.is_some_and(|r| r > 0.0),
             },
             iterations,
         })
@@ -188,7 +204,10 @@ impl Run<'_> {
             } else {
                 actual / predicted
             };
-            let at_border = matches!(info.stop, LinearStop::Radius | LinearStop::NegativeCurvature);
+            let at_border = matches!(
+                info.stop,
+                LinearStop::Radius | LinearStop::NegativeCurvature
+            );
             if quality < 0.25 {
                 *radius = 0.25 * size;
             } else if quality > 0.75 && at_border {
@@ -207,7 +226,9 @@ impl Run<'_> {
     /// The smallest Ritz value of the preconditioned Hessian on the Krylov space of a random vector.
     fn smallest_ritz(&self, model: &Linearisation, products: usize) -> Result<f64> {
         let mut rng = Rng::new(1);
-        let noise: Vec<f32> = (0..self.trial.elem_count()).map(|_| rng.normal() as f32).collect();
+        let noise: Vec<f32> = (0..self.trial.elem_count())
+            .map(|_| rng.normal() as f32)
+            .collect();
         let noise = Tensor::from_vec(noise, self.trial.shape(), self.trial.device())?;
         copy(&noise, &self.krylov.r)?;
         let info = conjugate_gradients(
