@@ -48,7 +48,7 @@ pub use ops::{
 pub use phantom::Phantom;
 pub use picture::{Curve, ReportPage};
 pub use problem::{EnergyProblem, Linearisation, Problem};
-pub use registration::{inverse_on, DeformableReport, Registered, Registration, Start};
+pub use registration::{inverse_on, DeformableReport, Deformation, Registered, Registration, Step};
 pub use regulariser::{Bending, Diffusion, Elastic, Regulariser};
 pub use rng::Rng;
 pub use solver::{

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::deformation::{inverse_on, total_on};
+use super::fields::{inverse_on, total_on};
 use crate::solver::LevelReport;
 use crate::{Affine, DisplacementField, Grid, Image, Result};
 
