@@ -28,7 +28,7 @@ pub use output::print;
 pub use progress::Progress;
 pub use register::RegisterArgs;
 pub use schedule::{Iterations, Levels};
-pub use session::{enter, Session};
+pub use session::{enter, main, Session};
 pub use stage::{Stage, Stages};
 
 use clap::{Args, Parser, Subcommand};

@@ -70,6 +70,15 @@ where
     }
 }
 
+/// Does what the words of the process ask for.
+pub fn main() -> ExitCode {
+    enter(std::env::args_os(), |command, session| match command {
+        Command::Register(args) => super::register::run(args, session),
+        Command::Demo(args) => super::demo::run(args, session),
+        _ => Err(Error::argument("command", "not yet")),
+    })
+}
+
 /// A usage error of the command at hand.
 fn refusal(command: &Command, reason: String) -> clap::Error {
     let mut all = Cli::command();

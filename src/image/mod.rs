@@ -19,6 +19,7 @@ mod source;
 mod values;
 mod volume;
 
+pub(crate) use output::write_bytes;
 pub use affine_file::{read_affine, write_affine};
 pub use field::DisplacementField;
 pub use labels::Labels;

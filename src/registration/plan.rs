@@ -87,6 +87,8 @@ impl Registration {
             affine: self.start,
             displacement: None,
             deformable: None,
+            initial: self.start,
+            ranges: (fixed_range, moving_range),
         };
         let Some(deformation) = &self.deformation else {
             return Ok(registered);
