@@ -80,8 +80,9 @@ pub(super) fn run(args: &DemoArgs, session: &Session) -> Result<()> {
         registration: report,
     };
     if args.json {
-        let text = serde_json::to_string_pretty(&demo)
-            .map_err(|error| Error::data("report", format!("cannot be written as JSON: {error}")))?;
+        let text = serde_json::to_string_pretty(&demo).map_err(|error| {
+            Error::data("report", format!("cannot be written as JSON: {error}"))
+        })?;
         return print(&text);
     }
     if !args.run.quiet {
@@ -111,7 +112,10 @@ fn register_args(args: &DemoArgs, outputs: &register::Outputs) -> Result<Registe
             run: args.run.clone(),
             ..*register
         }),
-        Ok(_) => Err(Error::argument("--out-prefix", "expected the beginning of a file name")),
+        Ok(_) => Err(Error::argument(
+            "--out-prefix",
+            "expected the beginning of a file name",
+        )),
         Err(error) => Err(Error::argument("--out-prefix", error.to_string())),
     }
 }

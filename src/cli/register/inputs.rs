@@ -53,8 +53,10 @@ impl Inputs {
         );
         let (fixed, moving) = (fixed?, moving?);
         let labels = |path: &Option<_>| path.as_ref().map(read_labels).transpose();
-        let (fixed_labels, moving_labels) =
-            rayon::join(|| labels(&args.fixed_labels), || labels(&args.moving_labels));
+        let (fixed_labels, moving_labels) = rayon::join(
+            || labels(&args.fixed_labels),
+            || labels(&args.moving_labels),
+        );
         let (fixed_mask, moving_mask) =
             rayon::join(|| labels(&args.fixed_mask), || labels(&args.moving_mask));
         let mut inputs = Self {
@@ -78,10 +80,30 @@ impl Inputs {
     fn check(&self, args: &RegisterArgs) -> Result<()> {
         let both = self.labels.as_ref();
         for (path, labels, grid, image) in [
-            (&args.fixed_labels, both.map(|l| &l.0), self.fixed.grid(), &args.fixed),
-            (&args.moving_labels, both.map(|l| &l.1), self.moving.grid(), &args.moving),
-            (&args.fixed_mask, self.fixed_mask.as_ref(), self.fixed.grid(), &args.fixed),
-            (&args.moving_mask, self.moving_mask.as_ref(), self.moving.grid(), &args.moving),
+            (
+                &args.fixed_labels,
+                both.map(|l| &l.0),
+                self.fixed.grid(),
+                &args.fixed,
+            ),
+            (
+                &args.moving_labels,
+                both.map(|l| &l.1),
+                self.moving.grid(),
+                &args.moving,
+            ),
+            (
+                &args.fixed_mask,
+                self.fixed_mask.as_ref(),
+                self.fixed.grid(),
+                &args.fixed,
+            ),
+            (
+                &args.moving_mask,
+                self.moving_mask.as_ref(),
+                self.moving.grid(),
+                &args.moving,
+            ),
         ] {
             if let (Some(path), Some(labels)) = (path, labels) {
                 on_grid(path, labels, grid, image)?;
@@ -123,8 +145,16 @@ impl Inputs {
                 args.moving_mask.as_ref(),
                 self.moving_mask.as_ref().map_or(none, Labels::warnings),
             ),
-            ("fixed labels", args.fixed_labels.as_ref(), both.map_or(none, |l| l.0.warnings())),
-            ("moving labels", args.moving_labels.as_ref(), both.map_or(none, |l| l.1.warnings())),
+            (
+                "fixed labels",
+                args.fixed_labels.as_ref(),
+                both.map_or(none, |l| l.0.warnings()),
+            ),
+            (
+                "moving labels",
+                args.moving_labels.as_ref(),
+                both.map_or(none, |l| l.1.warnings()),
+            ),
             ("start", start, none),
         ] {
             let Some(path) = path else { continue };
@@ -169,5 +199,9 @@ fn sha256(path: &Path) -> Result<String> {
             Err(e) => return Err(Error::io(path, "read", e)),
         }
     }
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hash
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect())
 }

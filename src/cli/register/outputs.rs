@@ -64,7 +64,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let error = Outputs::prepare(folder.path()).unwrap_err().to_string();
         assert!(error.contains("is a folder"), "{error}");
-        let error = Outputs::prepare(Path::new("/proc/none/p")).unwrap_err().to_string();
+        let error = Outputs::prepare(Path::new("/proc/none/p"))
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("/proc/none"), "{error}");
     }
 }

@@ -74,19 +74,28 @@ pub fn figures(report: &Report) -> Vec<(String, String)> {
         let value = |dice: Option<f64>| dice.map_or("-".into(), |d| format!("{d:.4}"));
         add(
             "Dice, mean of labels",
-            format!("{} → {}", value(dice.before), value(dice.after)),
+            format!("{} to {}", value(dice.before), value(dice.after)),
         );
     }
     add(
         "RMS difference",
-        format!("{:.4} → {:.4}", report.difference.before, report.difference.after),
+        format!(
+            "{:.4} to {:.4}",
+            report.difference.before, report.difference.after
+        ),
     );
     let r = &report.regularity;
     add("Folds, central", format!("{:.3} %", r.folds_percent));
-    add("Folds, digital", format!("{:.3} %", r.digital_folds_percent));
+    add(
+        "Folds, digital",
+        format!("{:.3} %", r.digital_folds_percent),
+    );
     add(
         "Determinant",
-        format!("{:.3} to {:.3}", r.minimum_determinant, r.maximum_determinant),
+        format!(
+            "{:.3} to {:.3}",
+            r.minimum_determinant, r.maximum_determinant
+        ),
     );
     if let Some(spread) = r.sd_log_j {
         add("SD of log determinant", format!("{spread:.4}"));

@@ -167,8 +167,12 @@ pub fn doubts(registered: &Registered) -> Vec<String> {
         let size: Vec<String> = level.size.iter().map(usize::to_string).collect();
         let place = format!("level {} ({})", level.shrink, size.join("x"));
         let wrong = match level.status {
-            Status::NonFinite => Some("met a value that is not finite; the last good iterate was kept"),
-            Status::MaxSteps => Some("used up its iterations before it converged; allow more with --iterations"),
+            Status::NonFinite => {
+                Some("met a value that is not finite; the last good iterate was kept")
+            }
+            Status::MaxSteps => {
+                Some("used up its iterations before it converged; allow more with --iterations")
+            }
             Status::Stalled if !deformable.certify => Some("found no further decrease"),
             _ => None,
         };

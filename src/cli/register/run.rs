@@ -7,7 +7,9 @@ use std::time::Instant;
 use super::inputs::Inputs;
 use super::outputs::Outputs;
 use super::page::{draw, figures, Shown};
-use super::report::{self, DiceReport, Difference, GridReport, Program, Report, Run, Seconds, Settings};
+use super::report::{
+    self, DiceReport, Difference, GridReport, Program, Report, Run, Seconds, Settings,
+};
 use super::RegisterArgs;
 use crate::cli::{print, Session, Stage};
 use crate::evaluation::{inverse_consistency, regularity};
@@ -93,7 +95,11 @@ fn solve(args: &RegisterArgs, inputs: &mut Inputs, session: &Session) -> Result<
 
 /// The deformable stage that the arguments ask for.
 fn deformation(args: &RegisterArgs) -> Option<Deformation> {
-    let stage = args.transform.list().last().filter(|stage| !stage.is_linear())?;
+    let stage = args
+        .transform
+        .list()
+        .last()
+        .filter(|stage| !stage.is_linear())?;
     let mut deformation = Deformation {
         levels: args.levels.as_ref().map(|l| l.list().to_vec()),
         iterations: args.iterations.as_ref().map(|i| i.list().to_vec()),
@@ -128,13 +134,23 @@ fn finish(
     total.write(path("_warp.nii.gz"))?;
     let (inverse, inverse_missed) = registered.inverse_field(moving)?;
     inverse.write(path("_inverse_warp.nii.gz"))?;
-    let inverse_consistency =
-        inverse_consistency(total.values(), total.grid(), inverse.values(), inverse.grid())?;
+    let inverse_consistency = inverse_consistency(
+        total.values(),
+        total.grid(),
+        inverse.values(),
+        inverse.grid(),
+    )?;
     drop(inverse);
     if args.ants_outputs {
-        write_affine(path("0GenericAffine.mat"), &registered.affine, fixed.grid().rank())?;
+        write_affine(
+            path("0GenericAffine.mat"),
+            &registered.affine,
+            fixed.grid().rank(),
+        )?;
         if registered.displacement.is_some() {
-            registered.deformable_field(fixed)?.write(path("1Warp.nii.gz"))?;
+            registered
+                .deformable_field(fixed)?
+                .write(path("1Warp.nii.gz"))?;
             let (inverse, _) = registered.deformable_inverse_field(fixed)?;
             inverse.write(path("1InverseWarp.nii.gz"))?;
         }
