@@ -55,4 +55,7 @@ pub use solver::{
     Certificate, GaussNewton, Iteration, LevelReport, Multilevel, MultilevelSolution, Pair,
     Solution, Solver, Status, TrustRegion,
 };
-pub use transform::{BSpline, Compositive, Displacement, Transform};
+pub use transform::{
+    resample_image, resample_labels, BSpline, Chain, Compositive, Displacement, LabelResampling,
+    Resampling, Transform,
+};
