@@ -16,6 +16,7 @@ mod points;
 mod read;
 mod report;
 mod source;
+mod space;
 mod values;
 mod volume;
 
@@ -25,4 +26,5 @@ pub use labels::Labels;
 pub use points::{PointSpace, Points};
 pub use read::{read_image, read_image_with, read_labels, read_labels_with};
 pub use report::{header_report, GeometryReport, HeaderReport, NiftiReport, ValueReport};
+pub use space::ImageSpace;
 pub use volume::{Image, ImageOptions};
