@@ -20,8 +20,8 @@ mod transform;
 
 pub use error::{Error, Result};
 pub use evaluation::{
-    bootstrap_interval, holm, inverse_consistency, landmark_errors, mean, median, overlap,
-    paired_t_test, percentile, regularity, standard_deviation, surface_distance,
+    bootstrap_interval, chain_consistency, holm, inverse_consistency, landmark_errors, mean,
+    median, overlap, paired_t_test, percentile, regularity, standard_deviation, surface_distance,
     wilcoxon_signed_rank, InverseConsistency, LabelOverlap, LabelSurfaceDistance, LandmarkErrors,
     Overlap, PairedTest, Regularity, Summary, SurfaceDistance,
 };
@@ -31,8 +31,8 @@ pub use features::{
 pub use geometry::{Affine, Grid};
 pub use image::{
     header_report, read_affine, read_image, read_image_with, read_labels, read_labels_with,
-    write_affine, DisplacementField, GeometryReport, HeaderReport, Image, ImageOptions, Labels,
-    NiftiReport, PointSpace, Points, ValueReport,
+    write_affine, DisplacementField, GeometryReport, HeaderReport, Image, ImageOptions, ImageSpace,
+    Labels, NiftiReport, PointSpace, Points, ValueReport,
 };
 pub use linear::{
     conjugate_gradients, BlockJacobi, Krylov, LinearInfo, LinearOperator, LinearOptions,
@@ -55,4 +55,7 @@ pub use solver::{
     Certificate, GaussNewton, Iteration, LevelReport, Multilevel, MultilevelSolution, Pair,
     Solution, Solver, Status, TrustRegion,
 };
-pub use transform::{BSpline, Compositive, Displacement, Transform};
+pub use transform::{
+    resample_image, resample_labels, BSpline, Chain, Compositive, Displacement, LabelResampling,
+    Resampling, Transform,
+};

@@ -1,5 +1,6 @@
 //! `stillpoint demo`: the whole thing without any file.
 
+use super::output::json;
 use super::register::{self, RegisterArgs};
 use super::{print, Cli, Command, RunArgs, Session};
 use crate::evaluation::Summary;
@@ -80,10 +81,7 @@ pub(super) fn run(args: &DemoArgs, session: &Session) -> Result<()> {
         registration: report,
     };
     if args.json {
-        let text = serde_json::to_string_pretty(&demo).map_err(|error| {
-            Error::data("report", format!("cannot be written as JSON: {error}"))
-        })?;
-        return print(&text);
+        return print(&json(&demo)?);
     }
     if !args.run.quiet {
         print(&format!(

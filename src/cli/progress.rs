@@ -37,6 +37,11 @@ impl Progress {
         self.0.set_position(step as u64);
     }
 
+    /// The work is done and the bar goes away.
+    pub fn end(&self) {
+        self.0.finish_and_clear();
+    }
+
     /// Prints a line above the bar, on standard error; nothing when hidden.
     pub fn note(&self, line: impl AsRef<str>) {
         self.0.println(line);

@@ -1,6 +1,5 @@
 //! From files to files.
 
-use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,13 +10,14 @@ use super::report::{
     self, DiceReport, Difference, GridReport, Program, Report, Run, Seconds, Settings,
 };
 use super::RegisterArgs;
+use crate::cli::output::json;
 use crate::cli::{print, Session, Stage};
-use crate::evaluation::{inverse_consistency, regularity};
-use crate::image::{write_affine, write_bytes};
+use crate::evaluation::{inverse_consistency, overlap, regularity};
+use crate::image::{write_affine, write_bytes, DisplacementField, Labels};
 use crate::ops::determinants;
 use crate::registration::{Deformation, Registered, Registration};
-use crate::transform::{Compositive, Displacement};
-use crate::{Affine, Error, Result};
+use crate::transform::{resample_labels, Chain, Compositive, Displacement, LabelResampling};
+use crate::{Affine, Result};
 
 /// The command.
 pub(in crate::cli) fn run(args: &RegisterArgs, session: &Session) -> Result<()> {
@@ -74,9 +74,7 @@ fn solve(args: &RegisterArgs, inputs: &mut Inputs, session: &Session) -> Result<
     };
     let mut stage = "";
     registration.run(&inputs.fixed, &inputs.moving, &mut |step| {
-        if session.interrupt.load(Ordering::Relaxed) {
-            return Err(Error::Interrupted);
-        }
+        session.proceed()?;
         if stage != step.stage {
             stage = step.stage;
             session.progress.begin(stage, step.levels);
@@ -155,8 +153,17 @@ fn finish(
             inverse.write(path("1InverseWarp.nii.gz"))?;
         }
     }
-    let displacement = registered.total_in_voxels(total);
+    let total = Arc::new(total);
+    let dice = match &inputs.labels {
+        Some(labels) => Some(dice(labels, registered, &total)?),
+        None => None,
+    };
+    let displacement = registered.total_in_voxels(Arc::unwrap_or_clone(total));
     let before = registered.unregistered(fixed, moving)?;
+    let outlines: Option<Vec<i32>> = inputs
+        .labels
+        .as_ref()
+        .map(|labels| labels.0.values().iter().map(|&v| v as i32).collect());
     let mut report = Report {
         program: Program::this(),
         inputs: inputs.files.clone(),
@@ -172,7 +179,7 @@ fn finish(
         regularity: regularity(&displacement, fixed.grid().size())?,
         inverse_consistency,
         inverse_missed,
-        dice: None,
+        dice,
         warnings: inputs.warnings.clone(),
         outputs: Vec::new(),
         run: Run::default(),
@@ -188,7 +195,7 @@ fn finish(
             warped: warped.channel(0),
             determinant: &determinants(&displacement, fixed.grid().size()),
             displacement: &displacement,
-            labels: None,
+            labels: outlines.as_deref(),
         },
     )?;
     write_bytes(&path("_report.png"), &png)?;
@@ -197,9 +204,24 @@ fn finish(
     Ok(report)
 }
 
-fn json(report: &Report) -> Result<String> {
-    serde_json::to_string_pretty(report)
-        .map_err(|error| Error::data("report", format!("cannot be written as JSON: {error}")))
+/// Overlap of the labels (fixed, moving) before and after.
+fn dice(
+    (fixed, moving): &(Labels, Labels),
+    registered: &Registered,
+    total: &Arc<DisplacementField>,
+) -> Result<DiceReport> {
+    let grid = fixed.grid();
+    let after = |chain: &Chain| {
+        let warped = resample_labels(moving, chain, grid, LabelResampling::Nearest, 0)?;
+        overlap(fixed.values(), warped.values(), Some(moving.values()), None)
+    };
+    let before = after(&Chain::new(grid.rank())?.then_affine(registered.initial))?;
+    let labels = after(&Chain::new(grid.rank())?.then_field(total.clone())?)?;
+    Ok(DiceReport {
+        before: before.mean_dice,
+        after: labels.mean_dice,
+        labels,
+    })
 }
 
 /// The summary for a person.
