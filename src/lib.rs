@@ -52,7 +52,7 @@ pub use registration::{inverse_on, DeformableReport, Registered, Registration, S
 pub use regulariser::{Bending, Diffusion, Elastic, Regulariser};
 pub use rng::Rng;
 pub use solver::{
-    Certificate, GaussNewton, Iteration, LevelReport, Multilevel, MultilevelSolution, Pair,
-    Solution, Solver, Status, TrustRegion,
+    Adam, Certificate, GaussNewton, GradientDescent, Iteration, Lbfgs, LevelReport, Multilevel,
+    MultilevelSolution, Pair, Solution, Solver, Status, TrustRegion,
 };
 pub use transform::{BSpline, Compositive, Displacement, Transform};
