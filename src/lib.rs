@@ -42,8 +42,9 @@ pub use ops::{
     compose, compose_unfolded, corner_determinants_minimum, coverage, determinants, extend,
     folded_voxels, inverse_displacement, minimum_determinant, non_diffeomorphic_volume,
     pull_to_steps, resize, resize_adjoint, smallest_determinant, smooth, smooth_adjoint,
-    spline_coefficients, spline_coefficients_adjoint, BlockSystem, Curvature, Differences,
-    Instructions, Interpolation, SsdData,
+    spline_coefficients, spline_coefficients_adjoint, BlockSystem, CorrelationData,
+    CorrelationDerivative, CorrelationSums, Curvature, Differences, Instructions, Interpolation,
+    SsdData,
 };
 pub use phantom::Phantom;
 pub use picture::{Curve, ReportPage};
@@ -52,7 +53,8 @@ pub use registration::{inverse_on, DeformableReport, Deformation, Registered, Re
 pub use regulariser::{Bending, Diffusion, Elastic, Regulariser};
 pub use rng::Rng;
 pub use solver::{
-    Certificate, GaussNewton, Iteration, LevelReport, Multilevel, MultilevelSolution, Pair,
-    Solution, Solver, Status, TrustRegion,
+    align, Alignment, AlignmentPair, AlignmentStart, Candidate, Certificate, GaussNewton,
+    Iteration, LevelReport, Multilevel, MultilevelSolution, Pair, ScaleReport, Solution, Solver,
+    StageReport, StartReport, Status, TrustRegion,
 };
-pub use transform::{BSpline, Compositive, Displacement, Transform};
+pub use transform::{BSpline, Compositive, Displacement, Linear, LinearKind, Transform};

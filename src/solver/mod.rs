@@ -1,5 +1,6 @@
 //! Minimisers of an energy; they see a [`Problem`](crate::Problem) and nothing else.
 
+mod alignment;
 mod gauss_newton;
 mod multilevel;
 mod solution;
@@ -10,6 +11,10 @@ use candle_core::Tensor;
 use crate::problem::Problem;
 use crate::Result;
 
+pub use alignment::{
+    align, Alignment, AlignmentPair, AlignmentStart, Candidate, ScaleReport, StageReport,
+    StartReport,
+};
 pub use gauss_newton::GaussNewton;
 pub use multilevel::{LevelReport, Multilevel, MultilevelSolution, Pair};
 pub use solution::{Certificate, Iteration, Solution, Status};

@@ -3,6 +3,7 @@
 mod bspline;
 mod compositive;
 mod displacement;
+mod linear;
 
 use candle_core::{DType, Device, Tensor};
 
@@ -12,6 +13,7 @@ use crate::{Grid, Result};
 pub use bspline::BSpline;
 pub use compositive::Compositive;
 pub use displacement::Displacement;
+pub use linear::{Linear, LinearKind};
 
 /// Corner determinants at or below this count as folded, so that neither storage in a file nor another tool's rounding
 /// can fold a displacement.
