@@ -2,6 +2,7 @@
 
 mod blocks;
 mod bspline;
+mod correlation;
 mod coverage;
 mod diffusion;
 mod displacement;
@@ -23,6 +24,7 @@ mod warp;
 
 pub use blocks::BlockSystem;
 pub use bspline::{spline_coefficients, spline_coefficients_adjoint};
+pub use correlation::{CorrelationData, CorrelationDerivative, CorrelationSums};
 pub use coverage::coverage;
 pub use diffusion::Differences;
 pub use displacement::{compose, compose_unfolded, pull_to_steps, smallest_determinant};

@@ -1,6 +1,7 @@
 //! Minimisers of an energy; they see a [`Problem`](crate::Problem) and nothing else.
 
 mod adam;
+mod alignment;
 mod descent;
 mod gauss_newton;
 mod gradient_descent;
@@ -15,6 +16,10 @@ use crate::problem::Problem;
 use crate::Result;
 
 pub use adam::Adam;
+pub use alignment::{
+    align, Alignment, AlignmentPair, AlignmentStart, Candidate, ScaleReport, StageReport,
+    StartReport,
+};
 pub use gauss_newton::GaussNewton;
 pub use gradient_descent::GradientDescent;
 pub use lbfgs::Lbfgs;
