@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use super::fields::{inverse_on, to_voxels, total_on};
 use crate::features::IntensityRange;
 use crate::ops::{coverage, Interpolation, SsdData};
-use crate::solver::LevelReport;
+use crate::solver::{Alignment, LevelReport};
 use crate::{Affine, DisplacementField, Grid, Image, Result};
 
 /// How the deformable stage went.
@@ -33,6 +33,8 @@ pub struct Registered {
     pub affine: Affine,
     /// `[rank, (nz,) ny, nx]`, in voxels of the fixed grid; none where no stage deformed.
     pub displacement: Option<Tensor>,
+    /// How the start was chosen and the linear stages went; none where there was nothing to choose or align.
+    pub alignment: Option<Alignment>,
     /// How the deformable stage went.
     pub deformable: Option<DeformableReport>,
     /// Where the registration began: fixed world to moving world, RAS mm.

@@ -105,6 +105,18 @@ pub fn figures(report: &Report) -> Vec<(String, String)> {
         "Inverse consistency",
         format!("{:.4} mm, 95 % {:.4} mm", inverse.mean, inverse.p95),
     );
+    if let Some(alignment) = &report.alignment {
+        add("Start", alignment.start.name.clone());
+        for stage in &alignment.stages {
+            let name = stage.kind.name();
+            let value = if stage.kept {
+                format!("{:.4} to {:.4}", stage.energy_before, stage.energy_after)
+            } else {
+                "dropped".into()
+            };
+            add(&format!("Energy, {name}"), value);
+        }
+    }
     if let Some(deformable) = &report.deformable {
         add("Lambda", format!("{}", deformable.lambda));
         if deformable.certify {

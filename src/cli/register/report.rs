@@ -7,7 +7,7 @@ use super::RegisterArgs;
 use crate::evaluation::{InverseConsistency, Overlap, Regularity};
 use crate::ops::Instructions;
 use crate::registration::{DeformableReport, Registered};
-use crate::solver::Status;
+use crate::solver::{Alignment, Status};
 use crate::{Affine, Grid};
 
 /// The report of a registration, `P_report.json`.
@@ -22,6 +22,8 @@ pub struct Report {
     pub settings: Settings,
     /// Fixed world to moving world, RAS mm, row by row: what the linear stages found.
     pub affine: [[f64; 4]; 3],
+    /// The start and the linear stages; null where there were none.
+    pub alignment: Option<Alignment>,
     pub deformable: Option<DeformableReport>,
     pub difference: Difference,
     pub regularity: Regularity,
@@ -157,12 +159,22 @@ pub fn rows(affine: &Affine) -> [[f64; 4]; 3] {
     })
 }
 
-/// Solves that did not end as they should, in whole sentences.
+/// Stages that did not end as they should and headers that look wrong, in whole sentences.
 pub fn doubts(registered: &Registered) -> Vec<String> {
-    let Some(deformable) = &registered.deformable else {
-        return Vec::new();
-    };
     let mut doubts = Vec::new();
+    if let Some(alignment) = &registered.alignment {
+        for stage in alignment.stages.iter().filter(|stage| !stage.kept) {
+            let reason = stage.reason.as_deref().unwrap_or("it gains nothing");
+            doubts.push(format!(
+                "the {} stage was dropped: {reason}",
+                stage.kind.name()
+            ));
+        }
+        doubts.extend(alignment.scales.suspicion.clone());
+    }
+    let Some(deformable) = &registered.deformable else {
+        return doubts;
+    };
     for level in &deformable.levels {
         let size: Vec<String> = level.size.iter().map(usize::to_string).collect();
         let place = format!("level {} ({})", level.shrink, size.join("x"));

@@ -11,13 +11,14 @@ use super::report::{
 };
 use super::RegisterArgs;
 use crate::cli::output::json;
-use crate::cli::{print, Session, Stage};
+use crate::cli::{print, Init, Session, Stage};
 use crate::evaluation::{inverse_consistency, overlap, regularity};
 use crate::image::{write_affine, write_bytes, DisplacementField, Labels};
 use crate::ops::determinants;
 use crate::registration::{Deformation, Registered, Registration};
+use crate::solver::AlignmentStart;
 use crate::transform::{resample_labels, Chain, Compositive, Displacement, LabelResampling};
-use crate::{Affine, Result};
+use crate::Result;
 
 /// The command.
 pub(in crate::cli) fn run(args: &RegisterArgs, session: &Session) -> Result<()> {
@@ -67,7 +68,18 @@ pub(in crate::cli) fn register(args: &RegisterArgs, session: &Session) -> Result
 
 fn solve(args: &RegisterArgs, inputs: &mut Inputs, session: &Session) -> Result<Registered> {
     let registration = Registration {
-        start: inputs.start.unwrap_or_else(Affine::identity),
+        start: match (&args.init, inputs.start) {
+            (_, Some(start)) => AlignmentStart::Affine(start),
+            (Init::Centres, _) => AlignmentStart::Centres,
+            (Init::Moments, _) => AlignmentStart::Moments,
+            (Init::Identity | Init::File(_), _) => AlignmentStart::Identity,
+        },
+        linear: args
+            .transform
+            .list()
+            .iter()
+            .filter_map(|stage| stage.linear())
+            .collect(),
         deformation: deformation(args),
         fixed_mask: inputs.fixed_mask.take(),
         moving_mask: inputs.moving_mask.take(),
@@ -171,6 +183,7 @@ fn finish(
         moving_grid: GridReport::of(moving.grid()),
         settings: Settings::of(args),
         affine: report::rows(&registered.affine),
+        alignment: registered.alignment.clone(),
         deformable: registered.deformable.clone(),
         difference: Difference {
             before: registered.difference(fixed, &before),
