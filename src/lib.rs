@@ -41,10 +41,10 @@ pub use linear::{
 pub use ops::{
     compose, compose_unfolded, corner_determinants_minimum, coverage, determinants, extend,
     folded_voxels, inverse_displacement, minimum_determinant, non_diffeomorphic_volume,
-    pull_to_steps, resize, resize_adjoint, smallest_determinant, smooth, smooth_adjoint,
-    spline_coefficients, spline_coefficients_adjoint, warp, warp_adjoint, warp_gradient,
-    BlockSystem, CorrelationData, CorrelationDerivative, CorrelationSums, Curvature, Differences,
-    Instructions, Interpolation, SsdData,
+    pull_to_steps, relax_folds, resize, resize_adjoint, smallest_determinant, smooth,
+    smooth_adjoint, spline_coefficients, spline_coefficients_adjoint, warp, warp_adjoint,
+    warp_gradient, BlockSystem, CorrelationData, CorrelationDerivative, CorrelationSums, Curvature,
+    Differences, Instructions, Interpolation, SsdData,
 };
 pub use phantom::Phantom;
 pub use picture::{Curve, ReportPage};

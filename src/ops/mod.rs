@@ -27,7 +27,9 @@ pub use bspline::{spline_coefficients, spline_coefficients_adjoint};
 pub use correlation::{CorrelationData, CorrelationDerivative, CorrelationSums};
 pub use coverage::coverage;
 pub use diffusion::Differences;
-pub use displacement::{compose, compose_unfolded, pull_to_steps, smallest_determinant};
+pub use displacement::{
+    compose, compose_unfolded, pull_to_steps, relax_folds, smallest_determinant,
+};
 pub(crate) use divergence::{add_divergence_gradient, divergence_value};
 pub use extend::extend;
 pub(crate) use gradient_energy::squared_gradient;

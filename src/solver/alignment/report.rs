@@ -63,9 +63,9 @@ pub struct ScaleReport {
     pub suspicion: Option<String>,
 }
 
-/// An axis is suspected beyond this deviation, while all others stay within that of `CLEAR`.
+/// An axis is suspected beyond this deviation, while all others stay within a share of it.
 const SUSPECT: f64 = 0.10;
-const CLEAR: f64 = 0.06;
+const CLEAR: f64 = 0.5;
 
 impl ScaleReport {
     /// Of a map from fixed world to the world of an image on `moving`.
@@ -109,7 +109,7 @@ impl ScaleReport {
 fn suspicion(axes: &[f64], moving: &Grid) -> Option<String> {
     let off = |a: usize| (axes[a] - 1.0).abs();
     let worst = (0..axes.len()).max_by(|&a, &b| off(a).total_cmp(&off(b)))?;
-    let others_clear = (0..axes.len()).all(|a| a == worst || off(a) <= CLEAR);
+    let others_clear = (0..axes.len()).all(|a| a == worst || off(a) <= CLEAR * off(worst));
     (off(worst) > SUSPECT && others_clear).then(|| {
         let spacing = moving.spacing()[worst];
         format!(
