@@ -2,6 +2,10 @@
 
 mod affine_files;
 mod allocations;
+mod chain;
+mod command_apply;
+mod command_evaluate;
+mod command_info;
 mod damaged_files;
 mod evaluation;
 mod geometry;
@@ -15,5 +19,6 @@ mod other_programs;
 mod phantom;
 mod picture;
 mod point_files;
+mod program;
 mod real_files;
 mod statistics;
