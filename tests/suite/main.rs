@@ -15,6 +15,7 @@ mod layering;
 mod meta_image;
 mod nifti_bytes;
 mod nifti_reading;
+mod other_appliers;
 mod other_programs;
 mod phantom;
 mod picture;
