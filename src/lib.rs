@@ -42,7 +42,8 @@ pub use ops::{
     compose, compose_unfolded, corner_determinants_minimum, coverage, determinants, extend,
     folded_voxels, inverse_displacement, minimum_determinant, non_diffeomorphic_volume,
     pull_to_steps, resize, resize_adjoint, smallest_determinant, smooth, smooth_adjoint,
-    spline_coefficients, spline_coefficients_adjoint, BlockSystem, Curvature, Differences,
+    spline_coefficients, spline_coefficients_adjoint, warp, warp_adjoint, warp_gradient,
+    BlockSystem, CorrelationData, CorrelationDerivative, CorrelationSums, Curvature, Differences,
     Instructions, Interpolation, SsdData,
 };
 pub use phantom::Phantom;
@@ -52,10 +53,11 @@ pub use registration::{inverse_on, DeformableReport, Deformation, Registered, Re
 pub use regulariser::{Bending, Diffusion, Elastic, Regulariser};
 pub use rng::Rng;
 pub use solver::{
-    Certificate, GaussNewton, Iteration, LevelReport, Multilevel, MultilevelSolution, Pair,
-    Solution, Solver, Status, TrustRegion,
+    align, Adam, Alignment, AlignmentPair, AlignmentStart, Candidate, Certificate, GaussNewton,
+    GradientDescent, Iteration, Lbfgs, LevelReport, Multilevel, MultilevelSolution, Pair,
+    ScaleReport, Solution, Solver, StageReport, StartReport, Status, TrustRegion,
 };
 pub use transform::{
     resample_image, resample_labels, BSpline, Chain, Compositive, Displacement, LabelResampling,
-    Resampling, Transform,
+    Linear, LinearKind, Resampling, Transform,
 };

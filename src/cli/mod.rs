@@ -33,7 +33,6 @@ pub use schedule::{Iterations, Levels};
 pub use session::{enter, Session};
 pub use stage::{Stage, Stages};
 
-use crate::Error;
 use clap::{Args, Parser, Subcommand};
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
@@ -88,10 +87,8 @@ pub fn main() -> ExitCode {
         Command::Apply(args) => apply::run(args, session),
         Command::Evaluate(args) => evaluate::run(args, session),
         Command::Info(args) => info::run(args),
-        Command::Register(_) | Command::Demo(_) => Err(Error::argument(
-            command.name(),
-            "this command is not in this build",
-        )),
+        Command::Register(args) => register::run(args, session),
+        Command::Demo(args) => demo::run(args, session),
     })
 }
 

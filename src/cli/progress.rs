@@ -48,6 +48,13 @@ impl Progress {
     }
 }
 
+impl Progress {
+    /// Says on standard error what the user should know, bar or no bar.
+    pub fn warn(&self, sentence: &str) {
+        self.0.suspend(|| eprintln!("warning: {sentence}"));
+    }
+}
+
 impl Drop for Progress {
     fn drop(&mut self) {
         self.0.finish_and_clear();

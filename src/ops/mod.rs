@@ -2,6 +2,7 @@
 
 mod blocks;
 mod bspline;
+mod correlation;
 mod coverage;
 mod diffusion;
 mod displacement;
@@ -19,9 +20,11 @@ mod ssd;
 mod stencil;
 mod storage;
 mod vector;
+mod warp;
 
 pub use blocks::BlockSystem;
 pub use bspline::{spline_coefficients, spline_coefficients_adjoint};
+pub use correlation::{CorrelationData, CorrelationDerivative, CorrelationSums};
 pub use coverage::coverage;
 pub use diffusion::Differences;
 pub use displacement::{compose, compose_unfolded, pull_to_steps, smallest_determinant};
@@ -39,3 +42,4 @@ pub use separable::{resize, resize_adjoint, smooth, smooth_adjoint};
 pub(crate) use separable::{separable, Table};
 pub use ssd::{Curvature, SsdData};
 pub(crate) use vector::{clear, combine, convert, copy, dot};
+pub use warp::{warp, warp_adjoint, warp_gradient};

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::carried::Carried;
 use crate::{read_affine, Affine, DisplacementField, Error, Grid, Result};
@@ -12,7 +13,7 @@ use rayon::prelude::*;
 #[derive(Debug, Clone)]
 pub(super) enum Link {
     Affine(Affine),
-    Field(Box<DisplacementField>),
+    Field(Arc<DisplacementField>),
 }
 
 /// Maps of the world, one after another, from points of the fixed space to points of the moving space.
@@ -110,14 +111,15 @@ impl Chain {
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] when the field has another rank than the chain.
-    pub fn then_field(mut self, field: DisplacementField) -> Result<Self> {
+    pub fn then_field(mut self, field: impl Into<Arc<DisplacementField>>) -> Result<Self> {
+        let field = field.into();
         if field.grid().rank() != self.rank {
             return Err(Error::argument(
                 "displacement field",
                 rank_differs(self.rank),
             ));
         }
-        self.links.push(Link::Field(Box::new(field)));
+        self.links.push(Link::Field(field));
         Ok(self)
     }
 

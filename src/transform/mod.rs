@@ -6,6 +6,7 @@ mod chain;
 mod compositive;
 mod displacement;
 mod lattice;
+mod linear;
 mod resample;
 
 use candle_core::{DType, Device, Tensor};
@@ -17,6 +18,7 @@ pub use bspline::BSpline;
 pub use chain::Chain;
 pub use compositive::Compositive;
 pub use displacement::Displacement;
+pub use linear::{Linear, LinearKind};
 pub use resample::{resample_image, resample_labels, LabelResampling, Resampling};
 
 /// Corner determinants at or below this count as folded, so that neither storage in a file nor another tool's rounding

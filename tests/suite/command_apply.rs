@@ -189,6 +189,23 @@ fn the_reference_lends_its_header_and_may_have_many_volumes() {
 }
 
 #[test]
+fn a_meta_image_serves_as_reference_and_as_image() {
+    let program = pair();
+    let header = "ObjectType = Image\nNDims = 3\nBinaryData = True\nBinaryDataByteOrderMSB = False\n\
+                  Offset = 1 2 3\nElementSpacing = 2 1 1\nDimSize = 4 3 2\nElementType = MET_UCHAR\n\
+                  ElementDataFile = LOCAL\n";
+    let bytes = [header.as_bytes(), &[9; 24]].concat();
+    std::fs::write(program.path("a.mha"), bytes).unwrap();
+    write_affine(program.path("still.mat"), &Affine::identity(), 3).unwrap();
+    program.output("apply --image a.mha --reference a.mha -t still.mat -o out.nii");
+    let found = read_image(program.path("out.nii")).unwrap();
+    assert_eq!(found.values(), [9.0; 24]);
+    // MetaImage is LPS.
+    assert_eq!(found.grid().origin(), [-1.0, -2.0, 3.0]);
+    assert_eq!(found.grid().spacing(), [2.0, 1.0, 1.0]);
+}
+
+#[test]
 fn any_number_of_threads_writes_the_same_bytes() {
     let program = pair();
     for interpolation in ["linear", "cubic"] {
