@@ -90,7 +90,7 @@ fn sheet(report: &HeaderReport) -> Sheet {
         };
         sheet.entry("values", range);
         if values.non_finite > 0 {
-            sheet.entry("NaN or infinite", format!("{} values", values.non_finite));
+            sheet.entry("NaN or infinite", values.non_finite.to_string());
         }
     }
     let world = "index to world, mm, x to the right, y to the front, z up";

@@ -2,6 +2,10 @@
 
 mod affine_files;
 mod allocations;
+mod chain;
+mod command_apply;
+mod command_evaluate;
+mod command_info;
 mod conjugate_gradients;
 mod damaged_files;
 mod evaluation;
@@ -17,10 +21,12 @@ mod ops_fields;
 mod ops_filters;
 mod ops_ssd;
 mod ops_warp;
+mod other_appliers;
 mod other_programs;
 mod phantom;
 mod picture;
 mod point_files;
+mod program;
 mod real_files;
 mod sampler;
 mod samples;
