@@ -111,8 +111,10 @@ impl<T: Real, const D: usize> Kernel<T> for Invert<'_, T, D> {
                             break;
                         }
                         let change = newton_step(&jacobian, rest);
+                        // a voxel that is done stays, whatever its neighbours in the vector do
+                        let far = square.max(L::splat(T::of(ENOUGH * ENOUGH)));
                         for a in 0..D {
-                            v[a] = v[a].sub(change[a]);
+                            v[a] = v[a].sub(far.where_equal(square, change[a]));
                         }
                     }
                     for e in &error[..count] {

@@ -181,7 +181,7 @@ fn the_inverse_undoes_a_displacement() {
             compose(second, first, 1.0, &out).unwrap();
             let rest = values(&out).iter().fold(0.0f64, |w, r| w.max(r.abs()));
             // the second order is off by what linear interpolation of the inverse loses
-            let allowed = if std::ptr::eq(first, &v) { 1e-4 } else { 0.05 };
+            let allowed = if std::ptr::eq(first, &v) { 1e-4 } else { 0.1 };
             assert!(rest < allowed, "{size:?}: {rest}");
         }
     }
@@ -213,11 +213,20 @@ fn the_inverse_of_an_affine_map_is_known() {
 }
 
 #[test]
-fn voxels_without_an_inverse_are_counted() {
-    // everything moves to the right of x = 20: nothing lands on the left
-    let u = field(&[32, 8], |p| [20.0 - 0.4 * p[0], 0.0, 0.0]);
-    let (_, missed) = inverse_displacement(&u).unwrap();
-    assert!(missed > 0.3 && missed < 1.0, "{missed}");
+fn voxels_where_the_inverse_was_not_found_are_counted() {
+    for size in [&[41, 30][..], &[21, 12, 10]] {
+        let n: usize = size.iter().product();
+        let u = (noise(&shape(size.len(), size), 5) * 4.0).unwrap();
+        let (v, missed) = inverse_displacement(&u).unwrap();
+        let rest = zeros(&u);
+        compose(&u, &v, 1.0, &rest).unwrap();
+        let rest = values(&rest);
+        let far = (0..n)
+            .filter(|x| rest.iter().skip(*x).step_by(n).map(|r| r * r).sum::<f64>() > 1e-4)
+            .count();
+        assert!(far > 0);
+        assert_eq!(missed, far as f64 / n as f64, "{size:?}");
+    }
 }
 
 #[test]
