@@ -43,5 +43,6 @@ pub use sample::Interpolation;
 pub use separable::{resize, resize_adjoint, smooth, smooth_adjoint};
 pub(crate) use separable::{separable, Table};
 pub use ssd::{Curvature, SsdData};
+pub(crate) use storage::read;
 pub(crate) use vector::{clear, combine, convert, copy, dot};
 pub use warp::{warp, warp_adjoint, warp_gradient};

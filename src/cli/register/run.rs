@@ -170,7 +170,7 @@ fn finish(
         Some(labels) => Some(dice(labels, registered, &total)?),
         None => None,
     };
-    let displacement = registered.total_in_voxels(Arc::unwrap_or_clone(total));
+    let displacement = Arc::unwrap_or_clone(total).into_voxels();
     let before = registered.unregistered(fixed, moving)?;
     let outlines: Option<Vec<i32>> = inputs
         .labels
