@@ -1,6 +1,7 @@
 //! The tests of the library, one binary, one file per property.
 
 mod affine_files;
+mod alignment;
 mod allocations;
 mod damaged_files;
 mod evaluation;

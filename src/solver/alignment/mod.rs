@@ -48,15 +48,15 @@ pub struct Alignment {
     pub stages: Vec<StageReport>,
     /// What the map says about the voxel sizes.
     pub scales: ScaleReport,
+    /// One minus the squared correlation of the intensities on the finest level.
+    pub energy: f64,
     /// The volume that both images cover, as a share of the smaller one.
     pub overlap: f64,
 }
 
 /// Voxels that the finest level has at most, and what its longest axis keeps on the coarsest.
-const MOST: usize = 1_000_000;
+const MOST: usize = 1_200_000;
 const FEWEST: usize = 20;
-/// Levels below this many voxels are not worth shrinking for time.
-const CHEAP: usize = 300_000;
 /// What a stage must gain to be kept, as a share of the energy.
 const GAIN: f64 = 1e-3;
 /// A map that stretches or shrinks by more than this is no alignment.
@@ -78,7 +78,7 @@ const FINE: Limits = Limits {
 /// of [`IntensityRange`]. Each stage descends through all levels by Levenberg-Marquardt steps (Marquardt 1963,
 /// doi:10.1137/0111030), its coarsest level through all stiffer kinds first. A stage that gains nothing is dropped, which
 /// its report says. From [`AlignmentStart::Moments`] the result never fits worse than the headers as they stand or the
-/// centres of mass on each other. `watch` sees every iteration with its stage, the level and the number of levels, and
+/// centres of mass on each other, where small overlaps count against a fit. `watch` sees every iteration with its stage, the level and the number of levels, and
 /// stops the run by an error.
 ///
 /// # Errors
@@ -102,26 +102,47 @@ pub fn align(
     let levels = levels(pair, &shrinks)?;
     let freest = stages.last().copied();
     let shown = freest.unwrap_or(LinearKind::Rigid);
-    let start = start::choose(start, &levels, freest, &mut |i| {
+    let (start, others) = start::choose(start, &levels, freest, &mut |i| {
         watch(shown, 0, levels.len(), i)
     })?;
-    let mut affine = start.affine;
+    let mut alignment = run(pair, &shrinks, &levels, start, stages, watch)?;
     let finest = &levels[levels.len() - 1];
+    for other in others {
+        // a simpler start is worth a run only where it beats, as it stands, what was found
+        if start::score(finest, &other.affine)? < start::score(finest, &alignment.affine)? {
+            alignment = run(pair, &shrinks, &levels, other, stages, watch)?;
+        }
+    }
+    Ok(alignment)
+}
+
+/// Runs the stages from a start; returns the alignment.
+fn run(
+    pair: &AlignmentPair<'_>,
+    shrinks: &[usize],
+    levels: &[AlignmentLevel],
+    start: StartReport,
+    stages: &[LinearKind],
+    watch: &mut dyn FnMut(LinearKind, usize, usize, &Iteration) -> Result<()>,
+) -> Result<Alignment> {
+    let mut affine = start.affine;
     let mut reports = Vec::new();
     for &kind in stages {
-        let (report, reached) = stage(&levels, kind, &affine, &mut |level, i| {
+        let (report, reached) = stage(levels, kind, &affine, &mut |level, i| {
             watch(kind, level, levels.len(), i)
         })?;
         affine = reached;
         reports.push(report);
     }
+    let fit = levels[levels.len() - 1].fit(&affine)?;
     Ok(Alignment {
         affine,
-        shrinks,
+        shrinks: shrinks.to_vec(),
         start,
         stages: reports,
         scales: ScaleReport::of(&affine, &pair.moving.grid)?,
-        overlap: finest.fit(&affine)?.overlap,
+        energy: fit.energy,
+        overlap: fit.overlap,
     })
 }
 
@@ -153,7 +174,7 @@ fn stage(
     }
     let after = finest.fit(&affine)?;
     let stretch = ScaleReport::of(&affine, &finest.moving)?.singular_values;
-    let reason = if after.energy > (1.0 - GAIN) * before.energy {
+    let reason = if after.energy >= (1.0 - GAIN) * before.energy {
         Some(format!(
             "it does not lower the energy: {:.5} before, {:.5} after",
             before.energy, after.energy
@@ -225,11 +246,8 @@ fn shrinks(grid: &Grid) -> Result<Vec<usize>> {
             .unwrap_or(1))
     };
     let mut finest = 1;
-    if grid.voxels() > CHEAP {
-        finest = 2;
-        while voxels(finest)? > MOST {
-            finest += 1;
-        }
+    while voxels(finest)? > MOST {
+        finest += 1;
     }
     let mut shrinks = vec![finest];
     while longest(2 * shrinks[0])? >= FEWEST {
