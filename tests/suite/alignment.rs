@@ -559,7 +559,7 @@ fn masks_keep_out_what_does_not_belong() {
     );
     let nothing = mask.zeros_like().unwrap();
     pair.fixed_mask = Some(&nothing);
-    assert!(go(&pair).unwrap_err().to_string().contains("masks"));
+    assert!(go(&pair).unwrap_err().to_string().contains("mask"));
     let wrong = Tensor::zeros(vec![3, 3], candle_core::DType::F32, &Device::Cpu).unwrap();
     pair.fixed_mask = Some(&wrong);
     assert!(matches!(go(&pair), Err(Error::Shape { .. })));
