@@ -1,5 +1,6 @@
 //! Displacement field files, as ITK and ANTs write them.
 
+use rayon::prelude::*;
 use std::path::Path;
 
 use super::element::ElementType;
@@ -73,6 +74,20 @@ impl DisplacementField {
     /// Vectors in mm, RAS, planar, without a copy.
     pub fn into_values(self) -> Vec<f32> {
         self.values
+    }
+
+    /// The vectors in voxels, planar: component `a` along axis `a` of the grid.
+    pub fn in_voxels(&self) -> Vec<f32> {
+        let (rank, voxels) = (self.grid.rank(), self.grid.voxels());
+        let index = self.grid.world_to_index().matrix;
+        let mut out = vec![0.0; self.values.len()];
+        out.par_chunks_mut(voxels).enumerate().for_each(|(a, out)| {
+            for (v, out) in out.iter_mut().enumerate() {
+                let along = |c: usize| index[a][c] * f64::from(self.values[c * voxels + v]);
+                *out = (0..rank).map(along).sum::<f64>() as f32;
+            }
+        });
+        out
     }
 
     /// What was doubtful in the file, in whole sentences.

@@ -20,6 +20,7 @@ mod ssd;
 mod stencil;
 mod storage;
 mod vector;
+mod warp;
 
 pub use blocks::BlockSystem;
 pub use bspline::{spline_coefficients, spline_coefficients_adjoint};
@@ -41,3 +42,4 @@ pub use separable::{resize, resize_adjoint, smooth, smooth_adjoint};
 pub(crate) use separable::{separable, Table};
 pub use ssd::{Curvature, SsdData};
 pub(crate) use vector::{clear, combine, convert, copy, dot};
+pub use warp::{warp, warp_adjoint, warp_gradient};

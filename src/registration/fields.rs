@@ -92,6 +92,31 @@ pub fn inverse_on(
     Ok((out, missed))
 }
 
+/// A planar displacement from mm RAS to voxels of the grid, in place.
+pub(super) fn to_voxels(grid: &Grid, values: &mut [f32]) {
+    let (rank, n) = (grid.rank(), grid.voxels());
+    let m = grid.world_to_index().matrix;
+    const CHUNK: usize = 1 << 14;
+    let mut parts: Vec<_> = values.chunks_mut(n).map(|c| c.chunks_mut(CHUNK)).collect();
+    let mut blocks: Vec<Vec<&mut [f32]>> = Vec::new();
+    while let Some(first) = parts[0].next() {
+        let mut block = vec![first];
+        block.extend(parts[1..].iter_mut().filter_map(Iterator::next));
+        blocks.push(block);
+    }
+    blocks.par_iter_mut().for_each(|block| {
+        for v in 0..block[0].len() {
+            let mut mm = [0.0f64; 3];
+            for (a, component) in block.iter().enumerate() {
+                mm[a] = f64::from(component[v]);
+            }
+            for a in 0..rank {
+                block[a][v] = (m[a][0] * mm[0] + m[a][1] * mm[1] + m[a][2] * mm[2]) as f32;
+            }
+        }
+    });
+}
+
 fn index_of(grid: &Grid, row: usize, x: usize) -> [f64; 3] {
     let ny = grid.size()[1];
     [x as f64, (row % ny) as f64, (row / ny) as f64]

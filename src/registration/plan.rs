@@ -4,7 +4,8 @@ use candle_core::{Device, Tensor};
 
 use super::{DeformableReport, Deformation, Registered};
 use crate::features::{foreground_box, IntensityRange, Level};
-use crate::solver::{Iteration, Pair};
+use crate::solver::{align, Alignment, AlignmentPair, AlignmentStart, Iteration, Pair};
+use crate::transform::LinearKind;
 use crate::{Affine, Error, Image, Labels, Result};
 
 /// A registration of two images by their intensities.
@@ -20,8 +21,10 @@ use crate::{Affine, Error, Image, Labels, Result};
 /// ```
 #[derive(Debug, Clone)]
 pub struct Registration {
-    /// Fixed world to moving world before anything else, RAS mm.
-    pub start: Affine,
+    /// Where it starts.
+    pub start: AlignmentStart,
+    /// The linear stages, with rising freedom; one that does not lower its energy is dropped, which its report says.
+    pub linear: Vec<LinearKind>,
     /// The deformable stage; none stops after the linear ones.
     pub deformation: Option<Deformation>,
     /// Where the fixed image counts, on its grid.
@@ -33,7 +36,8 @@ pub struct Registration {
 impl Default for Registration {
     fn default() -> Self {
         Self {
-            start: Affine::identity(),
+            start: AlignmentStart::Moments,
+            linear: vec![LinearKind::Affine],
             deformation: Some(Deformation::default()),
             fixed_mask: None,
             moving_mask: None,
@@ -82,11 +86,28 @@ impl Registration {
         let moving_range = IntensityRange::of(moving.values(), "moving image")?;
         let fixed_mask = mask(&self.fixed_mask, fixed, "fixed mask")?;
         let moving_mask = mask(&self.moving_mask, moving, "moving mask")?;
+        let fixed_level = level(fixed, &fixed_range)?;
+        let moving_level = level(moving, &moving_range)?;
+        let pair = AlignmentPair {
+            fixed: &fixed_level,
+            moving: &moving_level,
+            fixed_mask: fixed_mask.as_ref(),
+            moving_mask: moving_mask.as_ref(),
+        };
+        let alignment = self.align(&pair, watch)?;
+        let initial = match (&alignment, &self.start) {
+            (Some(alignment), _) => alignment.start.affine,
+            (None, AlignmentStart::Affine(start)) => *start,
+            (None, _) => Affine::identity(),
+        };
         let mut registered = Registered {
             grid: fixed.grid().clone(),
-            affine: self.start,
+            affine: alignment.as_ref().map_or(initial, |a| a.affine),
             displacement: None,
+            alignment,
             deformable: None,
+            initial,
+            ranges: (fixed_range, moving_range),
         };
         let Some(deformation) = &self.deformation else {
             return Ok(registered);
@@ -96,8 +117,8 @@ impl Registration {
         let region = region(fixed, moving, &registered.affine, &shrinks)?;
         let solution = deformation.multilevel(shrinks).solve(
             &Pair {
-                fixed: &level(fixed, &fixed_range)?,
-                moving: &level(moving, &moving_range)?,
+                fixed: &fixed_level,
+                moving: &moving_level,
                 affine: registered.affine,
                 fixed_mask: fixed_mask.as_ref(),
                 moving_mask: moving_mask.as_ref(),
@@ -121,6 +142,30 @@ impl Registration {
             levels: solution.levels,
         });
         Ok(registered)
+    }
+
+    /// The start and the linear stages; none where the start is given and nothing linear is asked for.
+    fn align(
+        &self,
+        pair: &AlignmentPair<'_>,
+        watch: &mut dyn FnMut(&Step<'_>) -> Result<()>,
+    ) -> Result<Option<Alignment>> {
+        let given = matches!(
+            self.start,
+            AlignmentStart::Identity | AlignmentStart::Affine(_)
+        );
+        if given && self.linear.is_empty() {
+            return Ok(None);
+        }
+        let watch = &mut |kind: LinearKind, level, levels, iteration: &Iteration| {
+            watch(&Step {
+                stage: kind.name(),
+                level,
+                levels,
+                iteration,
+            })
+        };
+        align(pair, &self.start, &self.linear, watch).map(Some)
     }
 }
 

@@ -7,7 +7,7 @@
 use crate::ops::lanes::{dispatch, Kernel, Lanes};
 use crate::ops::real::Real;
 use crate::ops::rows::sum_over_rows;
-use crate::ops::sample::{linear_gradient, linear_value, Cell, Frame};
+use crate::ops::sample::{linear, linear_value, Cell, Frame};
 use crate::Affine;
 
 /// Six moments, three sums for each of the 12 entries of a map, and one for each pair of entries.
@@ -140,7 +140,10 @@ impl<T: Real, const D: usize> Pass<'_, T, D> {
                     let f = L::load_some(input.fixed.as_ptr().add(at), count);
                     let image = input.moving.as_ptr();
                     let (m, g) = if DERIVATIVE {
-                        linear_gradient(image, &cell, offset, &frame.stride)
+                        {
+                            let (value, slope, _) = linear(image, &cell, offset, &frame.stride);
+                            (value, slope)
+                        }
                     } else {
                         let m = linear_value(image, &cell, offset, &frame.stride);
                         (m, [zero; D])
