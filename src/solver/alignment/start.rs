@@ -26,7 +26,7 @@ pub enum AlignmentStart {
 /// Rotations about the centres of mass in three dimensions; in two they are 15 degrees apart.
 const ROTATIONS: usize = 200;
 /// Rotated candidates that are refined on the coarsest level, and of all refined ones those that go one level further.
-const REFINED: usize = 8;
+const REFINED: usize = 12;
 const FURTHER: usize = 3;
 /// A rotated start must have less than this share of the energy of the best start that keeps the headers' orientation.
 const MARGIN: f64 = 0.95;
