@@ -244,6 +244,21 @@ pub(crate) unsafe fn linear_value<L: Lanes, const D: usize>(
     }
 }
 
+/// The voxels at both ends of a cell's edge along the fastest axis.
+#[inline(always)]
+unsafe fn along_row<L: Lanes>(from: *const L::Element, offset: L::Index, stride: usize) -> (L, L) {
+    // SAFETY: the cell lies inside the volume.
+    unsafe {
+        if stride == 0 {
+            // an axis of one voxel: what follows is another row, or nothing
+            let voxel = L::gather(from, offset);
+            (voxel, voxel)
+        } else {
+            L::gather_pair(from, offset)
+        }
+    }
+}
+
 /// Bilinear value in the plane of the first two axes.
 #[inline(always)]
 unsafe fn plane_value<L: Lanes, const D: usize>(
@@ -254,10 +269,8 @@ unsafe fn plane_value<L: Lanes, const D: usize>(
 ) -> L {
     // SAFETY: the cell lies inside the volume.
     unsafe {
-        let a = L::gather(from, offset);
-        let b = L::gather(from.add(stride[0]), offset);
-        let c = L::gather(from.add(stride[1]), offset);
-        let d = L::gather(from.add(stride[0] + stride[1]), offset);
+        let (a, b) = along_row::<L>(from, offset, stride[0]);
+        let (c, d) = along_row::<L>(from.add(stride[1]), offset, stride[0]);
         lerp(
             lerp(a, b, cell.part[0]),
             lerp(c, d, cell.part[0]),
@@ -276,10 +289,8 @@ unsafe fn plane_gradient<L: Lanes, const D: usize>(
 ) -> [L; 4] {
     // SAFETY: the cell lies inside the volume.
     unsafe {
-        let a = L::gather(from, offset);
-        let b = L::gather(from.add(stride[0]), offset);
-        let c = L::gather(from.add(stride[1]), offset);
-        let d = L::gather(from.add(stride[0] + stride[1]), offset);
+        let (a, b) = along_row::<L>(from, offset, stride[0]);
+        let (c, d) = along_row::<L>(from.add(stride[1]), offset, stride[0]);
         let (x0, x1) = (b.sub(a), d.sub(c));
         let (low, high) = (cell.part[0].fma(x0, a), cell.part[0].fma(x1, c));
         let y = high.sub(low);
