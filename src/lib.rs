@@ -42,8 +42,8 @@ pub use ops::{
     compose, compose_unfolded, corner_determinants_minimum, coverage, determinants, extend,
     folded_voxels, inverse_displacement, minimum_determinant, non_diffeomorphic_volume,
     pull_to_steps, resize, resize_adjoint, smallest_determinant, smooth, smooth_adjoint,
-    spline_coefficients, spline_coefficients_adjoint, BlockSystem, Curvature, Differences,
-    Instructions, Interpolation, SsdData,
+    spline_coefficients, spline_coefficients_adjoint, BarrierCurvature, BlockSystem, Curvature,
+    Differences, FoldBarrier, Instructions, Interpolation, SsdData,
 };
 pub use phantom::Phantom;
 pub use picture::{Curve, ReportPage};

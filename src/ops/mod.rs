@@ -1,5 +1,6 @@
 //! Spatial operators on tensors; each with kernels is a folder of its own.
 
+mod barrier;
 mod blocks;
 mod bspline;
 mod coverage;
@@ -20,6 +21,7 @@ mod stencil;
 mod storage;
 mod vector;
 
+pub use barrier::{BarrierCurvature, FoldBarrier};
 pub use blocks::BlockSystem;
 pub use bspline::{spline_coefficients, spline_coefficients_adjoint};
 pub use coverage::coverage;

@@ -146,13 +146,14 @@ impl Registration {
             transform: self.transform.clone(),
             regulariser: self.regulariser.clone(),
             lambda: self.lambda,
-            damping: 2.0,
+            damping: if self.certify { 0.0 } else { 2.0 },
             dtype: if self.certify { DType::F64 } else { DType::F32 },
             interpolation: if self.certify {
                 Interpolation::Cubic
             } else {
                 Interpolation::Linear
             },
+            barrier: (self.certify && self.transform.must_not_fold()).then(barrier_from_env),
         };
         let solution = multilevel.solve(
             &Pair {
@@ -193,6 +194,14 @@ impl Registration {
             solver.steps = steps.unwrap_or(solver.steps);
             Arc::new(solver)
         }
+    }
+}
+
+fn barrier_from_env() -> crate::FoldBarrier {
+    let get = |k: &str, d: f64| std::env::var(k).ok().map_or(d, |v| v.parse().unwrap());
+    crate::FoldBarrier {
+        weight: get("BW", 0.1),
+        threshold: get("BT", 0.3),
     }
 }
 

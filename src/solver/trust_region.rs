@@ -145,6 +145,12 @@ impl Solver for TrustRegion {
     }
 }
 
+/// A step is halved at most this often before a smaller region is tried.
+const HALVINGS: usize = 8;
+
+/// Regions that are tried for one step.
+const RADII: usize = 4;
+
 /// What stays from step to step.
 struct Run<'a> {
     problem: &'a dyn Problem,
@@ -165,7 +171,7 @@ impl Run<'_> {
         outside: &mut bool,
     ) -> Result<Option<(LinearInfo, f64)>> {
         *outside = false;
-        for _ in 0..30 {
+        for _ in 0..RADII {
             convert(-model.scale, &self.gradient, &self.krylov.r)?;
             let info = conjugate_gradients(
                 &*model.operator,
@@ -186,39 +192,50 @@ impl Run<'_> {
                 *radius = info.scale;
                 continue;
             }
-            let size = info.length;
             convert(1.0, &self.krylov.x, &self.trial)?;
-            let predicted = info.reduction / model.scale;
-            combine(1.0, theta, 1.0, &self.trial)?;
-            let inside = self.problem.contains(&self.trial)?;
-            *outside |= !inside;
-            let actual = if inside {
-                model.energy - self.problem.value(&self.trial)?
-            } else {
-                f64::NEG_INFINITY
-            };
-            // below the rounding of the energy the model is right and the energy is noise
-            let noise = 1e-13 * model.energy.abs();
-            let quality = if inside && ratio < 1e-3 && predicted <= noise {
-                1.0
-            } else {
-                actual / predicted
-            };
+            // the model's decrease along the step: t slope - t^2 / 2 bend
+            let slope = -dot(&self.gradient, &self.trial)?;
+            let bend = 2.0 * (slope - info.reduction / model.scale);
             let at_border = matches!(
                 info.stop,
                 LinearStop::Radius | LinearStop::NegativeCurvature
             );
-            if quality < 0.25 {
-                *radius = 0.25 * size;
-            } else if quality > 0.75 && at_border {
-                *radius = (2.0 * size).max(*radius);
+            // below the rounding of the energy the model is right and the energy is noise
+            let noise = 1e-13 * model.energy.abs();
+            let mut t = 1.0;
+            for _ in 0..HALVINGS {
+                let predicted = t * slope - 0.5 * t * t * bend;
+                convert(t, &self.krylov.x, &self.trial)?;
+                combine(1.0, theta, 1.0, &self.trial)?;
+                let inside = self.problem.contains(&self.trial)?;
+                *outside |= !inside;
+                let actual = if inside {
+                    model.energy - self.problem.value(&self.trial)?
+                } else {
+                    f64::NEG_INFINITY
+                };
+                let quality = if inside && ratio < 1e-3 && predicted <= noise {
+                    1.0
+                } else {
+                    actual / predicted
+                };
+                let size = t * info.length;
+                if quality > 1e-4 {
+                    if quality < 0.25 {
+                        *radius = 0.25 * size;
+                    } else if t < 1.0 {
+                        *radius = size;
+                    } else if quality > 0.75 && at_border {
+                        *radius = (2.0 * size).max(*radius);
+                    }
+                    return Ok(Some((info, t)));
+                }
+                if predicted <= noise {
+                    return Ok(None);
+                }
+                t *= 0.5;
             }
-            if quality > 1e-4 {
-                return Ok(Some((info, size)));
-            }
-            if predicted <= noise {
-                return Ok(None);
-            }
+            *radius = t * info.length;
         }
         Ok(None)
     }

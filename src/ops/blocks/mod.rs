@@ -1,6 +1,7 @@
 //! The Gauss-Newton system: one symmetric block a voxel plus differences between neighbours.
 
 mod cpu;
+mod definite;
 
 use candle_core::Tensor;
 
@@ -75,6 +76,18 @@ impl BlockSystem {
                     })
                 })
             })????
+        })
+    }
+
+    /// Changes the blocks, packed ones, so that every diagonal block of the system is positive definite: eigenvalues below
+    /// a tenth of the coupling are mirrored at zero and raised to it. For preconditioners of an indefinite system.
+    pub fn make_definite(&self) -> Result<()> {
+        let size = size(&self.blocks);
+        let c = cpu::diagonal(&size, &self.differences.weight, self.diagonal());
+        let c = &c[..size.len()];
+        let floor = 0.1 * c.iter().copied().fold(f64::INFINITY, f64::min);
+        with_stored!(self.blocks.dtype(), T => {
+            write::<T, _>(&self.blocks, |b| definite::make_definite(b, size.len(), c, floor))
         })
     }
 
