@@ -6,7 +6,7 @@ use candle_core::{DType, Tensor};
 
 use crate::linear::{BlockJacobi, LinearOperator, Preconditioner};
 use crate::ops::{
-    combine, convert, copy, dot, smallest_determinant, BarrierCurvature, BlockSystem, Curvature,
+    add_unfolded, combine, convert, copy, dot, smallest_determinant, BarrierCurvature, BlockSystem, Curvature,
     FoldBarrier, SsdData,
 };
 use crate::regulariser::Regulariser;
@@ -184,7 +184,7 @@ impl Problem for EnergyProblem {
     ) -> Result<Linearisation> {
         let u = self.transform.displacement(theta, &self.grid)?;
         let rank = self.grid.rank();
-        let packed = curvature == Curvature::Newton || self.barrier.is_some();
+        let packed = curvature != Curvature::GaussNewton || self.barrier.is_some();
         let entries = if packed || !self.data.is_rank_one() {
             rank * (rank + 1) / 2
         } else {
@@ -213,7 +213,7 @@ impl Problem for EnergyProblem {
                 let (value, exact) = barrier.linearise(&u, g)?;
                 energy += value;
                 Some(match curvature {
-                    Curvature::GaussNewton => exact.semidefinite(),
+                    Curvature::GaussNewton | Curvature::Projected => exact.semidefinite(),
                     Curvature::Newton => exact,
                 })
             }
@@ -225,7 +225,7 @@ impl Problem for EnergyProblem {
         let stiffness = self.lambda
             * match curvature {
                 Curvature::GaussNewton => 1.0 + self.damping,
-                Curvature::Newton => 1.0,
+                Curvature::Newton | Curvature::Projected => 1.0,
             };
         let model = self.model_type(u.dtype());
         let (scale, blocks) = if model == u.dtype() {
@@ -253,6 +253,9 @@ impl Problem for EnergyProblem {
             },
             extra_diagonal: extra.unwrap_or([0.0; 3]).map(|d| d * stiffness),
         };
+        if curvature == Curvature::Projected {
+            system.make_semidefinite()?;
+        }
         let mut inverse = system.clone();
         if packed {
             inverse.blocks = Self::block_tensor(&self.inverse_blocks, entries, &u, model)?;
@@ -304,10 +307,8 @@ impl Problem for EnergyProblem {
     }
 
     fn retract(&self, theta: &Tensor, step: &Tensor, t: f64, out: &Tensor) -> Result<bool> {
-        if self.barrier.is_some() && self.transform.is_field() {
-            copy(theta, out)?;
-            combine(t, step, 1.0, out)?;
-            return Ok(true);
+        if let (Some(barrier), true) = (&self.barrier, self.transform.is_field()) {
+            return add_unfolded(theta, step, t, std::env::var("ENOUGH").map_or(0.5, |v| v.parse().unwrap()) * barrier.threshold, out);
         }
         self.transform.retract(theta, step, t, out)
     }

@@ -26,6 +26,7 @@ pub use blocks::BlockSystem;
 pub use bspline::{spline_coefficients, spline_coefficients_adjoint};
 pub use coverage::coverage;
 pub use diffusion::Differences;
+pub(crate) use displacement::add_unfolded;
 pub use displacement::{compose, compose_unfolded, pull_to_steps, smallest_determinant};
 pub(crate) use divergence::{add_divergence_gradient, divergence_value};
 pub use extend::extend;

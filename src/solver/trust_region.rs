@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 use super::{Certificate, GaussNewton, Iteration, Solution, Solver, Status};
 use crate::linear::{conjugate_gradients, Krylov, LinearInfo, LinearOptions, LinearStop};
-use crate::ops::{combine, convert, copy, dot, Curvature};
+use crate::ops::{convert, copy, dot, Curvature};
 use crate::problem::{Linearisation, Problem};
 use crate::{Result, Rng};
 
@@ -65,6 +65,7 @@ impl Solver for TrustRegion {
                 problem.model_type(warm.theta.dtype()),
                 warm.theta.device(),
             )?,
+            direction: warm.theta.zeros_like()?,
             trial: warm.theta.zeros_like()?,
             gradient,
         };
@@ -78,7 +79,12 @@ impl Solver for TrustRegion {
         let mut ratio = f64::NAN;
         let mut outside = false;
         for step in 0..=self.steps {
-            let model = problem.linearise(&theta, Curvature::Newton, &run.gradient)?;
+            let curvature = if ratio.is_nan() || ratio > env("SWITCH", 1e-2) {
+                Curvature::Projected
+            } else {
+                Curvature::Newton
+            };
+            let mut model = problem.linearise(&theta, curvature, &run.gradient)?;
             let energy = model.energy;
             ratio = if first > 0.0 {
                 norm(&run.gradient)? / first
@@ -101,6 +107,9 @@ impl Solver for TrustRegion {
                 break;
             }
             if ratio <= self.gradient {
+                if curvature != Curvature::Newton {
+                    model = problem.linearise(&theta, Curvature::Newton, &run.gradient)?;
+                }
                 status = Status::Converged;
                 smallest_ritz = Some(run.smallest_ritz(&model, self.probe)?);
                 break;
@@ -156,6 +165,7 @@ struct Run<'a> {
     problem: &'a dyn Problem,
     krylov: Krylov,
     gradient: Tensor,
+    direction: Tensor,
     trial: Tensor,
 }
 
@@ -192,10 +202,6 @@ impl Run<'_> {
                 *radius = info.scale;
                 continue;
             }
-            convert(1.0, &self.krylov.x, &self.trial)?;
-            // the model's decrease along the step: t slope - t^2 / 2 bend
-            let slope = -dot(&self.gradient, &self.trial)?;
-            let bend = 2.0 * (slope - info.reduction / model.scale);
             let at_border = matches!(
                 info.stop,
                 LinearStop::Radius | LinearStop::NegativeCurvature
@@ -204,22 +210,29 @@ impl Run<'_> {
             let noise = 1e-13 * model.energy.abs();
             let mut t = 1.0;
             for _ in 0..HALVINGS {
-                let predicted = t * slope - 0.5 * t * t * bend;
-                convert(t, &self.krylov.x, &self.trial)?;
-                combine(1.0, theta, 1.0, &self.trial)?;
-                let inside = self.problem.contains(&self.trial)?;
+                convert(1.0, &self.krylov.x, &self.direction)?;
+                let inside = self.problem.retract(theta, &self.direction, t, &self.trial)?
+                    && self.problem.contains(&self.trial)?;
                 *outside |= !inside;
+                // the retraction may have shortened the step: the model's decrease along what is left
+                let slope = -dot(&self.gradient, &self.direction)?;
+                convert(1.0, &self.direction, &self.krylov.p)?;
+                let bend = model.operator.apply(&self.krylov.p, &self.krylov.q)? / model.scale;
+                let predicted = t * slope - 0.5 * t * t * bend;
                 let actual = if inside {
                     model.energy - self.problem.value(&self.trial)?
                 } else {
                     f64::NEG_INFINITY
                 };
-                let quality = if inside && ratio < 1e-3 && predicted <= noise {
+                let quality = if inside && ratio < 1e-3 && predicted.abs() <= noise {
                     1.0
-                } else {
+                } else if predicted > 0.0 {
                     actual / predicted
+                } else {
+                    f64::NEG_INFINITY
                 };
                 let size = t * info.length;
+                if std::env::var("DBG").is_ok() { println!("      t {t} quality {quality:.3e} predicted {predicted:.3e} inside {inside} stop {:?} n {} radius {:.3e} size {:.3e} res {:.2e}", info.stop, info.steps, *radius, size, info.residual); }
                 if quality > 1e-4 {
                     if quality < 0.25 {
                         *radius = 0.25 * size;
@@ -230,7 +243,7 @@ impl Run<'_> {
                     }
                     return Ok(Some((info, t)));
                 }
-                if predicted <= noise {
+                if predicted.abs() <= noise {
                     return Ok(None);
                 }
                 t *= 0.5;
@@ -260,6 +273,10 @@ impl Run<'_> {
         )?;
         Ok(info.smallest_ritz)
     }
+}
+
+fn env(k: &str, d: f64) -> f64 {
+    std::env::var(k).ok().map_or(d, |v| v.parse().unwrap())
 }
 
 fn norm(x: &Tensor) -> Result<f64> {

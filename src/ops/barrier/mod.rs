@@ -19,11 +19,12 @@ use simplex::{Shape, Simplex};
 /// With `t = J / threshold` for each determinant `J` of
 /// [`corner_determinants_minimum`](crate::corner_determinants_minimum),
 ///
-/// `B(u) = weight / count sum_J f(t)`, `f(t) = (1 - t)^3 / t` for `0 < t < 1`, `0` above, infinite below,
+/// `B(u) = weight / count sum_J f(t)`, `f(t) = -(1 - t)^2 log t` for `0 < t < 1`, `0` above, infinite below,
 ///
 /// where `count` is the number of determinants of a cell: 4 in 2D, 10 in 3D. Twice continuously differentiable, and
-/// exactly zero wherever no volume shrinks below the threshold, so it costs only where it acts. Other barriers of the
-/// determinant: Burger, Modersitzki, Ruthotto 2013, doi:10.1137/110835955.
+/// exactly zero wherever no volume shrinks below the threshold, so it costs only where it acts. The function is that of
+/// Li et al. 2020, doi:10.1145/3386569.3392425, for distances; for other penalties of the determinant see Burger,
+/// Modersitzki, Ruthotto 2013, doi:10.1137/110835955.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FoldBarrier {
     /// The factor in front.
@@ -109,10 +110,11 @@ impl FoldBarrier {
                     let simplex = Simplex::new(u, &corners, shape.field());
                     let t = simplex.determinant() / self.threshold;
                     if t < 1.0 {
-                        sum += scale * (1.0 - t).powi(3) / t;
+                        let (log, gap) = (t.ln(), (1.0 - t) / t);
+                        sum -= scale * (1.0 - t).powi(2) * log;
                         active.push(simplex.weighted(
-                            scale * (3.0 - 2.0 * t - 1.0 / (t * t)) / self.threshold,
-                            scale * (2.0 / t.powi(3) - 2.0) / self.threshold.powi(2),
+                            scale * (1.0 - t) * (2.0 * log - gap) / self.threshold,
+                            scale * (gap * (gap + 4.0) - 2.0 * log) / self.threshold.powi(2),
                         ));
                     }
                 }

@@ -29,12 +29,7 @@ pub(super) fn make_definite<T: Real>(blocks: &mut [T], rank: usize, c: &[f64], f
                 }
                 a[i][i] += c[i];
             }
-            // Gershgorin: no eigenvalue lies below
-            let bound = |i: usize| {
-                let others = (0..rank).filter(|&j| j != i);
-                a[i][i] - others.map(|j| a[i][j].abs()).sum::<f64>()
-            };
-            if (0..rank).all(|i| bound(i) >= floor) {
+            if exceeds(&a, rank, floor) {
                 continue;
             }
             let (values, vectors) = eigen(a, rank);
@@ -53,11 +48,24 @@ pub(super) fn make_definite<T: Real>(blocks: &mut [T], rank: usize, c: &[f64], f
     });
 }
 
+/// Whether all eigenvalues exceed `floor`, by the leading minors of `a - floor I`.
+fn exceeds(a: &[[f64; 3]; 3], rank: usize, floor: f64) -> bool {
+    let (x, y) = (a[0][0] - floor, a[1][1] - floor);
+    let minor = x * y - a[0][1] * a[0][1];
+    if rank == 2 {
+        return x > 0.0 && minor > 0.0;
+    }
+    let determinant = (a[2][2] - floor) * minor
+        - a[1][2] * (x * a[1][2] - a[0][1] * a[0][2])
+        + a[0][2] * (a[0][1] * a[1][2] - y * a[0][2]);
+    x > 0.0 && minor > 0.0 && determinant > 0.0
+}
+
 /// Eigenvalues and eigenvectors (columns) of a symmetric matrix of the first `rank` rows, by Jacobi's rotations.
 fn eigen(mut a: [[f64; 3]; 3], rank: usize) -> ([f64; 3], [[f64; 3]; 3]) {
     let mut v: [[f64; 3]; 3] =
         std::array::from_fn(|i| std::array::from_fn(|j| f64::from(u8::from(i == j))));
-    for _ in 0..8 {
+    for _ in 0..6 {
         for p in 0..rank {
             for q in p + 1..rank {
                 if a[p][q] == 0.0 {

@@ -86,8 +86,18 @@ impl BlockSystem {
         let c = cpu::diagonal(&size, &self.differences.weight, self.diagonal());
         let c = &c[..size.len()];
         let floor = 0.1 * c.iter().copied().fold(f64::INFINITY, f64::min);
+        self.bound_below(c, floor)
+    }
+
+    /// Mirrors the negative eigenvalues of the blocks, packed ones, at zero.
+    pub fn make_semidefinite(&self) -> Result<()> {
+        self.bound_below(&[0.0; 3], 0.0)
+    }
+
+    fn bound_below(&self, c: &[f64], floor: f64) -> Result<()> {
+        let rank = size(&self.blocks).len();
         with_stored!(self.blocks.dtype(), T => {
-            write::<T, _>(&self.blocks, |b| definite::make_definite(b, size.len(), c, floor))
+            write::<T, _>(&self.blocks, |b| definite::make_definite(b, rank, c, floor))
         })
     }
 

@@ -12,8 +12,6 @@ const REACH: isize = 3;
 
 /// Composes `out = u o (id + t d) + t d`; where a corner determinant comes out at `smallest` or less, shortens `d`
 /// around it, until none does or `rounds` are spent. Returns whether none does.
-///
-/// Only lines that a shortening touches are composed and checked again.
 pub(super) fn compose_unfolded<T: Real>(
     u: &[T],
     d: &mut [T],
@@ -23,21 +21,81 @@ pub(super) fn compose_unfolded<T: Real>(
     rounds: usize,
     out: &mut [T],
 ) -> bool {
+    shortened(
+        d,
+        size,
+        rounds,
+        out,
+        // half at first, then nothing at all
+        |round| if round == 0 { 0.5 } else { 0.0 },
+        |d, marked, out| compose_rows(u, d, size, t, marked, out),
+        // a NaN counts as folded
+        |_, determinant| determinant > smallest,
+    )
+}
+
+/// `out = u + t d`; where a corner determinant falls below a fifth of what it is at `u` (and of `enough`, where it was
+/// more), shortens `d` around it, until none does or `rounds` are spent. Returns whether none does.
+pub(super) fn add_unfolded<T: Real>(
+    u: &[T],
+    d: &mut [T],
+    size: &[usize],
+    t: T,
+    enough: f64,
+    rounds: usize,
+    out: &mut [T],
+) -> bool {
+    let keep = std::env::var("KEEP").map_or(0.8, |v| v.parse().unwrap());
+    let before = crate::ops::corner_determinants_minimum(u, size);
+    let rows = before.len() / size[0];
+    shortened(
+        d,
+        size,
+        rounds,
+        out,
+        |round| if round + 1 < rounds { 0.5 } else { 0.0 },
+        |d, marked, out| {
+            out.par_chunks_mut(size[0])
+                .enumerate()
+                .filter(|(row, _)| marked[row % rows])
+                .for_each(|(row, out)| {
+                    let range = row * size[0]..(row + 1) * size[0];
+                    for ((out, u), d) in out.iter_mut().zip(&u[range.clone()]).zip(&d[range]) {
+                        *out = *u + t * *d;
+                    }
+                });
+        },
+        |voxel, determinant| determinant > keep * f64::from(before[voxel]).min(enough),
+    )
+}
+
+/// Places a step by `place`, which fills the marked lines of `out`; where `keeps` does not hold for a voxel's corner
+/// determinant, shortens `d` around it, until it holds everywhere or `rounds` are spent. Returns whether it does.
+///
+/// Only lines that a shortening touches are placed and checked again.
+fn shortened<T: Real>(
+    d: &mut [T],
+    size: &[usize],
+    rounds: usize,
+    out: &mut [T],
+    least: impl Fn(usize) -> f64,
+    place: impl Fn(&[T], &[bool], &mut [T]),
+    keeps: impl Fn(usize, f64) -> bool + Sync,
+) -> bool {
     let [nx, ny, nz] = [size[0], size[1], size.get(2).copied().unwrap_or(1)];
     let n = nx * ny * nz;
     let mut changed = vec![true; ny * nz];
     let mut factor: Vec<f32> = Vec::new();
     for round in 0..=rounds {
-        compose_rows(u, d, size, t, &changed, out);
-        let bad = folded(out, size, &around(&changed, ny, nz), smallest);
+        place(d, &changed, out);
+        let bad = failing(out, size, &around(&changed, ny, nz), &keeps);
         if bad.is_empty() {
             return true;
         }
         if round == rounds {
             break;
         }
-        // half at first, then nothing at all
-        let least = if round == 0 { 0.5 } else { 0.0 };
+        let least = least(round);
         factor.clear();
         factor.resize(n, 1.0);
         changed.fill(false);
@@ -63,8 +121,13 @@ pub(super) fn compose_unfolded<T: Real>(
     false
 }
 
-/// The voxels of the marked lines with a corner determinant of `smallest` or less, in order.
-fn folded<T: Real>(u: &[T], size: &[usize], lines: &[bool], smallest: f64) -> Vec<usize> {
+/// The voxels of the marked lines where `keeps` does not hold, in order.
+fn failing<T: Real>(
+    u: &[T],
+    size: &[usize],
+    lines: &[bool],
+    keeps: &(impl Fn(usize, f64) -> bool + Sync),
+) -> Vec<usize> {
     let field = Lines::new(u, size);
     let runs: Vec<Vec<usize>> = (0..lines.len().div_ceil(16))
         .into_par_iter()
@@ -76,8 +139,7 @@ fn folded<T: Real>(u: &[T], size: &[usize], lines: &[bool], smallest: f64) -> Ve
                     field.corners(line, buffer);
                     bad.extend(
                         (0..size[0])
-                            // a NaN counts as folded
-                            .filter(|&x| !(buffer[x].wide() > smallest))
+                            .filter(|&x| !keeps(line * size[0] + x, buffer[x].wide()))
                             .map(|x| line * size[0] + x),
                     );
                 }
