@@ -6,8 +6,8 @@ use candle_core::{DType, Tensor};
 
 use crate::linear::{BlockJacobi, LinearOperator, Preconditioner};
 use crate::ops::{
-    add_unfolded, combine, convert, copy, dot, smallest_determinant, BarrierCurvature, BlockSystem, Curvature,
-    FoldBarrier, SsdData,
+    add_unfolded, combine, convert, copy, dot, smallest_determinant, BarrierCurvature, BlockSystem,
+    Curvature, FoldBarrier, SsdData,
 };
 use crate::regulariser::Regulariser;
 use crate::transform::{Transform, SMALLEST_DETERMINANT};
@@ -308,7 +308,7 @@ impl Problem for EnergyProblem {
 
     fn retract(&self, theta: &Tensor, step: &Tensor, t: f64, out: &Tensor) -> Result<bool> {
         if let (Some(barrier), true) = (&self.barrier, self.transform.is_field()) {
-            return add_unfolded(theta, step, t, std::env::var("ENOUGH").map_or(0.5, |v| v.parse().unwrap()) * barrier.threshold, out);
+            return add_unfolded(theta, step, t, 0.5 * barrier.threshold, out);
         }
         self.transform.retract(theta, step, t, out)
     }

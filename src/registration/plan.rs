@@ -187,7 +187,6 @@ impl Registration {
         let steps = self.iterations.as_ref().map(|i| i[level]);
         if self.certify {
             let mut solver = TrustRegion::default();
-            solver.warm.steps = std::env::var("WARM").map_or(12, |v| v.parse().unwrap());
             solver.steps = steps.unwrap_or(solver.steps);
             Arc::new(solver)
         } else {

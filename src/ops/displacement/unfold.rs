@@ -45,7 +45,6 @@ pub(super) fn add_unfolded<T: Real>(
     rounds: usize,
     out: &mut [T],
 ) -> bool {
-    let keep = std::env::var("KEEP").map_or(0.8, |v| v.parse().unwrap());
     let before = crate::ops::corner_determinants_minimum(u, size);
     let rows = before.len() / size[0];
     shortened(
@@ -65,7 +64,7 @@ pub(super) fn add_unfolded<T: Real>(
                     }
                 });
         },
-        |voxel, determinant| determinant > keep * f64::from(before[voxel]).min(enough),
+        |voxel, determinant| determinant > 0.2 * f64::from(before[voxel]).min(enough),
     )
 }
 
