@@ -6,7 +6,7 @@ use candle_core::{DType, Device, Tensor};
 
 use super::{DeformableReport, Registered};
 use crate::features::{foreground_box, level_grid, IntensityRange, Level};
-use crate::ops::Interpolation;
+use crate::ops::{FoldBarrier, Interpolation};
 use crate::regulariser::{Diffusion, Regulariser};
 use crate::solver::{GaussNewton, Iteration, Multilevel, Pair, Solver, TrustRegion};
 use crate::transform::{Compositive, Transform};
@@ -44,7 +44,8 @@ pub struct Registration {
     pub levels: Option<Vec<usize>>,
     /// Most outer iterations on each level; none takes the solver's own.
     pub iterations: Option<Vec<usize>>,
-    /// Run to a certified minimum: cubic interpolation, double precision, trust region.
+    /// Run to a certified minimum: cubic interpolation, double precision, trust region, and a [`FoldBarrier`] in the
+    /// energy when the transform must not fold. See [`Registration::certified`].
     pub certify: bool,
     /// Another solver than the mode's own, for all levels.
     pub solver: Option<Arc<dyn Solver>>,
@@ -53,6 +54,12 @@ pub struct Registration {
     /// Where the moving image counts, on its grid.
     pub moving_mask: Option<Labels>,
 }
+
+/// The barrier of certified runs with a transform that must not fold, its weight relative to the gradient energy.
+const BARRIER: FoldBarrier = FoldBarrier {
+    weight: 3.0,
+    threshold: 0.3,
+};
 
 impl Default for Registration {
     fn default() -> Self {
@@ -74,6 +81,19 @@ impl Default for Registration {
 impl Registration {
     /// The default weight of the regulariser.
     pub const LAMBDA: f64 = 0.2;
+
+    /// The default weight of the regulariser in a certified run. A smaller one leaves more to the data, whose energy is
+    /// not convex: more iterations, and sooner or later no certificate.
+    pub const CERTIFIED_LAMBDA: f64 = 1.0;
+
+    /// A run to a certified minimum with its default weight.
+    pub fn certified() -> Self {
+        Self {
+            certify: true,
+            lambda: Self::CERTIFIED_LAMBDA,
+            ..Self::default()
+        }
+    }
 
     /// The shrink factors for a fixed grid: 4x2x1, with coarser levels in front while the coarsest keeps 32 voxels
     /// along its longest axis.
@@ -140,6 +160,7 @@ impl Registration {
         let moving_level = level(moving, &moving_range)?;
         let fixed_mask = mask(&self.fixed_mask, fixed, "fixed mask")?;
         let moving_mask = mask(&self.moving_mask, moving, "moving mask")?;
+        let barrier = (self.certify && self.transform.must_not_fold()).then_some(BARRIER);
         let multilevel = Multilevel {
             solvers: (0..shrinks.len()).map(|l| self.solver(l)).collect(),
             shrinks,
@@ -153,7 +174,7 @@ impl Registration {
             } else {
                 Interpolation::Linear
             },
-            barrier: (self.certify && self.transform.must_not_fold()).then(barrier_from_env),
+            barrier,
         };
         let solution = multilevel.solve(
             &Pair {
@@ -175,6 +196,7 @@ impl Registration {
                 regulariser: self.regulariser.name(),
                 lambda: self.lambda,
                 certify: self.certify,
+                barrier,
                 levels: solution.levels,
             }),
         })
@@ -194,14 +216,6 @@ impl Registration {
             solver.steps = steps.unwrap_or(solver.steps);
             Arc::new(solver)
         }
-    }
-}
-
-fn barrier_from_env() -> crate::FoldBarrier {
-    let get = |k: &str, d: f64| std::env::var(k).ok().map_or(d, |v| v.parse().unwrap());
-    crate::FoldBarrier {
-        weight: get("BW", 0.1),
-        threshold: get("BT", 0.3),
     }
 }
 

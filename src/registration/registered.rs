@@ -3,6 +3,7 @@
 use candle_core::Tensor;
 
 use super::deformation::{inverse_on, total_on};
+use crate::ops::FoldBarrier;
 use crate::solver::LevelReport;
 use crate::{Affine, DisplacementField, Grid, Image, Result};
 
@@ -17,6 +18,8 @@ pub struct DeformableReport {
     pub lambda: f64,
     /// Whether a certified minimum was asked for.
     pub certify: bool,
+    /// The barrier against folding that is part of the energy, its weight relative to the gradient energy.
+    pub barrier: Option<FoldBarrier>,
     /// Coarse to fine.
     pub levels: Vec<LevelReport>,
 }

@@ -40,8 +40,8 @@ impl Default for TrustRegion {
             gradient: 1e-6,
             steps: 200,
             products: 200,
-            tolerance: env("TOL", 0.03),
-            projected: env("SWITCH", 0.1),
+            tolerance: 0.03,
+            projected: 0.1,
             probe: 200,
         }
     }
@@ -287,8 +287,4 @@ impl Run<'_> {
             },
         )
     }
-}
-
-fn env(k: &str, d: f64) -> f64 {
-    std::env::var(k).ok().map_or(d, |v| v.parse().unwrap())
 }

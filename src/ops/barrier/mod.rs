@@ -25,7 +25,7 @@ use simplex::{Shape, Simplex};
 /// exactly zero wherever no volume shrinks below the threshold, so it costs only where it acts. The function is that of
 /// Li et al. 2020, doi:10.1145/3386569.3392425, for distances; for other penalties of the determinant see Burger,
 /// Modersitzki, Ruthotto 2013, doi:10.1137/110835955.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
 pub struct FoldBarrier {
     /// The factor in front.
     pub weight: f64,
