@@ -20,8 +20,8 @@ mod transform;
 
 pub use error::{Error, Result};
 pub use evaluation::{
-    bootstrap_interval, holm, inverse_consistency, landmark_errors, mean, median, overlap,
-    paired_t_test, percentile, regularity, standard_deviation, surface_distance,
+    bootstrap_interval, chain_consistency, holm, inverse_consistency, landmark_errors, mean,
+    median, overlap, paired_t_test, percentile, regularity, standard_deviation, surface_distance,
     wilcoxon_signed_rank, InverseConsistency, LabelOverlap, LabelSurfaceDistance, LandmarkErrors,
     Overlap, PairedTest, Regularity, Summary, SurfaceDistance,
 };
@@ -31,8 +31,8 @@ pub use features::{
 pub use geometry::{Affine, Grid};
 pub use image::{
     header_report, read_affine, read_image, read_image_with, read_labels, read_labels_with,
-    write_affine, DisplacementField, GeometryReport, HeaderReport, Image, ImageOptions, Labels,
-    NiftiReport, PointSpace, Points, ValueReport,
+    write_affine, DisplacementField, GeometryReport, HeaderReport, Image, ImageOptions, ImageSpace,
+    Labels, NiftiReport, PointSpace, Points, ValueReport,
 };
 pub use linear::{
     conjugate_gradients, BlockJacobi, Krylov, LinearInfo, LinearOperator, LinearOptions,
@@ -41,18 +41,23 @@ pub use linear::{
 pub use ops::{
     compose, compose_unfolded, corner_determinants_minimum, coverage, determinants, extend,
     folded_voxels, inverse_displacement, minimum_determinant, non_diffeomorphic_volume,
-    pull_to_steps, resize, resize_adjoint, smallest_determinant, smooth, smooth_adjoint,
-    spline_coefficients, spline_coefficients_adjoint, BarrierCurvature, BlockSystem, Curvature,
-    Differences, FoldBarrier, Instructions, Interpolation, SsdData,
+    pull_to_steps, relax_folds, resize, resize_adjoint, smallest_determinant, smooth,
+    smooth_adjoint, spline_coefficients, spline_coefficients_adjoint, warp, warp_adjoint,
+    warp_gradient, BarrierCurvature, BlockSystem, CorrelationData, CorrelationDerivative,
+    CorrelationSums, Curvature, Differences, FoldBarrier, Instructions, Interpolation, SsdData,
 };
 pub use phantom::Phantom;
 pub use picture::{Curve, ReportPage};
 pub use problem::{EnergyProblem, Linearisation, Problem};
-pub use registration::{inverse_on, DeformableReport, Registered, Registration, Start};
+pub use registration::{inverse_on, DeformableReport, Deformation, Registered, Registration, Step};
 pub use regulariser::{Bending, Diffusion, Elastic, Regulariser};
 pub use rng::Rng;
 pub use solver::{
-    Certificate, GaussNewton, Iteration, LevelReport, Multilevel, MultilevelSolution, Pair,
-    Solution, Solver, Status, TrustRegion,
+    align, Adam, Alignment, AlignmentPair, AlignmentStart, Candidate, Certificate, GaussNewton,
+    GradientDescent, Iteration, Lbfgs, LevelReport, Multilevel, MultilevelSolution, Pair,
+    ScaleReport, Solution, Solver, StageReport, StartReport, Status, TrustRegion,
 };
-pub use transform::{BSpline, Compositive, Displacement, Transform};
+pub use transform::{
+    resample_image, resample_labels, BSpline, Chain, Compositive, Displacement, LabelResampling,
+    Linear, LinearKind, Resampling, Transform,
+};

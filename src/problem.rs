@@ -140,11 +140,12 @@ impl EnergyProblem {
         dtype: DType,
     ) -> Result<Tensor> {
         let mut slot = slot.lock().unwrap_or_else(|e| e.into_inner());
-        if let Some(tensor) = slot.as_ref().filter(|t| t.dims()[0] == entries) {
-            return Ok(tensor.clone());
-        }
         let mut shape = like.dims().to_vec();
         shape[0] = entries;
+        let fits = |t: &&Tensor| t.dims() == shape && t.dtype() == dtype;
+        if let Some(tensor) = slot.as_ref().filter(fits) {
+            return Ok(tensor.clone());
+        }
         let tensor = Tensor::zeros(shape, dtype, like.device())?;
         *slot = Some(tensor.clone());
         Ok(tensor)

@@ -1,8 +1,13 @@
 //! `stillpoint apply`: an image or points through transforms.
 
-use super::{Interpolation, Listed, RunArgs};
+use super::output::warn;
+use super::{Interpolation, Listed, RunArgs, Session};
+use crate::{
+    read_image_with, read_labels_with, resample_image, resample_labels, Chain, Error, Image,
+    ImageOptions, ImageSpace, LabelResampling, Labels, PointSpace, Points, Resampling, Result,
+};
 use clap::{ArgGroup, Args};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 const EXAMPLES: &str = "\
 Transforms are listed as for ANTs: the last one acts on the image first, and
@@ -46,6 +51,15 @@ pub struct ApplyArgs {
     #[arg(long, value_name = "N", conflicts_with = "points")]
     pub volume: Option<usize>,
 
+    /// Value where there is nothing of the image [default: 0]
+    #[arg(
+        long,
+        value_name = "VALUE",
+        conflicts_with = "points",
+        allow_negative_numbers = true
+    )]
+    pub background: Option<f32>,
+
     /// File to write
     #[arg(short, long, value_name = "FILE")]
     pub out: PathBuf,
@@ -53,6 +67,151 @@ pub struct ApplyArgs {
     /// How to run.
     #[command(flatten)]
     pub run: RunArgs,
+}
+
+/// Does what `apply` was asked to.
+pub(super) fn run(args: &ApplyArgs, session: &Session) -> Result<()> {
+    match (&args.image, &args.reference, &args.points) {
+        (Some(image), Some(reference), _) => carry_image(args, session, image, reference),
+        (_, _, Some(points)) => carry_points(args, points),
+        _ => Err(Error::argument(
+            "apply",
+            "give --image with --reference, or --points",
+        )),
+    }
+}
+
+/// Points of the fixed space into the moving space.
+fn carry_points(args: &ApplyArgs, path: &Path) -> Result<()> {
+    let mut points = Points::read(path, PointSpace::Lps)?;
+    let chain = Listed::chain_of_any_rank(&args.transform)?;
+    points.positions = chain.apply_all(&points.positions);
+    points.write(&args.out)
+}
+
+/// A moving image onto the grid of a reference.
+fn carry_image(args: &ApplyArgs, session: &Session, path: &Path, reference: &Path) -> Result<()> {
+    let space = ImageSpace::read(reference)?;
+    warn(reference, space.warnings());
+    let options = ImageOptions {
+        volume: args.volume,
+        ..ImageOptions::default()
+    };
+    let background = args.background.unwrap_or(0.0);
+    if !background.is_finite() {
+        return Err(Error::argument("--background", "must be a finite number"));
+    }
+    let label = whole(background);
+    let work = Work {
+        args,
+        session,
+        space: &space,
+    };
+    match args.interpolation.unwrap_or(Interpolation::Linear) {
+        Interpolation::Linear => {
+            let image = read_image_with(path, &options)?;
+            work.image(path, image, Resampling::Linear, background)
+        }
+        Interpolation::Cubic => {
+            let image = read_image_with(path, &options)?;
+            work.image(path, image, Resampling::Cubic, background)
+        }
+        Interpolation::Label => {
+            let label = label.ok_or_else(|| {
+                Error::argument(
+                    "--background",
+                    format!("must be a label, a whole number from 0, got {background}"),
+                )
+            })?;
+            let labels = read_labels_with(path, &options)?;
+            work.labels(path, labels, LabelResampling::Vote, label)
+        }
+        Interpolation::Nearest => {
+            // Label numbers beyond 2^24 would not survive in single precision; other values are no labels.
+            let labels = label.map(|label| (label, read_labels_with(path, &options)));
+            match labels {
+                Some((label, Ok(labels))) => {
+                    work.labels(path, labels, LabelResampling::Nearest, label)
+                }
+                Some((_, Err(Error::Data { .. }))) | None => {
+                    let image = read_image_with(path, &options)?;
+                    work.image(path, image, Resampling::Nearest, background)
+                }
+                Some((_, Err(error))) => Err(error),
+            }
+        }
+    }
+}
+
+/// The label that a number is, if it is one.
+fn whole(value: f32) -> Option<u32> {
+    let label = value as u32;
+    (label as f32 == value).then_some(label)
+}
+
+/// What is common to images and labels.
+struct Work<'a> {
+    args: &'a ApplyArgs,
+    session: &'a Session,
+    space: &'a ImageSpace,
+}
+
+impl Work<'_> {
+    fn image(&self, path: &Path, image: Image, how: Resampling, background: f32) -> Result<()> {
+        warn(path, image.warnings());
+        let chain = self.chain()?;
+        let carried = resample_image(&image, &chain, self.space.grid(), how, background)?;
+        self.session.proceed()?;
+        let empty = carried.values().iter().all(|v| *v == background);
+        self.warn_of_nothing(
+            path,
+            empty && image.values().iter().any(|v| *v != background),
+        );
+        let carried = self
+            .space
+            .image(carried.channels(), carried.into_values())?;
+        if how == Resampling::Nearest {
+            carried.write_whole_numbers(&self.args.out)
+        } else {
+            carried.write(&self.args.out)
+        }
+    }
+
+    fn labels(
+        &self,
+        path: &Path,
+        labels: Labels,
+        how: LabelResampling,
+        background: u32,
+    ) -> Result<()> {
+        warn(path, labels.warnings());
+        let chain = self.chain()?;
+        let carried = resample_labels(&labels, &chain, self.space.grid(), how, background)?;
+        self.session.proceed()?;
+        let empty = carried.values().iter().all(|v| *v == background);
+        self.warn_of_nothing(
+            path,
+            empty && labels.values().iter().any(|v| *v != background),
+        );
+        self.space
+            .labels(carried.into_values())?
+            .write(&self.args.out)
+    }
+
+    fn chain(&self) -> Result<Chain> {
+        self.session.proceed()?;
+        let chain = Listed::chain(&self.args.transform, self.space.grid().rank())?;
+        self.session.proceed()?;
+        Ok(chain)
+    }
+
+    fn warn_of_nothing(&self, path: &Path, nothing: bool) {
+        if nothing {
+            let text = "nothing of it comes to lie on the reference; are the transforms those of this pair, and in the \
+                        right direction?";
+            warn(path, [&text.to_owned()]);
+        }
+    }
 }
 
 #[cfg(test)]

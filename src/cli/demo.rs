@@ -1,7 +1,14 @@
 //! `stillpoint demo`: the whole thing without any file.
 
-use super::RunArgs;
-use clap::Args;
+use super::output::json;
+use super::register::{self, RegisterArgs};
+use super::{print, Cli, Command, RunArgs, Session};
+use crate::evaluation::Summary;
+use crate::image::{DisplacementField, Image, Labels};
+use crate::{Error, Phantom, Result};
+use clap::{Args, Parser};
+use serde::Serialize;
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
@@ -36,4 +43,94 @@ pub struct DemoArgs {
     /// How to run.
     #[command(flatten)]
     pub run: RunArgs,
+}
+
+/// What `demo` prints as JSON.
+#[derive(Serialize)]
+struct DemoReport {
+    /// Distance between the known warp and none, mm, over the voxels with a label.
+    warp_before: Summary,
+    /// Distance between the known warp and the one that was found, mm, over the same voxels.
+    warp_after: Summary,
+    registration: register::Report,
+}
+
+/// Makes the pair, writes it, registers it and measures the found warp against the known one.
+pub(super) fn run(args: &DemoArgs, session: &Session) -> Result<()> {
+    let outputs = register::Outputs::prepare(&args.out_prefix)?;
+    session.progress.begin("making a phantom", 1);
+    let (size, spacing): (&[usize], &[f64]) = match args.dimensions {
+        2 => (&[160, 192], &[1.0, 1.0]),
+        _ => (&[80, 96, 80], &[2.0, 2.0, 2.0]),
+    };
+    let phantom = Phantom::pair(size, spacing, args.seed)?;
+    let image = |values: &[f32]| Image::new(phantom.grid.clone(), 1, values.to_vec());
+    let labels = |values: &[u32]| Labels::new(phantom.grid.clone(), values.to_vec());
+    image(&phantom.fixed)?.write(outputs.path("_fixed.nii.gz"))?;
+    image(&phantom.moving)?.write(outputs.path("_moving.nii.gz"))?;
+    labels(&phantom.fixed_labels)?.write(outputs.path("_fixed_labels.nii.gz"))?;
+    labels(&phantom.moving_labels)?.write(outputs.path("_moving_labels.nii.gz"))?;
+    let report = register::register(&register_args(args, &outputs)?, session)?;
+    let found = DisplacementField::read(outputs.path("_warp.nii.gz"))?;
+    let (before, after) = errors(&phantom, found.values())
+        .ok_or_else(|| Error::data("phantom", "has no voxel with a label"))?;
+    let summary = register::summary(&report);
+    let demo = DemoReport {
+        warp_before: before,
+        warp_after: after,
+        registration: report,
+    };
+    if args.json {
+        return print(&json(&demo)?);
+    }
+    if !args.run.quiet {
+        print(&format!(
+            "Distance to the known warp, mm, before: {}\n{:29}after:  {}\n\n{summary}",
+            demo.warp_before, "", demo.warp_after
+        ))?;
+    }
+    Ok(())
+}
+
+/// The command line of `register` that a person would type for the pair.
+fn register_args(args: &DemoArgs, outputs: &register::Outputs) -> Result<RegisterArgs> {
+    let mut words: Vec<OsString> = vec!["stillpoint".into(), "register".into()];
+    for (flag, ending) in [
+        ("--fixed", "_fixed.nii.gz"),
+        ("--moving", "_moving.nii.gz"),
+        ("--fixed-labels", "_fixed_labels.nii.gz"),
+        ("--moving-labels", "_moving_labels.nii.gz"),
+        ("--out-prefix", ""),
+    ] {
+        words.push(flag.into());
+        words.push(outputs.path(ending).into());
+    }
+    match Cli::try_parse_from(words).map(|cli| cli.command) {
+        Ok(Command::Register(register)) => Ok(RegisterArgs {
+            run: args.run.clone(),
+            ..*register
+        }),
+        Ok(_) => Err(Error::argument(
+            "--out-prefix",
+            "expected the beginning of a file name",
+        )),
+        Err(error) => Err(Error::argument("--out-prefix", error.to_string())),
+    }
+}
+
+/// How far no warp and the found warp (planar, mm) are from the known one where there is a label.
+fn errors(phantom: &Phantom, found: &[f32]) -> Option<(Summary, Summary)> {
+    let voxels = phantom.grid.voxels();
+    let (mut before, mut after) = (Vec::new(), Vec::new());
+    for v in (0..voxels).filter(|&v| phantom.fixed_labels[v] > 0) {
+        let (mut none, mut rest) = (0.0, 0.0);
+        for a in 0..phantom.grid.rank() {
+            let known = f64::from(phantom.displacement[a * voxels + v]);
+            none += known * known;
+            rest += (known - f64::from(found[a * voxels + v])).powi(2);
+        }
+        before.push(none.sqrt());
+        after.push(rest.sqrt());
+    }
+    Summary::of(&before).zip(Summary::of(&after))
 }

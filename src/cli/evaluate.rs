@@ -1,8 +1,15 @@
 //! `stillpoint evaluate`: how good a registration is.
 
-use super::{Listed, RunArgs};
+use super::measures::Measures;
+use super::output::warn;
+use super::{print, Listed, RunArgs, Session};
+use crate::{
+    chain_consistency, landmark_errors, overlap, read_labels, regularity, resample_labels,
+    surface_distance, Chain, Error, Grid, ImageSpace, LabelResampling, Labels, PointSpace, Points,
+    Result,
+};
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 const EXAMPLES: &str = "\
 What is measured follows from what is given:
@@ -77,6 +84,112 @@ impl EvaluateArgs {
         }
         Ok(())
     }
+}
+
+/// Does what `evaluate` was asked to.
+pub(super) fn run(args: &EvaluateArgs, session: &Session) -> Result<()> {
+    let mut measures = Measures::default();
+    let labels = match (&args.fixed_labels, &args.moving_labels) {
+        (Some(fixed), Some(moving)) => Some([labels(fixed)?, labels(moving)?]),
+        _ => None,
+    };
+    let space = args
+        .reference
+        .as_deref()
+        .map(ImageSpace::read)
+        .transpose()?;
+    if let (Some(path), Some(space)) = (&args.reference, &space) {
+        warn(path, space.warnings());
+    }
+    let grid = space
+        .as_ref()
+        .map(ImageSpace::grid)
+        .or(labels.as_ref().map(|[fixed, _]| fixed.grid()));
+    let chain = match grid {
+        Some(grid) => Listed::chain(&args.transform, grid.rank())?,
+        None => Chain::new(3)?,
+    };
+    if let Some([fixed, moving]) = &labels {
+        session.proceed()?;
+        session.progress.begin("labels", 0);
+        measure_labels(&mut measures, args, fixed, moving, &chain)?;
+    }
+    if let (Some(grid), false) = (grid, chain.is_empty()) {
+        session.proceed()?;
+        session.progress.begin("regularity", 0);
+        let displacement = chain.displacement_on(grid)?.into_voxels();
+        measures.regularity = Some(regularity(&displacement, grid.size())?);
+        if !args.inverse.is_empty() {
+            session.proceed()?;
+            session.progress.begin("consistency", 0);
+            let inverse = Listed::chain(&args.inverse, grid.rank())?;
+            measures.inverse_consistency = Some(chain_consistency(&chain, &inverse, grid)?);
+        }
+    }
+    if let (Some(fixed), Some(moving)) = (&args.fixed_points, &args.moving_points) {
+        let [from, to] = [fixed, moving].map(|path| Points::read(path, PointSpace::Lps));
+        let (from, to) = (from?.positions, to?.positions);
+        if from.len() != to.len() {
+            return Err(Error::data(
+                moving.display().to_string(),
+                format!(
+                    "has {} points, but {} has {}; the same landmarks are needed in the same order",
+                    to.len(),
+                    fixed.display(),
+                    from.len()
+                ),
+            ));
+        }
+        measures.landmarks = Some(landmark_errors(&chain.apply_all(&from), &to)?);
+    }
+    session.proceed()?;
+    session.progress.end();
+    print(&if args.json {
+        super::output::json(&measures)?
+    } else {
+        measures.to_string()
+    })
+}
+
+fn labels(path: &Path) -> Result<Labels> {
+    let labels = read_labels(path)?;
+    warn(path, labels.warnings());
+    Ok(labels)
+}
+
+/// How well the labels fit once the moving ones are carried onto the fixed grid.
+fn measure_labels(
+    measures: &mut Measures,
+    args: &EvaluateArgs,
+    fixed: &Labels,
+    moving: &Labels,
+    chain: &Chain,
+) -> Result<()> {
+    let name = |path: &Option<PathBuf>| path.as_deref().map(|p| p.display().to_string());
+    let moving_name = name(&args.moving_labels).unwrap_or_default();
+    if chain.is_empty() && !same(fixed.grid(), moving.grid()) {
+        return Err(Error::GridMismatch {
+            what: format!("{moving_name} without a transform"),
+            expected: fixed.grid().describe(),
+            got: moving.grid().describe(),
+        });
+    }
+    let nearest = LabelResampling::Nearest;
+    let warped = resample_labels(moving, chain, fixed.grid(), nearest, 0)?;
+    if warped.ids().is_empty() && !moving.ids().is_empty() {
+        eprintln!(
+            "warning: {moving_name}: no label comes to lie on the fixed grid; are the transforms those of this pair, \
+             and in the right direction?"
+        );
+    }
+    let (a, b, moving) = (fixed.values(), warped.values(), Some(moving.values()));
+    measures.overlap = Some(overlap(a, b, moving, None)?);
+    measures.surface_distance = Some(surface_distance(a, b, moving, None, fixed.grid())?);
+    Ok(())
+}
+
+fn same(a: &Grid, b: &Grid) -> bool {
+    a.matches(b, 0.1)
 }
 
 #[cfg(test)]

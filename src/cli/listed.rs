@@ -1,5 +1,6 @@
 //! A transform as listed on the command line.
 
+use crate::{Chain, Result};
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -11,6 +12,30 @@ pub struct Listed {
     pub path: PathBuf,
     /// Whether its inverse is meant.
     pub inverse: bool,
+}
+
+impl Listed {
+    /// The chain of transforms listed.
+    pub(super) fn chain(listed: &[Self], rank: usize) -> Result<Chain> {
+        let chain = Self::read(listed, rank)?;
+        for warning in chain.warnings() {
+            eprintln!("warning: {warning}");
+        }
+        Ok(chain)
+    }
+
+    /// The chain of transforms listed, of the rank that their files have.
+    pub(super) fn chain_of_any_rank(listed: &[Self]) -> Result<Chain> {
+        let rank = match Self::read(listed, 3) {
+            Err(_) if Self::read(listed, 2).is_ok() => 2,
+            _ => 3,
+        };
+        Self::chain(listed, rank)
+    }
+
+    fn read(listed: &[Self], rank: usize) -> Result<Chain> {
+        Chain::read(listed.iter().map(|t| (&t.path, t.inverse)), rank)
+    }
 }
 
 impl FromStr for Listed {

@@ -10,11 +10,13 @@ mod init;
 mod interpolation;
 mod interrupt;
 mod listed;
+mod measures;
 mod output;
 mod progress;
 mod register;
 mod schedule;
 mod session;
+mod sheet;
 mod stage;
 
 pub use apply::ApplyArgs;
@@ -33,6 +35,7 @@ pub use stage::{Stage, Stages};
 
 use clap::{Args, Parser, Subcommand};
 use std::num::NonZeroUsize;
+use std::process::ExitCode;
 
 /// Image registration: find the map that carries a moving image onto a fixed one.
 #[derive(Debug, Parser)]
@@ -77,6 +80,17 @@ Exit codes:
   1    the work failed; the reason is on standard error
   2    the command line makes no sense
   130  interrupted (Ctrl-C); no half-written file is left";
+
+/// The program: does what the command line says and returns its exit code.
+pub fn main() -> ExitCode {
+    enter(std::env::args_os(), |command, session| match command {
+        Command::Apply(args) => apply::run(args, session),
+        Command::Evaluate(args) => evaluate::run(args, session),
+        Command::Info(args) => info::run(args),
+        Command::Register(args) => register::run(args, session),
+        Command::Demo(args) => demo::run(args, session),
+    })
+}
 
 /// How the program runs, for commands that compute.
 #[derive(Debug, Clone, Default, Args)]

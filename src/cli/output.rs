@@ -1,7 +1,8 @@
-//! Standard output.
+//! Standard output, and warnings.
 
 use crate::{Error, Result};
 use std::io::{ErrorKind, Write};
+use std::path::Path;
 
 /// Prints a text and a line end; a reader that has gone away is no error.
 ///
@@ -16,4 +17,17 @@ pub fn print(text: &str) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// Says on standard error what is doubtful in a file.
+pub(super) fn warn<'a>(file: &Path, warnings: impl IntoIterator<Item = &'a String>) {
+    for warning in warnings {
+        eprintln!("warning: {}: {warning}", file.display());
+    }
+}
+
+/// A report as JSON; numbers that are not finite become null.
+pub(super) fn json(report: &impl serde::Serialize) -> Result<String> {
+    serde_json::to_string_pretty(report)
+        .map_err(|error| Error::argument("--json", error.to_string()))
 }

@@ -7,7 +7,7 @@ use clap::{CommandFactory, Parser};
 use std::ffi::OsString;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::process::ExitCode;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What a command needs besides its arguments.
 #[derive(Debug)]
@@ -16,6 +16,19 @@ pub struct Session {
     pub progress: Progress,
     /// Set when the user asks to stop; the work then returns [`Error::Interrupted`].
     pub interrupt: &'static AtomicBool,
+}
+
+impl Session {
+    /// Called between the parts of the work.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] when the user asked to stop.
+    pub fn proceed(&self) -> Result<()> {
+        if self.interrupt.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted);
+        }
+        Ok(())
+    }
 }
 
 /// Parses and checks the words, prepares threads and Ctrl-C, does the work and reports its errors.

@@ -1,5 +1,6 @@
 //! The stages of a registration.
 
+use crate::transform::LinearKind;
 use std::fmt;
 use std::str::FromStr;
 
@@ -30,6 +31,16 @@ impl Stage {
     /// Whether the stage has a matrix and nothing else.
     pub fn is_linear(self) -> bool {
         self <= Self::Affine
+    }
+
+    /// Its kind of linear map, if it is one.
+    pub fn linear(self) -> Option<LinearKind> {
+        match self {
+            Self::Rigid => Some(LinearKind::Rigid),
+            Self::Similarity => Some(LinearKind::Similarity),
+            Self::Affine => Some(LinearKind::Affine),
+            Self::Displacement | Self::Compositive => None,
+        }
     }
 
     /// The word for it.

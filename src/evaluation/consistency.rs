@@ -1,7 +1,7 @@
 //! How well an inverse inverts.
 
 use super::statistics::Summary;
-use crate::{Affine, Error, Grid, Result};
+use crate::{Affine, Chain, Error, Grid, Result};
 use rayon::prelude::*;
 use serde::Serialize;
 use std::fmt;
@@ -79,6 +79,54 @@ pub fn inverse_consistency(
             )
         })
         .collect();
+    summarised(errors, voxels)
+}
+
+/// Inverse consistency of chains of transforms: `||x - psi(phi(x))||` in mm at the voxels `x` of a grid in the fixed space.
+///
+/// `phi` is `forward`, `psi` is `inverse`. Points that come to lie beyond the voxel centres of one of the inverse's
+/// displacement fields are left out.
+///
+/// # Errors
+/// [`Error::InvalidArgument`] when chains and grid differ in rank, [`Error::Data`] when no point is inside.
+pub fn chain_consistency(
+    forward: &Chain,
+    inverse: &Chain,
+    grid: &Grid,
+) -> Result<InverseConsistency> {
+    if forward.rank() != grid.rank() || inverse.rank() != grid.rank() {
+        return Err(Error::argument(
+            "transforms",
+            format!(
+                "expected rank {} as the grid, got {} and {}",
+                grid.rank(),
+                forward.rank(),
+                inverse.rank()
+            ),
+        ));
+    }
+    let (size, world) = (grid.size(), grid.index_to_world());
+    let mut errors = Vec::new();
+    for first in (0..grid.voxels()).step_by(1 << 18) {
+        let points: Vec<[f64; 3]> = (first..grid.voxels().min(first + (1 << 18)))
+            .map(|v| {
+                world.apply([
+                    (v % size[0]) as f64,
+                    (v / size[0] % size[1]) as f64,
+                    (v / (size[0] * size[1])) as f64,
+                ])
+            })
+            .collect();
+        let back = inverse.apply_inside(&forward.apply_all(&points));
+        errors.extend(points.iter().zip(back).filter_map(|(x, back)| {
+            let back = back?;
+            Some((0..3).map(|c| (back[c] - x[c]).powi(2)).sum::<f64>().sqrt())
+        }));
+    }
+    summarised(errors, grid.voxels())
+}
+
+fn summarised(errors: Vec<f64>, voxels: usize) -> Result<InverseConsistency> {
     if errors.iter().any(|e| !e.is_finite()) {
         return Err(Error::data(
             "displacement",

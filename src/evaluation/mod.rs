@@ -10,7 +10,7 @@ mod statistics;
 mod surface;
 mod surfel;
 
-pub use consistency::{inverse_consistency, InverseConsistency};
+pub use consistency::{chain_consistency, inverse_consistency, InverseConsistency};
 pub use landmarks::{landmark_errors, LandmarkErrors};
 pub use overlap::{overlap, LabelOverlap, Overlap};
 pub use regularity::{regularity, Regularity};

@@ -76,7 +76,12 @@ impl IntensityRange {
         })
     }
 
-    /// `v -> (v - low) / (high - low)`, for every value.
+    /// `(v - low) / (high - low)`.
+    pub fn scaled(&self, value: f32) -> f64 {
+        (f64::from(value) - self.low) / (self.high - self.low)
+    }
+
+    /// [`IntensityRange::scaled`], for every value.
     pub fn apply(&self, values: &mut [f32]) {
         let scale = (1.0 / (self.high - self.low)) as f32;
         let low = self.low as f32;

@@ -54,6 +54,30 @@ impl ElementType {
         }
     }
 
+    /// The smallest of u8, i16, u16 and i32 that holds all of these values, if they are whole and one of them does.
+    pub(super) fn for_whole(values: &[f32]) -> Option<Self> {
+        let (low, high) = values
+            .par_chunks(CHUNK)
+            .map(|part| {
+                part.iter()
+                    .fold((0.0f32, 0.0f32), |(low, high), v| match v.fract() == 0.0 {
+                        true => (low.min(*v), high.max(*v)),
+                        false => (f32::NEG_INFINITY, f32::INFINITY),
+                    })
+            })
+            .reduce(|| (0.0, 0.0), |a, b| (a.0.min(b.0), a.1.max(b.1)));
+        [
+            (Self::U8, 0.0, 255.0),
+            (Self::I16, -32768.0, 32767.0),
+            (Self::U16, 0.0, 65535.0),
+            // The largest single-precision number below 2^31.
+            (Self::I32, -2_147_483_648.0, 2_147_483_520.0),
+        ]
+        .into_iter()
+        .find(|(_, least, most)| low >= *least && high <= *most)
+        .map(|(kind, ..)| kind)
+    }
+
     /// The smallest of u8, i16, u16, i32 and u32 that holds every label up to `largest`.
     pub(super) const fn for_labels(largest: u32) -> Self {
         match largest {

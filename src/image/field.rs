@@ -1,5 +1,6 @@
 //! Displacement field files, as ITK and ANTs write them.
 
+use rayon::prelude::*;
 use std::path::Path;
 
 use super::element::ElementType;
@@ -72,6 +73,33 @@ impl DisplacementField {
 
     /// Vectors in mm, RAS, planar, without a copy.
     pub fn into_values(self) -> Vec<f32> {
+        self.values
+    }
+
+    /// The vectors in voxels, planar: component `a` along axis `a` of the grid. Without a copy.
+    pub fn into_voxels(mut self) -> Vec<f32> {
+        const CHUNK: usize = 1 << 14;
+        let (rank, voxels) = (self.grid.rank(), self.grid.voxels());
+        let index = self.grid.world_to_index().matrix;
+        let mut planes: Vec<_> = self
+            .values
+            .chunks_mut(voxels)
+            .map(|plane| plane.chunks_mut(CHUNK))
+            .collect();
+        let mut parts: Vec<Vec<&mut [f32]>> = (0..voxels.div_ceil(CHUNK))
+            .map(|_| planes.iter_mut().filter_map(Iterator::next).collect())
+            .collect();
+        parts.par_iter_mut().for_each(|part| {
+            for v in 0..part[0].len() {
+                let mut mm = [0.0; 3];
+                for (c, mm) in mm.iter_mut().enumerate().take(rank) {
+                    *mm = f64::from(part[c][v]);
+                }
+                for (a, index) in index.iter().enumerate().take(rank) {
+                    part[a][v] = (0..rank).map(|c| index[c] * mm[c]).sum::<f64>() as f32;
+                }
+            }
+        });
         self.values
     }
 

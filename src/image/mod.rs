@@ -16,13 +16,16 @@ mod points;
 mod read;
 mod report;
 mod source;
+mod space;
 mod values;
 mod volume;
 
 pub use affine_file::{read_affine, write_affine};
 pub use field::DisplacementField;
 pub use labels::Labels;
+pub(crate) use output::write_bytes;
 pub use points::{PointSpace, Points};
 pub use read::{read_image, read_image_with, read_labels, read_labels_with};
 pub use report::{header_report, GeometryReport, HeaderReport, NiftiReport, ValueReport};
+pub use space::ImageSpace;
 pub use volume::{Image, ImageOptions};

@@ -33,6 +33,26 @@ impl Image {
         self.write_as(path, true)
     }
 
+    /// As [`Image::write`], in the smallest of u8, i16, u16 and i32 that holds all values where they are whole numbers;
+    /// in single precision where they are not.
+    ///
+    /// # Errors
+    /// As [`Image::write`].
+    pub fn write_whole_numbers(&self, path: impl AsRef<Path>) -> Result<()> {
+        let (path, values) = (path.as_ref(), self.values());
+        let Some(element) = ElementType::for_whole(values) else {
+            return self.write(path);
+        };
+        let header = header_for(path, self.header(), self.grid(), self.channels(), element)?;
+        let width = element.bytes();
+        write_nifti(path, &header, element, values.len(), &|range, out| {
+            // The low bytes of a whole number are those of the narrower type, negative or not.
+            for value in &values[range] {
+                out.extend_from_slice(&(*value as i32).to_le_bytes()[..width]);
+            }
+        })
+    }
+
     fn write_as(&self, path: impl AsRef<Path>, double: bool) -> Result<()> {
         let element = if double {
             ElementType::F64

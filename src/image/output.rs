@@ -41,6 +41,11 @@ pub(super) fn write_whole(
     Ok(())
 }
 
+/// Writes the bytes of a file, whole or not at all.
+pub(crate) fn write_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_whole(path, |out| out.write_all(bytes))
+}
+
 /// Whether a name asks for gzip compression.
 pub(super) fn wants_gzip(path: &Path) -> bool {
     path.extension()

@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Shape, Tensor};
 
 use super::tridiagonal::smallest_eigenvalue;
 use super::{LinearOperator, Preconditioner};
-use crate::ops::{clear, combine};
+use crate::ops::{clear, combine, dot};
 use crate::Result;
 
 /// When conjugate gradients stop.
@@ -30,7 +30,7 @@ pub enum LinearStop {
     NegativeCurvature,
     /// The solution left the trust region and was cut at its border.
     Radius,
-    /// A NaN or an infinite value appeared.
+    /// A NaN or an infinite value appeared, or the preconditioner is not positive definite.
     NonFinite,
 }
 
@@ -136,13 +136,17 @@ pub fn conjugate_gradients(
             };
             let tau = if options.radius.is_finite() {
                 let gap = (options.radius.powi(2) - xx).max(0.0);
-                (-xp + (xp * xp + pp * gap).sqrt()) / pp
+                gap / (xp + (xp * xp + pp * gap).sqrt())
             } else if info.steps == 1 {
                 1.0
             } else {
                 0.0
             };
-            combine(tau, p, 1.0, x)?;
+            if tau != 0.0 {
+                combine(tau, p, 1.0, x)?;
+                combine(-tau, q, 1.0, r)?;
+                info.residual = dot(r, r)?.sqrt() / info.right_hand_side;
+            }
             info.reduction += tau * rz - 0.5 * tau * tau * curvature;
             xx += 2.0 * tau * xp + tau * tau * pp;
             break;
@@ -155,12 +159,12 @@ pub fn conjugate_gradients(
             info.stop = LinearStop::Converged;
             break;
         }
-        let beta = next / rz;
-        if !beta.is_finite() {
+        if !next.is_finite() || next <= 0.0 {
             info.stop = LinearStop::NonFinite;
             break;
         }
-        off.push(beta.max(0.0).sqrt() / alpha);
+        let beta = next / rz;
+        off.push(beta.sqrt() / alpha);
         last = (alpha, beta);
         rz = next;
         combine(1.0, q, beta, p)?;

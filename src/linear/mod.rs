@@ -1,8 +1,12 @@
-//! Symmetric linear systems without a matrix.
+//! Symmetric linear systems: large ones without a matrix, small ones dense.
 
+mod cholesky;
 mod conjugate_gradients;
+mod eigen;
 mod operator;
 mod tridiagonal;
 
+pub(crate) use cholesky::cholesky_solve;
 pub use conjugate_gradients::{conjugate_gradients, Krylov, LinearInfo, LinearOptions, LinearStop};
+pub(crate) use eigen::symmetric_eigen;
 pub use operator::{BlockJacobi, LinearOperator, Preconditioner};

@@ -6,7 +6,7 @@ use super::diffusion::size;
 use super::lanes::{dispatch, Kernel, Lanes};
 use super::real::Real;
 use super::rows::{sum_over_rows, Shared};
-use super::sample::{linear_gradient, Cell, Frame};
+use super::sample::{linear, Cell, Frame};
 use super::storage::{read, with_real, write};
 use crate::{Affine, Result};
 
@@ -84,7 +84,7 @@ impl<T: Real, const D: usize> Kernel<T> for Invert<'_, T, D> {
                         v[a] = zero.sub(L::load_some(self.u.as_ptr().add(a * n + at), count));
                     }
                     let mut error = [T::of(0.0); 16];
-                    for _ in 0..STEPS {
+                    for step in 0..=STEPS {
                         let position = self.frame.positions(&begin, i, v);
                         let cell = Cell::at(position, &self.frame.moving);
                         let offset = cell.offset(&self.frame.stride);
@@ -93,8 +93,8 @@ impl<T: Real, const D: usize> Kernel<T> for Invert<'_, T, D> {
                         let mut square = zero;
                         for a in 0..D {
                             let image = self.u.as_ptr().add(a * n);
-                            let (value, slope) =
-                                linear_gradient(image, &cell, offset, &self.frame.stride);
+                            let (value, slope, _) =
+                                linear(image, &cell, offset, &self.frame.stride);
                             rest[a] = v[a].add(value);
                             jacobian[a] = slope;
                             jacobian[a][a] = jacobian[a][a].add(L::splat(T::of(1.0)));
@@ -107,12 +107,14 @@ impl<T: Real, const D: usize> Kernel<T> for Invert<'_, T, D> {
                                 worst = *e;
                             }
                         }
-                        if worst <= T::of(ENOUGH * ENOUGH) {
+                        if worst <= T::of(ENOUGH * ENOUGH) || step == STEPS {
                             break;
                         }
-                        let step = newton_step(&jacobian, rest);
+                        let change = newton_step(&jacobian, rest);
+                        // a voxel that is done stays, whatever its neighbours in the vector do
+                        let far = square.max(L::splat(T::of(ENOUGH * ENOUGH)));
                         for a in 0..D {
-                            v[a] = v[a].sub(step[a]);
+                            v[a] = v[a].sub(far.where_equal(square, change[a]));
                         }
                     }
                     for e in &error[..count] {

@@ -3,6 +3,7 @@
 mod barrier;
 mod blocks;
 mod bspline;
+mod correlation;
 mod coverage;
 mod diffusion;
 mod displacement;
@@ -20,14 +21,18 @@ mod ssd;
 mod stencil;
 mod storage;
 mod vector;
+mod warp;
 
 pub use barrier::{BarrierCurvature, FoldBarrier};
 pub use blocks::BlockSystem;
 pub use bspline::{spline_coefficients, spline_coefficients_adjoint};
+pub use correlation::{CorrelationData, CorrelationDerivative, CorrelationSums};
 pub use coverage::coverage;
 pub use diffusion::Differences;
 pub(crate) use displacement::add_unfolded;
-pub use displacement::{compose, compose_unfolded, pull_to_steps, smallest_determinant};
+pub use displacement::{
+    compose, compose_unfolded, pull_to_steps, relax_folds, smallest_determinant,
+};
 pub(crate) use divergence::{add_divergence_gradient, divergence_value};
 pub use extend::extend;
 pub(crate) use gradient_energy::squared_gradient;
@@ -41,4 +46,6 @@ pub use sample::Interpolation;
 pub use separable::{resize, resize_adjoint, smooth, smooth_adjoint};
 pub(crate) use separable::{separable, Table};
 pub use ssd::{Curvature, SsdData};
+pub(crate) use storage::read;
 pub(crate) use vector::{clear, combine, convert, copy, dot};
+pub use warp::{warp, warp_adjoint, warp_gradient};

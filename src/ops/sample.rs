@@ -168,9 +168,28 @@ impl<L: Lanes, const D: usize> Cell<L, D> {
     /// # Safety
     /// Within a kernel only.
     #[inline(always)]
-    pub(crate) unsafe fn inside(&self, a: usize, value: L) -> L {
+    unsafe fn inside(&self, a: usize, value: L) -> L {
         // SAFETY: within a kernel.
         unsafe { self.position[a].where_equal(self.clamped[a], value) }
+    }
+
+    /// Sets derivatives along axes where the position was clamped to zero.
+    ///
+    /// # Safety
+    /// Within a kernel only.
+    #[inline(always)]
+    unsafe fn keep_inside(&self, gradient: &mut [L; D], hessian: &mut [L; 6]) {
+        // SAFETY: within a kernel.
+        unsafe {
+            let mut k = 0;
+            for a in 0..D {
+                gradient[a] = self.inside(a, gradient[a]);
+                for b in a..D {
+                    hessian[k] = self.inside(a, self.inside(b, hessian[k]));
+                    k += 1;
+                }
+            }
+        }
     }
 
     /// Offset of the cell's first voxel.
@@ -225,6 +244,21 @@ pub(crate) unsafe fn linear_value<L: Lanes, const D: usize>(
     }
 }
 
+/// The voxels at both ends of a cell's edge along the fastest axis.
+#[inline(always)]
+unsafe fn along_row<L: Lanes>(from: *const L::Element, offset: L::Index, stride: usize) -> (L, L) {
+    // SAFETY: the cell lies inside the volume.
+    unsafe {
+        if stride == 0 {
+            // an axis of one voxel: what follows is another row, or nothing
+            let voxel = L::gather(from, offset);
+            (voxel, voxel)
+        } else {
+            L::gather_pair(from, offset)
+        }
+    }
+}
+
 /// Bilinear value in the plane of the first two axes.
 #[inline(always)]
 unsafe fn plane_value<L: Lanes, const D: usize>(
@@ -235,10 +269,8 @@ unsafe fn plane_value<L: Lanes, const D: usize>(
 ) -> L {
     // SAFETY: the cell lies inside the volume.
     unsafe {
-        let a = L::gather(from, offset);
-        let b = L::gather(from.add(stride[0]), offset);
-        let c = L::gather(from.add(stride[1]), offset);
-        let d = L::gather(from.add(stride[0] + stride[1]), offset);
+        let (a, b) = along_row::<L>(from, offset, stride[0]);
+        let (c, d) = along_row::<L>(from.add(stride[1]), offset, stride[0]);
         lerp(
             lerp(a, b, cell.part[0]),
             lerp(c, d, cell.part[0]),
@@ -247,57 +279,62 @@ unsafe fn plane_value<L: Lanes, const D: usize>(
     }
 }
 
-/// Bilinear value in the plane of the first two axes, with its derivatives along both.
+/// Bilinear value in the plane of the first two axes, with its derivatives along x, y and both.
 #[inline(always)]
 unsafe fn plane_gradient<L: Lanes, const D: usize>(
     from: *const L::Element,
     cell: &Cell<L, D>,
     offset: L::Index,
     stride: &[usize; D],
-) -> (L, L, L) {
+) -> [L; 4] {
     // SAFETY: the cell lies inside the volume.
     unsafe {
-        let a = L::gather(from, offset);
-        let b = L::gather(from.add(stride[0]), offset);
-        let c = L::gather(from.add(stride[1]), offset);
-        let d = L::gather(from.add(stride[0] + stride[1]), offset);
+        let (a, b) = along_row::<L>(from, offset, stride[0]);
+        let (c, d) = along_row::<L>(from.add(stride[1]), offset, stride[0]);
         let (x0, x1) = (b.sub(a), d.sub(c));
         let (low, high) = (cell.part[0].fma(x0, a), cell.part[0].fma(x1, c));
         let y = high.sub(low);
-        (cell.part[1].fma(y, low), lerp(x0, x1, cell.part[1]), y)
+        let xy = x1.sub(x0);
+        [cell.part[1].fma(y, low), cell.part[1].fma(xy, x0), y, xy]
     }
 }
 
-/// Multilinear value and gradient (with respect to the position, zero where clamped).
+/// Multilinear value, gradient and Hessian (with respect to the position, zero where clamped).
+///
+/// Inside a cell only the mixed second derivatives are not zero. Packed as in [`cubic`]; what is not used costs nothing.
 ///
 /// # Safety
 /// As [`linear_value`].
 #[inline(always)]
-pub(crate) unsafe fn linear_gradient<L: Lanes, const D: usize>(
+pub(crate) unsafe fn linear<L: Lanes, const D: usize>(
     image: *const L::Element,
     cell: &Cell<L, D>,
     offset: L::Index,
     stride: &[usize; D],
-) -> (L, [L; D]) {
+) -> (L, [L; D], [L; 6]) {
     // SAFETY: the cell lies inside the volume.
     unsafe {
-        let (value, x, y) = plane_gradient(image, cell, offset, stride);
+        let [value, x, y, xy] = plane_gradient(image, cell, offset, stride);
         let mut gradient = [x; D];
         gradient[1] = y;
+        let mut hessian = [splat::<L>(0.0); 6];
+        hessian[1] = xy;
         let mut result = value;
         if D == 3 {
-            let (value1, x1, y1) = plane_gradient(image.add(stride[D - 1]), cell, offset, stride);
+            let above = image.add(stride[D - 1]);
+            let [value1, x1, y1, xy1] = plane_gradient(above, cell, offset, stride);
             let t = cell.part[D - 1];
             let z = value1.sub(value);
             result = t.fma(z, value);
             gradient[0] = lerp(x, x1, t);
             gradient[1] = lerp(y, y1, t);
             gradient[D - 1] = z;
+            hessian[1] = lerp(xy, xy1, t);
+            hessian[2] = x1.sub(x);
+            hessian[4] = y1.sub(y);
         }
-        for a in 0..D {
-            gradient[a] = cell.inside(a, gradient[a]);
-        }
-        (result, gradient)
+        cell.keep_inside(&mut gradient, &mut hessian);
+        (result, gradient, hessian)
     }
 }
 
@@ -331,6 +368,49 @@ unsafe fn spline_weights<L: Lanes>(t: L) -> [[L; 4]; 3] {
             t,
         ];
         [value, first, second]
+    }
+}
+
+/// Tap `k` (of four) of a cell that starts at voxel `base`, mirrored at the border voxels.
+#[inline(always)]
+unsafe fn mirrored<L: Lanes>(base: L, k: usize, size: usize) -> L {
+    // SAFETY: within a kernel.
+    unsafe {
+        let zero = splat::<L>(0.0);
+        let m = base.add(splat::<L>(k as f64 - 1.0));
+        let m = m.max(zero.sub(m));
+        m.min(splat::<L>(2.0 * (size - 1) as f64).sub(m)).max(zero)
+    }
+}
+
+/// The voxels along axis `a` that a value is made of, and their weights; two taps for linear interpolation, four for
+/// cubic, the rest zero.
+///
+/// # Safety
+/// Within a kernel only.
+#[inline(always)]
+pub(crate) unsafe fn taps<L: Lanes, const D: usize, const CUBIC: bool>(
+    cell: &Cell<L, D>,
+    a: usize,
+    size: usize,
+) -> ([L; 4], [L; 4]) {
+    // SAFETY: within a kernel.
+    unsafe {
+        let mut voxel = [splat::<L>(0.0); 4];
+        if CUBIC {
+            for k in 0..4 {
+                voxel[k] = mirrored(cell.base[a], k, size);
+            }
+            return (voxel, spline_weights(cell.part[a])[0]);
+        }
+        let mut weight = voxel;
+        voxel[0] = cell.base[a];
+        voxel[1] = cell.base[a]
+            .add(splat::<L>(1.0))
+            .min(splat::<L>((size - 1) as f64));
+        weight[0] = splat::<L>(1.0).sub(cell.part[a]);
+        weight[1] = cell.part[a];
+        (voxel, weight)
     }
 }
 
@@ -399,11 +479,8 @@ pub(crate) unsafe fn cubic<L: Lanes, const D: usize, const ORDER: usize>(
         let mut tap = [[L::index_splat(0); 4]; D];
         for a in 0..D {
             weight[a] = spline_weights(cell.part[a]);
-            let last = L::splat(L::Element::of(2.0 * (size[a] - 1) as f64));
             for k in 0..4 {
-                let m = cell.base[a].add(L::splat(L::Element::of(k as f64 - 1.0)));
-                let m = m.max(zero.sub(m));
-                let m = m.min(last.sub(m)).max(zero);
+                let m = mirrored(cell.base[a], k, size[a]);
                 tap[a][k] = L::index_mul(m.index(), L::index_splat(stride[a] as i32));
             }
         }
@@ -462,20 +539,7 @@ pub(crate) unsafe fn cubic<L: Lanes, const D: usize, const ORDER: usize>(
             }
             value = sum;
         }
-        if ORDER > 0 {
-            for a in 0..D {
-                gradient[a] = cell.inside(a, gradient[a]);
-            }
-        }
-        if ORDER > 1 {
-            let mut k = 0;
-            for a in 0..D {
-                for b in a..D {
-                    hessian[k] = cell.inside(a, cell.inside(b, hessian[k]));
-                    k += 1;
-                }
-            }
-        }
+        cell.keep_inside(&mut gradient, &mut hessian);
         (value, gradient, hessian)
     }
 }

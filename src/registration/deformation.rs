@@ -1,126 +1,150 @@
-//! Fields in millimetres from displacements in voxels.
+//! The deformable stage.
 
-use candle_core::Tensor;
-use rayon::prelude::*;
+use std::sync::Arc;
 
-use crate::ops::Interpolation;
-use crate::ops::{inverse_displacement, SsdData};
-use crate::{Affine, Grid, Result};
+use candle_core::DType;
 
-/// `A (W (x + u)) - W x` at every voxel `x` of `grid`, planar, mm RAS.
-pub(super) fn total_on(grid: &Grid, u: Option<&Tensor>, affine: &Affine) -> Result<Vec<f32>> {
-    let after = affine.compose(&grid.index_to_world());
-    let u = match u {
-        Some(u) => Some(u.flatten_all()?.to_vec1::<f32>()?),
-        None => None,
-    };
-    Ok(difference(grid, u.as_deref(), &after))
+use crate::features::level_grid;
+use crate::ops::{FoldBarrier, Interpolation};
+use crate::regulariser::{Diffusion, Regulariser};
+use crate::solver::{GaussNewton, Multilevel, Solver, TrustRegion};
+use crate::transform::{Compositive, Transform};
+use crate::{Error, Grid, Result};
+
+/// How two aligned images are deformed onto each other.
+#[derive(Debug, Clone)]
+pub struct Deformation {
+    /// The parametrisation.
+    pub transform: Arc<dyn Transform>,
+    /// What keeps it smooth.
+    pub regulariser: Arc<dyn Regulariser>,
+    /// Weight of the regulariser, relative to the images' gradient energy.
+    pub lambda: f64,
+    /// Shrink factors of the levels, coarse first; none chooses by the image's size.
+    pub levels: Option<Vec<usize>>,
+    /// Most outer iterations on each level; none takes the solver's own.
+    pub iterations: Option<Vec<usize>>,
+    /// Run to a certified minimum: cubic interpolation, double precision, trust region, and a [`FoldBarrier`] in the
+    /// energy when the transform must not fold. See [`Deformation::certified`].
+    pub certify: bool,
+    /// Another solver than the mode's own, for all levels.
+    pub solver: Option<Arc<dyn Solver>>,
 }
 
-/// The inverse of the total map on another grid `target` (of moving space): `phi^-1(A^-1 y) - y`, planar, mm RAS, and
-/// the share of the fixed voxels where the inversion missed a hundredth of a voxel.
-///
-/// Beyond the fixed grid the inverse displacement is continued by its nearest value.
-pub fn inverse_on(
-    grid: &Grid,
-    u: Option<&Tensor>,
-    affine: &Affine,
-    target: &Grid,
-) -> Result<(Vec<f32>, f64)> {
-    let back = affine.inverse()?;
-    let Some(u) = u else {
-        let after = back.compose(&target.index_to_world());
-        return Ok((difference(target, None, &after), 0.0));
-    };
-    let (v, missed) = inverse_displacement(u)?;
-    // voxels of the target, in voxels of the fixed grid
-    let into = grid
-        .world_to_index()
-        .compose(&back)
-        .compose(&target.index_to_world());
-    if target.matches(grid, 1e-6) && affine == &Affine::identity() {
-        let v = v.flatten_all()?.to_vec1::<f32>()?;
-        return Ok((difference(grid, Some(&v), &grid.index_to_world()), missed));
-    }
-    // sample the inverse displacement (in voxels of the fixed grid) where the target's voxels fall
-    let rank = grid.rank();
-    let zero = Tensor::zeros(
-        [&[rank], target.shape().as_slice()].concat(),
-        v.dtype(),
-        v.device(),
-    )?;
-    let sampled = SsdData {
-        fixed: zero,
-        moving: v,
-        mask: None,
-        channel_weight: vec![1.0; rank],
-        map: into,
-        interpolation: Interpolation::Linear,
-    }
-    .warped(None)?
-    .flatten_all()?
-    .to_vec1::<f32>()?;
-    // y -> W (into(y) + v) - y
-    let world = grid.index_to_world();
-    let n = target.voxels();
-    let start = target.index_to_world();
-    let mut out = vec![0.0f32; rank * n];
-    let width = target.size()[0];
-    let rows: Vec<Vec<[f32; 3]>> = (0..n / width)
-        .into_par_iter()
-        .map(|row| {
-            (0..width)
-                .map(|x| {
-                    let index = index_of(target, row, x);
-                    let mut p = into.apply(index);
-                    for (a, p) in p.iter_mut().enumerate().take(rank) {
-                        *p += f64::from(sampled[a * n + row * width + x]);
-                    }
-                    let (to, from) = (world.apply(p), start.apply(index));
-                    std::array::from_fn(|a| (to[a] - from[a]) as f32)
-                })
-                .collect()
-        })
-        .collect();
-    for (row, values) in rows.iter().enumerate() {
-        for (x, value) in values.iter().enumerate() {
-            for a in 0..rank {
-                out[a * n + row * width + x] = value[a];
-            }
+const BARRIER: FoldBarrier = FoldBarrier {
+    weight: 3.0,
+    threshold: 0.3,
+};
+
+impl Default for Deformation {
+    fn default() -> Self {
+        Self {
+            transform: Arc::new(Compositive),
+            regulariser: Arc::new(Diffusion),
+            lambda: Self::LAMBDA,
+            levels: None,
+            iterations: None,
+            certify: false,
+            solver: None,
         }
     }
-    Ok((out, missed))
 }
 
-fn index_of(grid: &Grid, row: usize, x: usize) -> [f64; 3] {
-    let ny = grid.size()[1];
-    [x as f64, (row % ny) as f64, (row / ny) as f64]
-}
+/// A level is left out when its longest axis would have fewer voxels.
+const FEWEST: usize = 16;
 
-/// `after (x + u) - W x`, planar, mm RAS.
-fn difference(grid: &Grid, u: Option<&[f32]>, after: &Affine) -> Vec<f32> {
-    let world = grid.index_to_world();
-    let (rank, n, width) = (grid.rank(), grid.voxels(), grid.size()[0]);
-    // (after - W) x + after's linear part times u: small numbers stay exact in single precision
-    let rest = Affine::new(
-        std::array::from_fn(|r| std::array::from_fn(|c| after.matrix[r][c] - world.matrix[r][c])),
-        std::array::from_fn(|r| after.translation[r] - world.translation[r]),
-    );
-    let mut out = vec![0.0f32; rank * n];
-    out.par_chunks_mut(width)
-        .enumerate()
-        .for_each(|(line, out)| {
-            let (a, row) = (line / (n / width), line % (n / width));
-            let start = rest.apply(index_of(grid, row, 0))[a];
-            for (x, out) in out.iter_mut().enumerate() {
-                let mut value = start + rest.matrix[a][0] * x as f64;
-                if let Some(u) = u {
-                    for b in 0..rank {
-                        value += after.matrix[a][b] * f64::from(u[b * n + row * width + x]);
+impl Deformation {
+    /// The default weight of the regulariser.
+    pub const LAMBDA: f64 = 0.2;
+
+    /// The default weight of the regulariser in a certified run. A smaller one leaves more to the data, whose energy is
+    /// not convex: more iterations, and sooner or later no certificate.
+    pub const CERTIFIED_LAMBDA: f64 = 1.0;
+
+    /// A run to a certified minimum with its default weight.
+    pub fn certified() -> Self {
+        Self {
+            certify: true,
+            lambda: Self::CERTIFIED_LAMBDA,
+            ..Self::default()
+        }
+    }
+
+    /// The barrier that is part of the energy, its weight relative to the gradient energy: that of certified runs with a
+    /// transform that must not fold.
+    pub fn barrier(&self) -> Option<FoldBarrier> {
+        (self.certify && self.transform.must_not_fold()).then_some(BARRIER)
+    }
+
+    /// The shrink factors for a fixed grid: those asked for, else 4x2x1 without levels too small to show anything.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] when the iterations are not one number a level.
+    pub fn shrinks(&self, fixed: &Grid) -> Result<Vec<usize>> {
+        let shrinks = match &self.levels {
+            Some(levels) => levels.clone(),
+            None => {
+                let mut shrinks = vec![1];
+                for shrink in [2, 4] {
+                    if level_grid(fixed, shrink)?
+                        .size()
+                        .iter()
+                        .any(|&n| n >= FEWEST)
+                    {
+                        shrinks.insert(0, shrink);
                     }
                 }
-                *out = value as f32;
+                shrinks
             }
-        });
-    out
+        };
+        if self
+            .iterations
+            .as_ref()
+            .is_some_and(|i| i.len() != shrinks.len())
+        {
+            return Err(Error::argument(
+                "iterations",
+                format!(
+                    "give one number a level: there are {} levels",
+                    shrinks.len()
+                ),
+            ));
+        }
+        Ok(shrinks)
+    }
+
+    /// The levels with their solvers.
+    pub(super) fn multilevel(&self, shrinks: Vec<usize>) -> Multilevel {
+        Multilevel {
+            solvers: (0..shrinks.len()).map(|l| self.solver(l)).collect(),
+            shrinks,
+            transform: self.transform.clone(),
+            regulariser: self.regulariser.clone(),
+            lambda: self.lambda,
+            damping: if self.certify { 0.0 } else { 2.0 },
+            dtype: if self.certify { DType::F64 } else { DType::F32 },
+            interpolation: if self.certify {
+                Interpolation::Cubic
+            } else {
+                Interpolation::Linear
+            },
+            barrier: self.barrier(),
+        }
+    }
+
+    fn solver(&self, level: usize) -> Arc<dyn Solver> {
+        if let Some(solver) = &self.solver {
+            return solver.clone();
+        }
+        let steps = self.iterations.as_ref().map(|i| i[level]);
+        if self.certify {
+            let mut solver = TrustRegion::default();
+            solver.steps = steps.unwrap_or(solver.steps);
+            Arc::new(solver)
+        } else {
+            let mut solver = GaussNewton::default();
+            solver.steps = steps.unwrap_or(solver.steps);
+            Arc::new(solver)
+        }
+    }
 }

@@ -1,9 +1,11 @@
 //! Registration of two images: stages in a row, and what comes of them.
 
 mod deformation;
+mod fields;
 mod plan;
 mod registered;
 
-pub use deformation::inverse_on;
-pub use plan::{Registration, Start};
+pub use deformation::Deformation;
+pub use fields::inverse_on;
+pub use plan::{Registration, Step};
 pub use registered::{DeformableReport, Registered};

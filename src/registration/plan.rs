@@ -1,122 +1,66 @@
 //! What is asked of a registration, and its run.
 
-use std::sync::Arc;
+use candle_core::{Device, Tensor};
 
-use candle_core::{DType, Device, Tensor};
-
-use super::{DeformableReport, Registered};
-use crate::features::{foreground_box, level_grid, IntensityRange, Level};
-use crate::ops::{FoldBarrier, Interpolation};
-use crate::regulariser::{Diffusion, Regulariser};
-use crate::solver::{GaussNewton, Iteration, Multilevel, Pair, Solver, TrustRegion};
-use crate::transform::{Compositive, Transform};
+use super::{DeformableReport, Deformation, Registered};
+use crate::features::{foreground_box, IntensityRange, Level};
+use crate::ops::extend;
+use crate::solver::{align, Alignment, AlignmentPair, AlignmentStart, Iteration, Pair};
+use crate::transform::LinearKind;
 use crate::{Affine, Error, Image, Labels, Result};
 
-/// Where a deformable stage starts.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Start {
-    /// Fixed world to moving world, RAS mm.
-    pub affine: Affine,
-}
-
-/// A deformable registration of two images by their intensities.
+/// A registration of two images by their intensities.
 ///
 /// ```no_run
 /// # fn main() -> stillpoint::Result<()> {
 /// let fixed = stillpoint::read_image("fixed.nii.gz")?;
 /// let moving = stillpoint::read_image("moving.nii.gz")?;
-/// let registered = stillpoint::Registration::default().run(&fixed, &moving, &mut |_, _| Ok(()))?;
+/// let registered = stillpoint::Registration::default().run(&fixed, &moving, &mut |_| Ok(()))?;
 /// registered.total_field(&fixed)?.write("warp.nii.gz")?;
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Debug, Clone)]
 pub struct Registration {
-    /// Where the deformation starts.
-    pub start: Start,
-    /// The parametrisation of the deformation.
-    pub transform: Arc<dyn Transform>,
-    /// What keeps it smooth.
-    pub regulariser: Arc<dyn Regulariser>,
-    /// Weight of the regulariser, relative to the images' gradient energy.
-    pub lambda: f64,
-    /// Shrink factors of the levels, coarse first; none chooses by the image's size.
-    pub levels: Option<Vec<usize>>,
-    /// Most outer iterations on each level; none takes the solver's own.
-    pub iterations: Option<Vec<usize>>,
-    /// Run to a certified minimum: cubic interpolation, double precision, trust region, and a [`FoldBarrier`] in the
-    /// energy when the transform must not fold. See [`Registration::certified`].
-    pub certify: bool,
-    /// Another solver than the mode's own, for all levels.
-    pub solver: Option<Arc<dyn Solver>>,
+    /// Where it starts.
+    pub start: AlignmentStart,
+    /// The linear stages, with rising freedom; one that does not lower its energy is dropped, which its report says.
+    pub linear: Vec<LinearKind>,
+    /// The deformable stage; none stops after the linear ones.
+    pub deformation: Option<Deformation>,
     /// Where the fixed image counts, on its grid.
     pub fixed_mask: Option<Labels>,
     /// Where the moving image counts, on its grid.
     pub moving_mask: Option<Labels>,
 }
 
-/// The barrier of certified runs with a transform that must not fold, its weight relative to the gradient energy.
-const BARRIER: FoldBarrier = FoldBarrier {
-    weight: 3.0,
-    threshold: 0.3,
-};
-
 impl Default for Registration {
     fn default() -> Self {
         Self {
-            start: Start::default(),
-            transform: Arc::new(Compositive),
-            regulariser: Arc::new(Diffusion),
-            lambda: Self::LAMBDA,
-            levels: None,
-            iterations: None,
-            certify: false,
-            solver: None,
+            start: AlignmentStart::Moments,
+            linear: vec![LinearKind::Affine],
+            deformation: Some(Deformation::default()),
             fixed_mask: None,
             moving_mask: None,
         }
     }
 }
 
+/// Where a registration is: what its watcher sees.
+#[derive(Debug, Clone, Copy)]
+pub struct Step<'a> {
+    /// Name of the stage.
+    pub stage: &'static str,
+    /// Number of the level, counted from 0, coarse first.
+    pub level: usize,
+    /// Levels of the stage.
+    pub levels: usize,
+    /// The iteration that has ended.
+    pub iteration: &'a Iteration,
+}
+
 impl Registration {
-    /// The default weight of the regulariser.
-    pub const LAMBDA: f64 = 0.2;
-
-    /// The default weight of the regulariser in a certified run. A smaller one leaves more to the data, whose energy is
-    /// not convex: more iterations, and sooner or later no certificate.
-    pub const CERTIFIED_LAMBDA: f64 = 1.0;
-
-    /// A run to a certified minimum with its default weight.
-    pub fn certified() -> Self {
-        Self {
-            certify: true,
-            lambda: Self::CERTIFIED_LAMBDA,
-            ..Self::default()
-        }
-    }
-
-    /// The shrink factors for a fixed grid: 4x2x1, with coarser levels in front while the coarsest keeps 32 voxels
-    /// along its longest axis.
-    fn shrinks(&self, fixed: &crate::Grid) -> Result<Vec<usize>> {
-        if let Some(levels) = &self.levels {
-            return Ok(levels.clone());
-        }
-        let longest = |shrink: usize| -> Result<usize> {
-            Ok(level_grid(fixed, shrink)?
-                .size()
-                .iter()
-                .copied()
-                .max()
-                .unwrap_or(1))
-        };
-        let mut shrinks = vec![1];
-        while shrinks[0] < 16 && longest(shrinks[0] * 2)? >= 24 {
-            shrinks.insert(0, shrinks[0] * 2);
-        }
-        Ok(shrinks)
-    }
-
-    /// Registers `moving` to `fixed`. `watch` sees every iteration of every level.
+    /// Registers `moving` to `fixed`. `watch` sees every iteration of every level and stops the run by an error.
     ///
     /// # Errors
     /// [`Error::Data`] for images that cannot be registered, [`Error::GridMismatch`] for masks on other grids,
@@ -125,7 +69,7 @@ impl Registration {
         &self,
         fixed: &Image,
         moving: &Image,
-        watch: &mut dyn FnMut(usize, &Iteration) -> Result<()>,
+        watch: &mut dyn FnMut(&Step<'_>) -> Result<()>,
     ) -> Result<Registered> {
         if fixed.grid().rank() != moving.grid().rank() || fixed.channels() != moving.channels() {
             return Err(Error::data(
@@ -139,83 +83,103 @@ impl Registration {
                 ),
             ));
         }
-        let shrinks = self.shrinks(fixed.grid())?;
-        if self
-            .iterations
-            .as_ref()
-            .is_some_and(|i| i.len() != shrinks.len())
-        {
-            return Err(Error::argument(
-                "iterations",
-                format!(
-                    "give one number a level: there are {} levels",
-                    shrinks.len()
-                ),
-            ));
-        }
-        let region = region(fixed, moving, &self.start.affine, &shrinks)?;
         let fixed_range = IntensityRange::of(fixed.values(), "fixed image")?;
         let moving_range = IntensityRange::of(moving.values(), "moving image")?;
-        let fixed_level = level(fixed, &fixed_range)?;
-        let moving_level = level(moving, &moving_range)?;
         let fixed_mask = mask(&self.fixed_mask, fixed, "fixed mask")?;
         let moving_mask = mask(&self.moving_mask, moving, "moving mask")?;
-        let barrier = (self.certify && self.transform.must_not_fold()).then_some(BARRIER);
-        let multilevel = Multilevel {
-            solvers: (0..shrinks.len()).map(|l| self.solver(l)).collect(),
-            shrinks,
-            transform: self.transform.clone(),
-            regulariser: self.regulariser.clone(),
-            lambda: self.lambda,
-            damping: if self.certify { 0.0 } else { 2.0 },
-            dtype: if self.certify { DType::F64 } else { DType::F32 },
-            interpolation: if self.certify {
-                Interpolation::Cubic
-            } else {
-                Interpolation::Linear
-            },
-            barrier,
+        let fixed_level = level(fixed, &fixed_range)?;
+        let moving_level = level(moving, &moving_range)?;
+        let pair = AlignmentPair {
+            fixed: &fixed_level,
+            moving: &moving_level,
+            fixed_mask: fixed_mask.as_ref(),
+            moving_mask: moving_mask.as_ref(),
         };
-        let solution = multilevel.solve(
+        let alignment = self.align(&pair, watch)?;
+        let initial = match (&alignment, &self.start) {
+            (Some(alignment), _) => alignment.start.affine,
+            (None, AlignmentStart::Affine(start)) => *start,
+            (None, _) => Affine::identity(),
+        };
+        let mut registered = Registered {
+            grid: fixed.grid().clone(),
+            affine: alignment.as_ref().map_or(initial, |a| a.affine),
+            displacement: None,
+            alignment,
+            deformable: None,
+            initial,
+            ranges: (fixed_range, moving_range),
+        };
+        let Some(deformation) = &self.deformation else {
+            return Ok(registered);
+        };
+        let shrinks = deformation.shrinks(fixed.grid())?;
+        let (stage, levels) = (deformation.transform.name(), shrinks.len());
+        let (corner, size) = region(fixed, moving, &registered.affine, &shrinks)?;
+        let part = Level {
+            features: cropped(&fixed_level.features, &corner, &size)?,
+            grid: fixed_level.grid.cropped(&corner, &size)?,
+        };
+        drop(fixed_level);
+        let fixed_mask = match fixed_mask {
+            Some(mask) => Some(cropped(&mask.unsqueeze(0)?, &corner, &size)?.squeeze(0)?),
+            None => None,
+        };
+        let solution = deformation.multilevel(shrinks).solve(
             &Pair {
-                fixed: &fixed_level,
+                fixed: &part,
                 moving: &moving_level,
-                affine: self.start.affine,
+                affine: registered.affine,
                 fixed_mask: fixed_mask.as_ref(),
                 moving_mask: moving_mask.as_ref(),
-                region: Some(region),
             },
-            watch,
+            &mut |level, iteration| {
+                watch(&Step {
+                    stage,
+                    level,
+                    levels,
+                    iteration,
+                })
+            },
         )?;
-        Ok(Registered {
-            grid: fixed.grid().clone(),
-            affine: self.start.affine,
-            displacement: Some(solution.displacement),
-            deformable: Some(DeformableReport {
-                transform: self.transform.name(),
-                regulariser: self.regulariser.name(),
-                lambda: self.lambda,
-                certify: self.certify,
-                barrier,
-                levels: solution.levels,
-            }),
-        })
+        registered.displacement = Some(extend(
+            &solution.displacement,
+            &corner,
+            fixed.grid().size(),
+        )?);
+        registered.deformable = Some(DeformableReport {
+            transform: deformation.transform.name(),
+            regulariser: deformation.regulariser.name(),
+            lambda: deformation.lambda,
+            certify: deformation.certify,
+            barrier: deformation.barrier(),
+            levels: solution.levels,
+        });
+        Ok(registered)
     }
 
-    fn solver(&self, level: usize) -> Arc<dyn Solver> {
-        if let Some(solver) = &self.solver {
-            return solver.clone();
+    /// The start and the linear stages; none where the start is given and nothing linear is asked for.
+    fn align(
+        &self,
+        pair: &AlignmentPair<'_>,
+        watch: &mut dyn FnMut(&Step<'_>) -> Result<()>,
+    ) -> Result<Option<Alignment>> {
+        let given = matches!(
+            self.start,
+            AlignmentStart::Identity | AlignmentStart::Affine(_)
+        );
+        if given && self.linear.is_empty() {
+            return Ok(None);
         }
-        let steps = self.iterations.as_ref().map(|i| i[level]);
-        if self.certify {
-            let mut solver = TrustRegion::default();
-            solver.steps = steps.unwrap_or(solver.steps);
-            Arc::new(solver)
-        } else {
-            let mut solver = GaussNewton::default();
-            solver.steps = steps.unwrap_or(solver.steps);
-            Arc::new(solver)
-        }
+        let watch = &mut |kind: LinearKind, level, levels, iteration: &Iteration| {
+            watch(&Step {
+                stage: kind.name(),
+                level,
+                levels,
+                iteration,
+            })
+        };
+        align(pair, &self.start, &self.linear, watch).map(Some)
     }
 }
 
@@ -295,4 +259,16 @@ fn region(
         size.push(high - low + 1);
     }
     Ok((start, size))
+}
+
+/// Part of the spatial axes of `[channels, (nz,) ny, nx]`, contiguous.
+fn cropped(x: &Tensor, start: &[usize], size: &[usize]) -> Result<Tensor> {
+    let mut x = x.clone();
+    for a in 0..start.len() {
+        let dim = x.rank() - 1 - a;
+        if x.dims()[dim] != size[a] {
+            x = x.narrow(dim, start[a], size[a])?;
+        }
+    }
+    Ok(x.contiguous()?)
 }

@@ -1,10 +1,12 @@
 //! The result of a registration.
 
-use candle_core::Tensor;
+use candle_core::{DType, Device, Tensor};
+use rayon::prelude::*;
 
-use super::deformation::{inverse_on, total_on};
-use crate::ops::FoldBarrier;
-use crate::solver::LevelReport;
+use super::fields::{inverse_on, total_on};
+use crate::features::IntensityRange;
+use crate::ops::{coverage, FoldBarrier, Interpolation, SsdData};
+use crate::solver::{Alignment, LevelReport};
 use crate::{Affine, DisplacementField, Grid, Image, Result};
 
 /// How the deformable stage went.
@@ -33,8 +35,14 @@ pub struct Registered {
     pub affine: Affine,
     /// `[rank, (nz,) ny, nx]`, in voxels of the fixed grid; none where no stage deformed.
     pub displacement: Option<Tensor>,
+    /// How the start was chosen and the linear stages went; none where there was nothing to choose or align.
+    pub alignment: Option<Alignment>,
     /// How the deformable stage went.
     pub deformable: Option<DeformableReport>,
+    /// Where the registration began: fixed world to moving world, RAS mm.
+    pub initial: Affine,
+    /// The intensities of the fixed and the moving image that became 0 and 1.
+    pub ranges: (IntensityRange, IntensityRange),
 }
 
 impl Registered {
@@ -46,6 +54,76 @@ impl Registered {
             fixed,
             total_on(&self.grid, self.displacement.as_ref(), &self.affine)?,
         )
+    }
+
+    /// The moving image on the fixed grid, interpolated linearly; 0 beyond half a voxel around the moving image.
+    pub fn warped(&self, fixed: &Image, moving: &Image) -> Result<Image> {
+        self.pulled(fixed, moving, self.displacement.as_ref(), &self.affine)
+    }
+
+    /// The moving image on the fixed grid where the registration began.
+    pub fn unregistered(&self, fixed: &Image, moving: &Image) -> Result<Image> {
+        self.pulled(fixed, moving, None, &self.initial)
+    }
+
+    fn pulled(
+        &self,
+        fixed: &Image,
+        moving: &Image,
+        u: Option<&Tensor>,
+        affine: &Affine,
+    ) -> Result<Image> {
+        let map = moving
+            .grid()
+            .world_to_index()
+            .compose(affine)
+            .compose(&self.grid.index_to_world());
+        let tensor = |values: &[f32], channels: usize, grid: &Grid| -> Result<Tensor> {
+            let shape = [&[channels], grid.shape().as_slice()].concat();
+            Ok(Tensor::from_slice(values, shape, &Device::Cpu)?)
+        };
+        let channels = moving.channels();
+        let zeros = Tensor::zeros(
+            [&[channels], self.grid.shape().as_slice()].concat(),
+            DType::F32,
+            &Device::Cpu,
+        )?;
+        let warped = SsdData {
+            fixed: zeros,
+            moving: tensor(moving.values(), channels, moving.grid())?,
+            mask: None,
+            channel_weight: vec![1.0; channels],
+            map,
+            interpolation: Interpolation::Linear,
+        }
+        .warped(u)?;
+        let covered = Tensor::zeros(self.grid.shape(), DType::F32, &Device::Cpu)?;
+        let mut values = warped.flatten_all()?.to_vec1::<f32>()?;
+        if coverage(u, moving.grid().size(), &map, &covered)? < 1.0 {
+            let covered = covered.flatten_all()?.to_vec1::<f32>()?;
+            for channel in values.chunks_mut(covered.len()) {
+                channel.iter_mut().zip(&covered).for_each(|(v, c)| *v *= c);
+            }
+        }
+        fixed.with_values(channels, values)
+    }
+
+    /// Root mean square difference between the fixed image and another on its grid, both on their common scales.
+    pub fn difference(&self, fixed: &Image, warped: &Image) -> f64 {
+        let (f, m) = &self.ranges;
+        const CHUNK: usize = 1 << 14;
+        let parts: Vec<f64> = fixed
+            .values()
+            .par_chunks(CHUNK)
+            .zip(warped.values().par_chunks(CHUNK))
+            .map(|(a, b)| {
+                a.iter()
+                    .zip(b)
+                    .map(|(&a, &b)| (f.scaled(a) - m.scaled(b)).powi(2))
+                    .sum()
+            })
+            .collect();
+        (parts.iter().sum::<f64>() / fixed.values().len() as f64).sqrt()
     }
 
     /// The displacement of the deformable stage alone on the fixed grid, mm.

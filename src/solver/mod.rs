@@ -1,6 +1,11 @@
 //! Minimisers of an energy; they see a [`Problem`](crate::Problem) and nothing else.
 
+mod adam;
+mod alignment;
+mod descent;
 mod gauss_newton;
+mod gradient_descent;
+mod lbfgs;
 mod multilevel;
 mod solution;
 mod trust_region;
@@ -10,7 +15,14 @@ use candle_core::Tensor;
 use crate::problem::Problem;
 use crate::Result;
 
+pub use adam::Adam;
+pub use alignment::{
+    align, Alignment, AlignmentPair, AlignmentStart, Candidate, ScaleReport, StageReport,
+    StartReport,
+};
 pub use gauss_newton::GaussNewton;
+pub use gradient_descent::GradientDescent;
+pub use lbfgs::Lbfgs;
 pub use multilevel::{LevelReport, Multilevel, MultilevelSolution, Pair};
 pub use solution::{Certificate, Iteration, Solution, Status};
 pub use trust_region::TrustRegion;

@@ -2,9 +2,9 @@
 
 use candle_core::Tensor;
 
-use super::{Transform, SMALLEST_DETERMINANT};
-use crate::ops::{compose_unfolded, pull_to_steps};
-use crate::Result;
+use super::{resample_field, Transform, SMALLEST_DETERMINANT};
+use crate::ops::{compose_unfolded, pull_to_steps, relax_folds};
+use crate::{Error, Grid, Result};
 
 /// Compositive (greedy) diffeomorphism: `theta = u`, updated by composition, `phi <- phi o (id + t e)`.
 ///
@@ -29,6 +29,20 @@ impl Transform for Compositive {
 
     fn retract(&self, theta: &Tensor, step: &Tensor, t: f64, out: &Tensor) -> Result<bool> {
         compose_unfolded(theta, step, t, SMALLEST_DETERMINANT, out)
+    }
+
+    fn resample(&self, theta: &Tensor, from: &Grid, to: &Grid) -> Result<Tensor> {
+        let theta = resample_field(theta, from, to)?;
+        if relax_folds(&theta, SMALLEST_DETERMINANT)? {
+            return Ok(theta);
+        }
+        Err(Error::data(
+            "displacement",
+            format!(
+                "folds on {} and cannot be smoothed; use more levels or a larger lambda",
+                to.describe()
+            ),
+        ))
     }
 
     fn pull_to_steps(&self, theta: &Tensor, gradient: &Tensor, blocks: &Tensor) -> Result<()> {

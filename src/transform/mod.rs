@@ -1,8 +1,13 @@
-//! Parametrisations of a displacement.
+//! Parametrisations of a displacement; chains of maps, and images carried through them.
 
 mod bspline;
+mod carried;
+mod chain;
 mod compositive;
 mod displacement;
+mod lattice;
+mod linear;
+mod resample;
 
 use candle_core::{DType, Device, Tensor};
 
@@ -10,8 +15,12 @@ use crate::ops::resize;
 use crate::{Grid, Result};
 
 pub use bspline::BSpline;
+pub(crate) use chain::lines;
+pub use chain::Chain;
 pub use compositive::Compositive;
 pub use displacement::Displacement;
+pub use linear::{Linear, LinearKind};
+pub use resample::{resample_image, resample_labels, LabelResampling, Resampling};
 
 /// Corner determinants at or below this count as folded, so that neither storage in a file nor another tool's rounding
 /// can fold a displacement.

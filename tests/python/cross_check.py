@@ -2,6 +2,9 @@
 
 Usage: cross_check.py FOLDER. FOLDER/expected.json lists what stillpoint wrote and where its points lie; problems are
 printed and counted in the exit status. FOLDER/theirs.json then lists what was written here. World points are RAS mm.
+
+Entries of kind "applied" name transforms, and points and images that `stillpoint apply` carried through them; SimpleITK
+and, where it is installed, ANTs (antspyx) carry the same, and the largest differences are printed.
 """
 
 import json
@@ -11,6 +14,12 @@ from pathlib import Path
 import nibabel
 import numpy
 import SimpleITK as sitk
+
+try:
+    import ants
+    import pandas
+except ImportError:
+    ants = None
 
 TOLERANCE = 1e-3
 KINDS = {
@@ -22,6 +31,7 @@ KINDS = {
     "float64": sitk.sitkFloat64,
 }
 problems = []
+largest = {}
 
 
 def check(what, found, expected, tolerance=TOLERANCE):
@@ -63,6 +73,58 @@ def check_affine(folder, entry):
     for point in entry["points"]:
         moved = transform.TransformPoint(flip(point["from"][:rank]))
         check(f"SimpleITK, {entry['file']} of {point['from']}", flip(moved), point["to"][:rank])
+
+
+def itk_chain(folder, entry):
+    """The listed transforms as one of ITK's; a composite applies what was added last to points first."""
+    whole = sitk.CompositeTransform(entry["rank"])
+    for listed in reversed(entry["transforms"]):
+        path = str(folder / listed["file"])
+        if path.endswith(".nii.gz"):
+            field = sitk.Cast(sitk.ReadImage(path), sitk.sitkVectorFloat64)
+            whole.AddTransform(sitk.DisplacementFieldTransform(field))
+        else:
+            transform = sitk.ReadTransform(path)
+            whole.AddTransform(transform.GetInverse() if listed["inverse"] else transform)
+    return whole
+
+
+def compare(what, name, found, expected, tolerance=TOLERANCE):
+    apart = numpy.abs(numpy.asarray(found, float) - numpy.asarray(expected, float))
+    largest[what] = max(largest.get(what, 0.0), float(apart.max()))
+    if not apart.max() <= tolerance:
+        problems.append(f"{what}, {name}: {apart.max()} apart, {(apart > tolerance).sum()} of {apart.size}")
+
+
+def check_applied(folder, entry):
+    rank, name = entry["rank"], entry["name"]
+    chain = itk_chain(folder, entry)
+    before, after = (
+        numpy.loadtxt(folder / entry[key], delimiter=",", skiprows=1)[:, :rank] for key in ("points", "moved")
+    )
+    assert numpy.abs(before - after).max() > 1
+    compare("SimpleITK, points, mm", name, [chain.TransformPoint(p) for p in before.tolist()], after)
+    reference, moving = (sitk.ReadImage(str(folder / entry[key])) for key in ("reference", "moving"))
+    kinds = {"linear": sitk.sitkLinear, "nearest": sitk.sitkNearestNeighbor, "cubic": sitk.sitkBSpline}
+    for kind, code in kinds.items():
+        ours = sitk.GetArrayFromImage(sitk.ReadImage(str(folder / entry[kind])))
+        theirs = sitk.GetArrayFromImage(sitk.Resample(moving, reference, chain, code, 0.0, sitk.sitkFloat32))
+        assert (ours != 0).mean() > 0.3
+        compare(f"SimpleITK, image, {kind}", name, theirs, ours)
+    if ants is None:
+        return
+    listed = [str(folder / t["file"]) for t in entry["transforms"]]
+    inverse = [t["inverse"] for t in entry["transforms"]]
+    table = pandas.DataFrame(before, columns=["x", "y", "z"][:rank])
+    moved = ants.apply_transforms_to_points(rank, table, listed, whichtoinvert=inverse)
+    compare("ANTs, points, mm", name, moved.to_numpy()[:, :rank], after)
+    reference, moving, labels = (ants.image_read(str(folder / entry[key])) for key in ("reference", "moving", "labels"))
+    kinds = {"linear": "linear", "nearest": "nearestNeighbor", "cubic": "bSpline", "label": "genericLabel"}
+    for kind, word in kinds.items():
+        ours = ants.image_read(str(folder / entry[kind])).numpy()
+        source = labels if kind == "label" else moving
+        theirs = ants.apply_transforms(reference, source, listed, interpolator=word, whichtoinvert=inverse)
+        compare(f"ANTs, image, {kind}", name, theirs.numpy(), ours)
 
 
 def itk_geometry(path):
@@ -177,11 +239,16 @@ def write_affines(folder):
 def main():
     folder = Path(sys.argv[1])
     for entry in json.loads((folder / "expected.json").read_text()):
-        (check_affine if entry["kind"] == "affine" else check_image)(folder, entry)
+        check_one = {"affine": check_affine, "applied": check_applied}.get(entry["kind"], check_image)
+        check_one(folder, entry)
     theirs = [*write_images(folder), *write_nibabel(folder), *write_affines(folder)]
     for path in sorted(folder.glob("trap_*.nii")):
         theirs.append({"file": path.name, "kind": "trap", "itk": itk_geometry(path)})
     (folder / "theirs.json").write_text(json.dumps(theirs))
+    if largest and ants is None:
+        print("skipped: ANTs (antspyx) is not installed")
+    for what, apart in largest.items():
+        print(f"largest difference, {what}: {apart:.2e}")
     print("\n".join(problems))
     sys.exit(min(len(problems), 100))
 

@@ -408,3 +408,25 @@ fn wrong_lengths_are_refused() {
         Err(Error::Shape { .. })
     ));
 }
+
+#[test]
+fn whole_numbers_are_kept_in_the_smallest_type_that_holds_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.nii");
+    let grid = Grid::axis_aligned(&[2, 2], &[1.0; 2]).unwrap();
+    for (values, element) in [
+        ([0.0, 7.0, 255.0, 1.0], "uint8"),
+        ([-1.0, 7.0, 255.0, 1.0], "int16"),
+        ([-32768.0, 32767.0, 0.0, -0.0], "int16"),
+        ([0.0, 32768.0, 65535.0, 1.0], "uint16"),
+        ([-1.0, 32768.0, 65535.0, 1.0], "int32"),
+        ([-2_147_483_648.0, 2_147_483_520.0, 3.0, 1.0], "int32"),
+        ([0.0, 2_147_483_648.0, 3.0, 1.0], "float32"),
+        ([0.0, 0.5, 3.0, 1.0], "float32"),
+    ] {
+        let image = Image::new(grid.clone(), 1, values.to_vec()).unwrap();
+        image.write_whole_numbers(&path).unwrap();
+        assert_eq!(header_report(&path, false).unwrap().element, element);
+        assert_eq!(read_image(&path).unwrap().values(), values, "{element}");
+    }
+}

@@ -22,6 +22,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("picture", 4),
     ("problem", 4),
     ("solver", 5),
+    ("registration", 6),
     ("adjoint", 6),
     ("layer", 7),
     ("train", 8),

@@ -13,7 +13,7 @@ use stillpoint::{
 
 use crate::nifti_bytes::Raw;
 
-fn python() -> Option<String> {
+pub fn python() -> Option<String> {
     let Ok(python) = std::env::var("STILLPOINT_PYTHON") else {
         println!("skipped: STILLPOINT_PYTHON does not name a Python with SimpleITK and nibabel");
         return None;

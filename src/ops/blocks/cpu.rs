@@ -5,6 +5,12 @@ use crate::ops::real::Real;
 use crate::ops::rows::{sum_over_rows, Shared};
 use crate::ops::stencil::{row_neighbours, segment};
 
+/// A pivot that is negative by more than this share of its diagonal entry is no rounding, of half-precision blocks either.
+const ROUNDING: f64 = 1e-2;
+
+/// The least diagonal beside a block: its reciprocal is finite in single precision.
+const LEAST: f64 = 1e-30;
+
 /// The vectors of a preconditioning pass.
 pub(super) enum Vectors<'a, T> {
     Apply {
@@ -113,6 +119,13 @@ impl<T: Real, const D: usize> Product<'_, T, D> {
         let mut total = 0.0;
         // SAFETY: as in `run`.
         unsafe {
+            let shift = L::constant(self.shift);
+            let mut weight = [[shift; D]; D];
+            for a in 0..D {
+                for b in 0..D {
+                    weight[a][b] = L::constant(self.weight[a][b]);
+                }
+            }
             for row in self.rows.clone() {
                 let around = row_neighbours(self.size, row);
                 let mut sum = L::splat(T::of(0.0));
@@ -126,13 +139,13 @@ impl<T: Real, const D: usize> Product<'_, T, D> {
                     for a in 0..D {
                         let here = self.p.as_ptr().add(a * n + at);
                         p[a] = L::load_some(here, s.count);
-                        let mut near = p[a].mul(L::constant(self.shift));
+                        let mut near = p[a].mul(shift);
                         for b in 0..D {
                             let (back, ahead) = if b == 0 { (s.left, s.right) } else { around[b] };
                             let pair = L::load_some(here.sub(back), s.count)
                                 .add(L::load_some(here.add(ahead), s.count));
                             let bend = p[a].add(p[a]).sub(pair);
-                            near = bend.fma(L::constant(self.weight[a][b]), near);
+                            near = bend.fma(weight[a][b], near);
                         }
                         q[a] = near;
                     }
@@ -179,7 +192,9 @@ impl<T: Real, const D: usize> Product<'_, T, D> {
 pub(super) fn diagonal(size: &[usize], weight: &[[f64; 3]; 3], extra: [f64; 3]) -> [f64; 3] {
     std::array::from_fn(|a| {
         let axes = (0..size.len()).filter(|&b| size[b] > 1);
-        extra[a] + axes.map(|b| 2.0 * weight[a][b]).sum::<f64>()
+        let diagonal = extra[a] + axes.map(|b| 2.0 * weight[a][b]).sum::<f64>();
+        // without any, lanes beyond the volume would divide zero by zero
+        diagonal.max(LEAST)
     })
 }
 
@@ -276,6 +291,11 @@ impl<T: Real, const D: usize> Inverse<'_, T, D> {
         unsafe {
             let n = self.n;
             let zero = L::splat(T::of(0.0));
+            let alpha = L::constant(self.alpha);
+            let mut c = [zero; D];
+            for a in 0..D {
+                c[a] = L::constant(self.diagonal[a]);
+            }
             let (mut rz, mut rr) = (0.0, 0.0);
             let mut at = self.range.start;
             while at < self.range.end {
@@ -288,7 +308,6 @@ impl<T: Real, const D: usize> Inverse<'_, T, D> {
                     for a in 0..D {
                         r[a] = L::load_some(self.r.at(a * n + at), count);
                         if let (true, Some(p)) = (ADVANCE, self.p) {
-                            let alpha = L::constant(self.alpha);
                             let q = L::load_some(self.out.at(a * n + at), count);
                             r[a] = zero.sub(alpha).fma(q, r[a]);
                             r[a].store_some(self.r.at(a * n + at), count);
@@ -303,9 +322,9 @@ impl<T: Real, const D: usize> Inverse<'_, T, D> {
                         entry[k] = L::load_some(g.add(k * n), count);
                     }
                     let z = if VECTOR {
-                        self.solve_vector(&entry, r)
+                        solve_vector(&entry, c, r)
                     } else {
-                        self.solve_packed(&entry, r)
+                        solve_packed(&entry, c, r)
                     };
                     for a in 0..D {
                         z[a].store_some(self.out.at(a * n + at), count);
@@ -320,64 +339,92 @@ impl<T: Real, const D: usize> Inverse<'_, T, D> {
             [rz, rr]
         }
     }
+}
 
-    /// `(j j' + C)^-1 r` with a diagonal `C` (Sherman-Morrison).
-    #[inline(always)]
-    unsafe fn solve_vector<L: Lanes<Element = T>>(&self, entry: &[L; 6], r: [L; D]) -> [L; D] {
-        // SAFETY: as in `run`.
-        unsafe {
-            let one = L::splat(T::of(1.0));
-            let mut z = r;
-            let mut cj = r;
-            let (mut top, mut bottom) = (L::splat(T::of(0.0)), one);
-            for a in 0..D {
-                let j = entry[a];
-                let scaled = one.div(L::constant(self.diagonal[a]));
-                cj[a] = scaled.mul(j);
-                z[a] = scaled.mul(r[a]);
-                top = j.fma(z[a], top);
-                bottom = j.fma(cj[a], bottom);
-            }
-            let factor = top.div(bottom);
-            for a in 0..D {
-                z[a] = z[a].sub(cj[a].mul(factor));
-            }
-            z
+/// `(j j' + C)^-1 r` with a diagonal `C` (Sherman-Morrison).
+#[inline(always)]
+unsafe fn solve_vector<L: Lanes, const D: usize>(entry: &[L; 6], c: [L; D], r: [L; D]) -> [L; D] {
+    // SAFETY: within a kernel.
+    unsafe {
+        let one = L::splat(L::Element::of(1.0));
+        let mut z = r;
+        let mut cj = r;
+        let (mut top, mut bottom) = (L::splat(L::Element::of(0.0)), one);
+        for a in 0..D {
+            let j = entry[a];
+            let scaled = one.div(c[a]);
+            cj[a] = scaled.mul(j);
+            z[a] = scaled.mul(r[a]);
+            top = j.fma(z[a], top);
+            bottom = j.fma(cj[a], bottom);
         }
+        let factor = top.div(bottom);
+        for a in 0..D {
+            z[a] = z[a].sub(cj[a].mul(factor));
+        }
+        z
     }
+}
 
-    /// `(B + C)^-1 r` for a packed symmetric block.
-    #[inline(always)]
-    unsafe fn solve_packed<L: Lanes<Element = T>>(&self, entry: &[L; 6], r: [L; D]) -> [L; D] {
-        // SAFETY: as in `run`.
-        unsafe {
-            let mut c = [r[0]; D];
-            for a in 0..D {
-                c[a] = L::constant(self.diagonal[a]);
-            }
-            let mut z = r;
-            if D == 2 {
-                let (xx, xy, yy) = (entry[0].add(c[0]), entry[1], entry[2].add(c[1]));
-                let scale = L::splat(T::of(1.0)).div(xx.mul(yy).sub(xy.mul(xy)));
-                z[0] = yy.mul(r[0]).sub(xy.mul(r[1])).mul(scale);
-                z[1] = xx.mul(r[1]).sub(xy.mul(r[0])).mul(scale);
-            } else {
-                let (xx, xy, xz) = (entry[0].add(c[0]), entry[1], entry[2]);
-                let (yy, yz, zz) = (entry[3].add(c[1]), entry[4], entry[5].add(c[D - 1]));
-                let axx = yy.mul(zz).sub(yz.mul(yz));
-                let axy = xz.mul(yz).sub(xy.mul(zz));
-                let axz = xy.mul(yz).sub(xz.mul(yy));
-                let ayy = xx.mul(zz).sub(xz.mul(xz));
-                let ayz = xy.mul(xz).sub(xx.mul(yz));
-                let azz = xx.mul(yy).sub(xy.mul(xy));
-                let det = xx.mul(axx).add(xy.mul(axy)).add(xz.mul(axz));
-                let scale = L::splat(T::of(1.0)).div(det);
-                let (x, y, w) = (r[0], r[1], r[D - 1]);
-                z[0] = axx.fma(x, axy.fma(y, axz.mul(w))).mul(scale);
-                z[1] = axy.fma(x, ayy.fma(y, ayz.mul(w))).mul(scale);
-                z[D - 1] = axz.fma(x, ayz.fma(y, azz.mul(w))).mul(scale);
-            }
-            z
+/// `(B + C)^-1 r` for a packed symmetric block, by elimination: `L D L'`.
+///
+/// For a positive semidefinite block no pivot is below that of `C`. Where one is clearly negative the block is
+/// indefinite, and the sums of the absolute values of its rows stand in for it.
+#[inline(always)]
+unsafe fn solve_packed<L: Lanes, const D: usize>(entry: &[L; 6], c: [L; D], r: [L; D]) -> [L; D] {
+    // SAFETY: within a kernel.
+    unsafe {
+        let zero = L::splat(L::Element::of(0.0));
+        let half = c[0].mul(L::constant(0.5));
+        let share = L::constant(ROUNDING);
+        let one = L::splat(L::Element::of(1.0));
+        let (xx, xy) = (entry[0].add(c[0]), entry[1]);
+        let mut sure = xx.sub(half);
+        let x = one.div(xx.max(c[0]));
+        let lxy = xy.mul(x);
+        let (mut z, mut sum) = (r, r);
+        if D == 2 {
+            let yy = entry[2].add(c[1]);
+            let rest = yy.sub(lxy.mul(xy));
+            sure = sure.min(share.fma(yy, rest));
+            z[1] = r[1].sub(lxy.mul(r[0])).div(rest.max(c[1]));
+            z[0] = r[0].mul(x).sub(lxy.mul(z[1]));
+            sum[0] = absolute(xx).add(absolute(xy));
+            sum[1] = absolute(yy).add(absolute(xy));
+        } else {
+            let (xz, yz) = (entry[2], entry[4]);
+            let (yy, zz) = (entry[3].add(c[1]), entry[5].add(c[D - 1]));
+            let lxz = xz.mul(x);
+            let rest = yy.sub(lxy.mul(xy));
+            sure = sure.min(share.fma(yy, rest));
+            let y = one.div(rest.max(c[1]));
+            let low = yz.sub(lxy.mul(xz));
+            let lyz = low.mul(y);
+            let rest = zz.sub(lxz.mul(xz)).sub(lyz.mul(low));
+            sure = sure.min(share.fma(zz, rest));
+            let r1 = r[1].sub(lxy.mul(r[0]));
+            let r2 = r[D - 1].sub(lxz.mul(r[0])).sub(lyz.mul(r1));
+            z[D - 1] = r2.div(rest.max(c[D - 1]));
+            z[1] = r1.mul(y).sub(lyz.mul(z[D - 1]));
+            z[0] = r[0].mul(x).sub(lxy.mul(z[1])).sub(lxz.mul(z[D - 1]));
+            let (axy, axz, ayz) = (absolute(xy), absolute(xz), absolute(yz));
+            sum[0] = absolute(xx).add(axy).add(axz);
+            sum[1] = absolute(yy).add(axy).add(ayz);
+            sum[D - 1] = absolute(zz).add(axz).add(ayz);
         }
+        for a in 0..D {
+            let instead = r[a].div(sum[a].max(c[a]));
+            let positive = sure.max(zero);
+            z[a] = instead
+                .sub(positive.where_equal(sure, instead))
+                .add(positive.where_equal(sure, z[a]));
+        }
+        z
     }
+}
+
+#[inline(always)]
+unsafe fn absolute<L: Lanes>(v: L) -> L {
+    // SAFETY: within a kernel.
+    unsafe { v.max(L::splat(L::Element::of(0.0)).sub(v)) }
 }

@@ -97,7 +97,7 @@ mod tests {
     #[test]
     fn only_indefinite_blocks_change_and_they_become_definite() {
         // three voxels in planes: definite, negative, indefinite off the diagonal
-        let mut blocks = [4.0, -6.0, 1.0, 0.5, 0.0, 5.0, 3.0, 2.0, 1.0];
+        let mut blocks = [4.0f64, -6.0, 1.0, 0.5, 0.0, 5.0, 3.0, 2.0, 1.0];
         make_definite(&mut blocks, 2, &[1.0, 1.0], 0.1);
         let block = |v: usize| [blocks[v], blocks[3 + v], blocks[6 + v]];
         assert_eq!(block(0), [4.0, 0.5, 3.0]);

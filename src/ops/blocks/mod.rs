@@ -40,6 +40,9 @@ impl BlockSystem {
     }
 
     /// `z = M^-1 r` with `M` the block diagonal of `A`; returns `(r' z, r' r)`.
+    ///
+    /// `M` takes the diagonal of the differences as inside the grid. Where a block of it is indefinite, the sums of the
+    /// absolute values of its rows stand in for it, so that `M` is positive definite for any blocks.
     pub fn precondition(&self, r: &Tensor, z: &Tensor) -> Result<[f64; 2]> {
         let size = size(r);
         with_stored!(r.dtype(), T => {

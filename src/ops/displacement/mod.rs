@@ -1,9 +1,12 @@
 //! Displacement fields: composition and the compositive step.
 
 mod cpu;
+mod relax;
 mod unfold;
 
 use candle_core::Tensor;
+
+pub use relax::relax_folds;
 
 use super::diffusion::size;
 use super::storage::{read, with_real, write};

@@ -120,6 +120,25 @@ fn shortened<T: Real>(
     false
 }
 
+/// All voxels with a corner determinant of `smallest` or less, in order.
+pub(super) fn all_folded<T: Real>(u: &[T], size: &[usize], smallest: f64) -> Vec<usize> {
+    let lines = size[1..].iter().product();
+    failing(u, size, &vec![true; lines], &|_, determinant| {
+        determinant > smallest
+    })
+}
+
+/// A factor for every voxel: 0 at the given ones, rising to one over four voxels around them.
+pub(super) fn stamped(bad: &[usize], size: &[usize]) -> Vec<f32> {
+    let [nx, ny, nz] = [size[0], size[1], size.get(2).copied().unwrap_or(1)];
+    let mut factor = vec![1.0; nx * ny * nz];
+    let mut changed = vec![false; ny * nz];
+    for &v in bad {
+        stamp(v, [nx, ny, nz], 0.0, &mut factor, &mut changed);
+    }
+    factor
+}
+
 /// The voxels of the marked lines where `keeps` does not hold, in order.
 fn failing<T: Real>(
     u: &[T],

@@ -3,7 +3,7 @@
 use crate::ops::lanes::{dispatch, Kernel, Lanes};
 use crate::ops::real::Real;
 use crate::ops::rows::{sum_over_rows, Shared};
-use crate::ops::sample::{cubic, linear_gradient, linear_value, Cell, Frame, Interpolation};
+use crate::ops::sample::{cubic, linear, linear_value, Cell, Frame, Interpolation};
 use crate::Affine;
 
 /// What a pass reads.
@@ -19,8 +19,6 @@ pub(super) struct Input<'a, T> {
 /// What a pass writes, beside the energy that it returns.
 pub(super) enum Output<'a, T> {
     None,
-    /// The warped features.
-    Warped(&'a mut [T]),
     /// Gradient and, for one channel, the vector whose outer product is the block.
     Vector(&'a mut [T], &'a mut [T]),
     /// Gradient and Gauss-Newton blocks.
@@ -32,7 +30,6 @@ pub(super) enum Output<'a, T> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Mode {
     Value,
-    Warped,
     Vector,
     Blocks,
     Newton,
@@ -58,7 +55,6 @@ fn ranked<T: Real, const D: usize>(
 ) -> f64 {
     let (mode, first, second): (_, &mut [T], &mut [T]) = match output {
         Output::None => (Mode::Value, &mut [], &mut []),
-        Output::Warped(w) => (Mode::Warped, w, &mut []),
         Output::Vector(g, b) => (Mode::Vector, g, b),
         Output::Blocks(g, b) => (Mode::Blocks, g, b),
         Output::Newton(g, b) => (Mode::Newton, g, b),
@@ -80,7 +76,6 @@ fn ranked<T: Real, const D: usize>(
     assert!(input.u.is_none_or(|u| u.len() == n * D), "displacement");
     match mode {
         Mode::Value => {}
-        Mode::Warped => assert_eq!(first.len(), n * channels, "warped"),
         _ => {
             assert_eq!(first.len(), n * D, "gradient");
             assert_eq!(second.len(), n * per_block, "blocks");
@@ -118,12 +113,10 @@ impl<T: Real, const D: usize> Kernel<T> for Pass<'_, T, D> {
         unsafe {
             match (self.input.interpolation, self.mode) {
                 (Interpolation::Linear, Mode::Value) => self.rows::<L, false, 0>(),
-                (Interpolation::Linear, Mode::Warped) => self.rows::<L, false, 4>(),
                 (Interpolation::Linear, Mode::Vector) => self.rows::<L, false, 1>(),
                 (Interpolation::Linear, Mode::Blocks) => self.rows::<L, false, 2>(),
                 (Interpolation::Linear, Mode::Newton) => self.rows::<L, false, 3>(),
                 (Interpolation::Cubic, Mode::Value) => self.rows::<L, true, 0>(),
-                (Interpolation::Cubic, Mode::Warped) => self.rows::<L, true, 4>(),
                 (Interpolation::Cubic, Mode::Vector) => self.rows::<L, true, 1>(),
                 (Interpolation::Cubic, Mode::Blocks) => self.rows::<L, true, 2>(),
                 (Interpolation::Cubic, Mode::Newton) => self.rows::<L, true, 3>(),
@@ -133,7 +126,7 @@ impl<T: Real, const D: usize> Kernel<T> for Pass<'_, T, D> {
 }
 
 impl<T: Real, const D: usize> Pass<'_, T, D> {
-    /// `WHAT`: 0 value, 1 gradient and vector, 2 gradient and blocks, 3 gradient and Hessian, 4 warped.
+    /// `WHAT`: 0 value, 1 gradient and vector, 2 gradient and blocks, 3 gradient and Hessian.
     #[inline(always)]
     unsafe fn rows<L: Lanes<Element = T>, const CUBIC: bool, const WHAT: usize>(&self) -> f64 {
         // SAFETY: the contract of `run`.
@@ -170,15 +163,12 @@ impl<T: Real, const D: usize> Pass<'_, T, D> {
                         let image = input.moving.as_ptr().add(c * moving_voxels);
                         let fixed = input.fixed.as_ptr().add(c * n + at);
                         let weight = mask.mul(L::splat(input.weights[c]));
-                        if WHAT == 0 || WHAT == 4 {
+                        if WHAT == 0 {
                             let value = if CUBIC {
                                 cubic::<L, D, 0>(image, &cell, &frame.moving, &frame.stride).0
                             } else {
                                 linear_value(image, &cell, offset, &frame.stride)
                             };
-                            if WHAT == 4 {
-                                value.store_some(self.first.at(c * n + at), count);
-                            }
                             let r = value.sub(L::load_some(fixed, count));
                             energy = r.mul(weight).fma(r, energy);
                             continue;
@@ -188,8 +178,7 @@ impl<T: Real, const D: usize> Pass<'_, T, D> {
                         } else if CUBIC {
                             cubic::<L, D, 1>(image, &cell, &frame.moving, &frame.stride)
                         } else {
-                            let (v, g) = linear_gradient(image, &cell, offset, &frame.stride);
-                            (v, g, [zero; 6])
+                            linear(image, &cell, offset, &frame.stride)
                         };
                         let r = value.sub(L::load_some(fixed, count));
                         let j = frame.pull_gradient(slope);
@@ -221,7 +210,7 @@ impl<T: Real, const D: usize> Pass<'_, T, D> {
                             }
                         }
                     }
-                    if WHAT != 0 && WHAT != 4 {
+                    if WHAT != 0 {
                         for a in 0..D {
                             gradient[a].store_some(self.first.at(a * n + at), count);
                         }

@@ -87,11 +87,13 @@ impl SsdData {
 
     /// The warped moving features, `[channels, (nz,) ny, nx]`.
     pub fn warped(&self, u: Option<&Tensor>) -> Result<Tensor> {
-        let out = Tensor::zeros(self.fixed.shape(), self.fixed.dtype(), self.fixed.device())?;
-        with_real!(self.fixed.dtype(), T => {
-            write::<T, _>(&out, |o| self.run::<T>(u, cpu::Output::Warped(o)))?
-        })?;
-        Ok(out)
+        super::warp::sampled(
+            &self.moving,
+            u,
+            &self.fixed_size(),
+            &self.map,
+            self.interpolation,
+        )
     }
 
     fn run<T: super::real::Real>(

@@ -1,5 +1,15 @@
 //! `stillpoint register`: a moving image onto a fixed one.
 
+mod inputs;
+mod outputs;
+mod page;
+mod report;
+mod run;
+
+pub(super) use outputs::Outputs;
+pub(super) use report::Report;
+pub(super) use run::{register, run, summary};
+
 use super::{Init, Iterations, Levels, RunArgs, Stages};
 use clap::Args;
 use std::path::PathBuf;

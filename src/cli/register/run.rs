@@ -1,0 +1,257 @@
+//! From files to files.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::inputs::Inputs;
+use super::outputs::Outputs;
+use super::page::{draw, figures, Shown};
+use super::report::{
+    self, DiceReport, Difference, GridReport, Program, Report, Run, Seconds, Settings,
+};
+use super::RegisterArgs;
+use crate::cli::output::json;
+use crate::cli::{print, Init, Session, Stage};
+use crate::evaluation::{inverse_consistency, overlap, regularity};
+use crate::image::{write_affine, write_bytes, DisplacementField, Labels};
+use crate::ops::determinants;
+use crate::registration::{Deformation, Registered, Registration};
+use crate::solver::AlignmentStart;
+use crate::transform::{resample_labels, Chain, Compositive, Displacement, LabelResampling};
+use crate::Result;
+
+/// The command.
+pub(in crate::cli) fn run(args: &RegisterArgs, session: &Session) -> Result<()> {
+    let report = register(args, session)?;
+    if args.json {
+        return print(&json(&report)?);
+    }
+    if !args.run.quiet {
+        print(&summary(&report))?;
+    }
+    Ok(())
+}
+
+/// Registers, writes every file and returns the report.
+pub(in crate::cli) fn register(args: &RegisterArgs, session: &Session) -> Result<Report> {
+    let clock = Instant::now();
+    let outputs = Outputs::prepare(&args.out_prefix)?;
+    session.progress.begin("reading", 1);
+    let mut inputs = Inputs::read(args)?;
+    let read = clock.elapsed().as_secs_f64();
+    let registered = solve(args, &mut inputs, session)?;
+    let solved = clock.elapsed().as_secs_f64();
+    session.progress.begin("writing", 1);
+    let mut report = finish(args, &inputs, &registered, &outputs)?;
+    for warning in &report.warnings {
+        session.progress.warn(warning);
+    }
+    let total = clock.elapsed().as_secs_f64();
+    report.run = Run {
+        threads: rayon::current_num_threads(),
+        seconds: Seconds {
+            read,
+            register: solved - read,
+            levels: registered
+                .deformable
+                .iter()
+                .flat_map(|d| d.levels.iter().map(|level| level.seconds))
+                .collect(),
+            evaluate_and_write: total - solved,
+            total,
+        },
+        peak_memory_bytes: report::peak_memory(),
+    };
+    write_bytes(&outputs.path("_report.json"), json(&report)?.as_bytes())?;
+    Ok(report)
+}
+
+fn solve(args: &RegisterArgs, inputs: &mut Inputs, session: &Session) -> Result<Registered> {
+    let registration = Registration {
+        start: match (&args.init, inputs.start) {
+            (_, Some(start)) => AlignmentStart::Affine(start),
+            (Init::Centres, _) => AlignmentStart::Centres,
+            (Init::Moments, _) => AlignmentStart::Moments,
+            (Init::Identity | Init::File(_), _) => AlignmentStart::Identity,
+        },
+        linear: args
+            .transform
+            .list()
+            .iter()
+            .filter_map(|stage| stage.linear())
+            .collect(),
+        deformation: deformation(args),
+        fixed_mask: inputs.fixed_mask.take(),
+        moving_mask: inputs.moving_mask.take(),
+    };
+    let mut stage = "";
+    registration.run(&inputs.fixed, &inputs.moving, &mut |step| {
+        session.proceed()?;
+        if stage != step.stage {
+            stage = step.stage;
+            session.progress.begin(stage, step.levels);
+        }
+        let note = format!(
+            "level {} of {}, iteration {}, energy {:.4e}",
+            step.level + 1,
+            step.levels,
+            step.iteration.step,
+            step.iteration.energy
+        );
+        session.progress.at(step.level, note);
+        Ok(())
+    })
+}
+
+/// The deformable stage that the arguments ask for.
+fn deformation(args: &RegisterArgs) -> Option<Deformation> {
+    let stage = args
+        .transform
+        .list()
+        .last()
+        .filter(|stage| !stage.is_linear())?;
+    let mut deformation = Deformation {
+        levels: args.levels.as_ref().map(|l| l.list().to_vec()),
+        iterations: args.iterations.as_ref().map(|i| i.list().to_vec()),
+        certify: args.certify,
+        ..Deformation::default()
+    };
+    deformation.lambda = args.lambda.unwrap_or(deformation.lambda);
+    deformation.transform = match stage {
+        Stage::Displacement => Arc::new(Displacement),
+        _ => Arc::new(Compositive),
+    };
+    Some(deformation)
+}
+
+/// Measures the result and writes all but the report itself.
+fn finish(
+    args: &RegisterArgs,
+    inputs: &Inputs,
+    registered: &Registered,
+    outputs: &Outputs,
+) -> Result<Report> {
+    let (fixed, moving) = (&inputs.fixed, &inputs.moving);
+    let mut written = Vec::new();
+    let mut path = |ending: &str| {
+        let path = outputs.path(ending);
+        written.push(path.display().to_string());
+        path
+    };
+    let warped = registered.warped(fixed, moving)?;
+    warped.write(path("_warped.nii.gz"))?;
+    let total = registered.total_field(fixed)?;
+    total.write(path("_warp.nii.gz"))?;
+    let (inverse, inverse_missed) = registered.inverse_field(moving)?;
+    inverse.write(path("_inverse_warp.nii.gz"))?;
+    let inverse_consistency = inverse_consistency(
+        total.values(),
+        total.grid(),
+        inverse.values(),
+        inverse.grid(),
+    )?;
+    drop(inverse);
+    if args.ants_outputs {
+        write_affine(
+            path("0GenericAffine.mat"),
+            &registered.affine,
+            fixed.grid().rank(),
+        )?;
+        if registered.displacement.is_some() {
+            registered
+                .deformable_field(fixed)?
+                .write(path("1Warp.nii.gz"))?;
+            let (inverse, _) = registered.deformable_inverse_field(fixed)?;
+            inverse.write(path("1InverseWarp.nii.gz"))?;
+        }
+    }
+    let total = Arc::new(total);
+    let dice = match &inputs.labels {
+        Some(labels) => Some(dice(labels, registered, &total)?),
+        None => None,
+    };
+    let displacement = Arc::unwrap_or_clone(total).into_voxels();
+    let before = registered.unregistered(fixed, moving)?;
+    let outlines: Option<Vec<i32>> = inputs
+        .labels
+        .as_ref()
+        .map(|labels| labels.0.values().iter().map(|&v| v as i32).collect());
+    let mut report = Report {
+        program: Program::this(),
+        inputs: inputs.files.clone(),
+        fixed_grid: GridReport::of(fixed.grid()),
+        moving_grid: GridReport::of(moving.grid()),
+        settings: Settings::of(args),
+        affine: report::rows(&registered.affine),
+        alignment: registered.alignment.clone(),
+        deformable: registered.deformable.clone(),
+        difference: Difference {
+            before: registered.difference(fixed, &before),
+            after: registered.difference(fixed, &warped),
+        },
+        regularity: regularity(&displacement, fixed.grid().size())?,
+        inverse_consistency,
+        inverse_missed,
+        dice,
+        warnings: inputs.warnings.clone(),
+        outputs: Vec::new(),
+        run: Run::default(),
+    };
+    report.warnings.extend(report::doubts(registered));
+    let png = draw(
+        args,
+        &report,
+        &Shown {
+            grid: fixed.grid(),
+            fixed: fixed.channel(0),
+            moving: before.channel(0),
+            warped: warped.channel(0),
+            determinant: &determinants(&displacement, fixed.grid().size()),
+            displacement: &displacement,
+            labels: outlines.as_deref(),
+        },
+    )?;
+    write_bytes(&path("_report.png"), &png)?;
+    path("_report.json");
+    report.outputs = written;
+    Ok(report)
+}
+
+/// Overlap of the labels (fixed, moving) before and after.
+fn dice(
+    (fixed, moving): &(Labels, Labels),
+    registered: &Registered,
+    total: &Arc<DisplacementField>,
+) -> Result<DiceReport> {
+    let grid = fixed.grid();
+    let after = |chain: &Chain| {
+        let warped = resample_labels(moving, chain, grid, LabelResampling::Nearest, 0)?;
+        overlap(fixed.values(), warped.values(), Some(moving.values()), None)
+    };
+    let before = after(&Chain::new(grid.rank())?.then_affine(registered.initial))?;
+    let labels = after(&Chain::new(grid.rank())?.then_field(total.clone())?)?;
+    Ok(DiceReport {
+        before: before.mean_dice,
+        after: labels.mean_dice,
+        labels,
+    })
+}
+
+/// The summary for a person.
+pub(in crate::cli) fn summary(report: &Report) -> String {
+    let figures = figures(report);
+    let width = figures.iter().map(|(name, _)| name.chars().count()).max();
+    let width = width.unwrap_or(0);
+    let mut lines: Vec<String> = figures
+        .iter()
+        .map(|(name, value)| format!("{name:<width$}  {value}"))
+        .collect();
+    let seconds = report.run.seconds.total;
+    let memory = report.run.peak_memory_bytes.map_or(String::new(), |bytes| {
+        format!(", {:.0} MB at most", bytes as f64 / 1e6)
+    });
+    lines.push(format!("{:<width$}  {seconds:.2} s{memory}", "Time"));
+    lines.push(String::new());
+    lines.extend(report.outputs.iter().cloned());
+    lines.join("\n")
+}

@@ -1,0 +1,234 @@
+//! The adjoint of the warp: every fixed voxel hands its cotangent to the moving voxels it was made of.
+//!
+//! Tasks own slabs of the moving grid and walk over the fixed rows that reach them, in order: whatever the slabs, a
+//! moving voxel adds up its shares in the order of the fixed voxels.
+
+use rayon::prelude::*;
+
+use super::Place;
+use crate::ops::lanes::{dispatch, Kernel, Lanes};
+use crate::ops::real::Real;
+use crate::ops::rows::{for_rows, Shared};
+use crate::ops::sample::{taps, Cell, Frame, Interpolation};
+
+/// Planes of a slab at least: rows on the border of two slabs are walked twice.
+const PLANES: usize = 8;
+
+pub(super) fn scatter<T: Real>(place: &Place<'_>, u: &[T], cotangent: &[T], out: &mut [T]) {
+    if place.fixed.len() == 2 {
+        ranked::<T, 2>(place, u, cotangent, out);
+    } else {
+        ranked::<T, 3>(place, u, cotangent, out);
+    }
+}
+
+fn ranked<T: Real, const D: usize>(place: &Place<'_>, u: &[T], cotangent: &[T], out: &mut [T]) {
+    let frame = place.frame::<T, D>();
+    let (n, m) = (frame.voxels(), frame.moving.iter().product::<usize>());
+    let channels = out.len() / m;
+    assert_eq!(u.len(), n * D, "displacement");
+    assert!(
+        cotangent.len() == channels * n && out.len() == channels * m,
+        "cotangent"
+    );
+    let mut reach = vec![[0; 2]; frame.rows()];
+    let shared = Shared::new(&mut reach);
+    for_rows(frame.rows(), frame.fixed[0], |rows| {
+        dispatch(Reach {
+            frame: &frame,
+            u,
+            rows,
+            out: shared,
+        });
+    });
+    let planes = frame.moving[D - 1];
+    let slab = planes
+        .div_ceil(4 * rayon::current_num_threads())
+        .max(PLANES);
+    let out = Shared::new(out);
+    (0..planes.div_ceil(slab)).into_par_iter().for_each(|s| {
+        dispatch(Scatter {
+            frame: &frame,
+            interpolation: place.interpolation,
+            u,
+            cotangent,
+            channels,
+            reach: &reach,
+            first: s * slab,
+            end: ((s + 1) * slab).min(planes),
+            out,
+        });
+    });
+}
+
+/// The cell of the lanes that start at voxel `i` of a row, which is voxel `at` of the grid.
+#[inline(always)]
+unsafe fn cell<L: Lanes, const D: usize>(
+    frame: &Frame<L::Element, D>,
+    u: &[L::Element],
+    start: &[L::Element; D],
+    (i, at, count): (usize, usize, usize),
+) -> Cell<L, D> {
+    // SAFETY: the displacement covers the frame's voxels.
+    unsafe {
+        let mut v = [L::splat(L::Element::of(0.0)); D];
+        for a in 0..D {
+            v[a] = L::load_some(u.as_ptr().add(a * frame.voxels() + at), count);
+        }
+        Cell::at(frame.positions(start, i, v), &frame.moving)
+    }
+}
+
+/// First and last plane of the moving grid that each fixed row reaches.
+struct Reach<'a, T, const D: usize> {
+    frame: &'a Frame<T, D>,
+    u: &'a [T],
+    rows: std::ops::Range<usize>,
+    out: Shared<[usize; 2]>,
+}
+
+impl<T: Real, const D: usize> Kernel<T> for Reach<'_, T, D> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<L: Lanes<Element = T>>(self) {
+        let width = self.frame.fixed[0];
+        // SAFETY: lengths were checked; each task writes its own rows.
+        unsafe {
+            for row in self.rows.clone() {
+                let start = self.frame.row_start(row);
+                let (mut low, mut high) = (usize::MAX, 0);
+                let mut i = 0;
+                while i < width {
+                    let count = (width - i).min(L::COUNT);
+                    let cell: Cell<L, D> =
+                        cell(self.frame, self.u, &start, (i, row * width + i, count));
+                    let mut lanes = [T::of(0.0); 16];
+                    cell.base[D - 1].store(lanes.as_mut_ptr());
+                    for lane in &lanes[..count] {
+                        let base = lane.wide() as usize;
+                        low = low.min(base.saturating_sub(1));
+                        high = high.max(base + 2);
+                    }
+                    i += count;
+                }
+                *self.out.at(row) = [low, high];
+            }
+        }
+    }
+}
+
+/// One slab of planes `first..end`.
+struct Scatter<'a, T, const D: usize> {
+    frame: &'a Frame<T, D>,
+    interpolation: Interpolation,
+    u: &'a [T],
+    cotangent: &'a [T],
+    channels: usize,
+    reach: &'a [[usize; 2]],
+    first: usize,
+    end: usize,
+    out: Shared<T>,
+}
+
+impl<T: Real, const D: usize> Kernel<T> for Scatter<'_, T, D> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<L: Lanes<Element = T>>(self) {
+        // SAFETY: lengths were checked; each task writes its own planes.
+        unsafe {
+            match self.interpolation {
+                Interpolation::Linear => self.rows::<L, false>(),
+                Interpolation::Cubic => self.rows::<L, true>(),
+            }
+        }
+    }
+}
+
+/// The taps of up to 16 voxels: places along an axis (times its stride) and weights, tap by tap.
+#[derive(Clone, Copy)]
+struct Taps<T> {
+    place: [[usize; 16]; 4],
+    weight: [[T; 16]; 4],
+}
+
+impl<T: Real, const D: usize> Scatter<'_, T, D> {
+    #[inline(always)]
+    unsafe fn rows<L: Lanes<Element = T>, const CUBIC: bool>(&self) {
+        let width = self.frame.fixed[0];
+        let empty = Taps {
+            place: [[0; 16]; 4],
+            weight: [[T::of(0.0); 16]; 4],
+        };
+        let mut axes = [empty; D];
+        // SAFETY: as in `run`.
+        unsafe {
+            for (row, [low, high]) in self.reach.iter().enumerate() {
+                if *high < self.first || *low >= self.end {
+                    continue;
+                }
+                let start = self.frame.row_start(row);
+                let mut i = 0;
+                while i < width {
+                    let count = (width - i).min(L::COUNT);
+                    let at = row * width + i;
+                    let cell: Cell<L, D> = cell(self.frame, self.u, &start, (i, at, count));
+                    for a in 0..D {
+                        let (voxel, weight) = taps::<L, D, CUBIC>(&cell, a, self.frame.moving[a]);
+                        for k in 0..if CUBIC { 4 } else { 2 } {
+                            let mut lanes = [T::of(0.0); 16];
+                            voxel[k].store(lanes.as_mut_ptr());
+                            for (place, lane) in axes[a].place[k].iter_mut().zip(lanes) {
+                                *place = lane.wide() as usize;
+                            }
+                            weight[k].store(axes[a].weight[k].as_mut_ptr());
+                        }
+                    }
+                    self.voxels::<CUBIC>(&axes, at, count);
+                    i += count;
+                }
+            }
+        }
+    }
+
+    /// Adds the shares of `count` fixed voxels from `at` on that fall into the slab.
+    #[inline(always)]
+    unsafe fn voxels<const CUBIC: bool>(&self, axes: &[Taps<T>; D], at: usize, count: usize) {
+        let reach = if CUBIC { 4 } else { 2 };
+        let (n, m) = (
+            self.frame.voxels(),
+            self.frame.moving.iter().product::<usize>(),
+        );
+        let stride = &self.frame.stride;
+        for lane in 0..count {
+            for kz in 0..if D == 3 { reach } else { 1 } {
+                let (mut slice, mut across) = (0, T::of(1.0));
+                if D == 3 {
+                    let plane = axes[D - 1].place[kz][lane];
+                    if plane < self.first || plane >= self.end {
+                        continue;
+                    }
+                    slice = plane * stride[D - 1];
+                    across = axes[D - 1].weight[kz][lane];
+                }
+                for ky in 0..reach {
+                    let line = axes[1].place[ky][lane];
+                    if D == 2 && (line < self.first || line >= self.end) {
+                        continue;
+                    }
+                    let from = slice + line * stride[1];
+                    let weight = across * axes[1].weight[ky][lane];
+                    for c in 0..self.channels {
+                        let share = self.cotangent[c * n + at + lane] * weight;
+                        for kx in 0..reach {
+                            let to = c * m + from + axes[0].place[kx][lane];
+                            // SAFETY: taps lie inside the volume, and this plane belongs to this task.
+                            unsafe { *self.out.at(to) += share * axes[0].weight[kx][lane] };
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Images moved by a displacement, and the derivatives of that.
+
+mod adjoint;
+mod cpu;
+
+use candle_core::Tensor;
+
+use super::bspline::{spline_coefficients, spline_coefficients_adjoint};
+use super::diffusion::size;
+use super::real::Real;
+use super::sample::Interpolation;
+use super::storage::{read, with_real, write};
+use crate::{Affine, Error, Result};
+
+/// The image moved by a displacement: `out_c(x) = I_c(map(x + u(x)))`.
+///
+/// `image` is `[channels, (mz,) my, mx]` on the moving grid, `u` is `[rank, (nz,) ny, nx]` in voxels of the fixed grid and
+/// `map` carries fixed index to moving index; the result is `[channels, (nz,) ny, nx]`. Beyond its border the image
+/// continues by its nearest value. Cubic interpolation takes the image's B-spline coefficients itself
+/// ([`spline_coefficients`]) and mirrors at the border voxels.
+///
+/// # Errors
+/// [`Error::Shape`] when `u` has not as many components as spatial axes, or another rank than the image.
+pub fn warp(
+    image: &Tensor,
+    u: &Tensor,
+    map: &Affine,
+    interpolation: Interpolation,
+) -> Result<Tensor> {
+    check(image.rank(), u)?;
+    sampled(
+        &voxels(image, interpolation)?,
+        Some(u),
+        &size(u),
+        map,
+        interpolation,
+    )
+}
+
+/// The adjoint of [`warp`] with respect to the image, on a moving grid of size `moving` (fastest first).
+///
+/// `cotangent` is `[channels, (nz,) ny, nx]` on the fixed grid; the result is `[channels, (mz,) my, mx]`. Every voxel adds
+/// up its share in the order of the fixed voxels: the same bits for any number of threads.
+///
+/// # Errors
+/// [`Error::Shape`] when `cotangent` and `u` lie on different grids.
+pub fn warp_adjoint(
+    cotangent: &Tensor,
+    u: &Tensor,
+    map: &Affine,
+    interpolation: Interpolation,
+    moving: &[usize],
+) -> Result<Tensor> {
+    check(moving.len() + 1, u)?;
+    check_cotangent(cotangent, cotangent.dims()[0], u)?;
+    let mut shape = vec![cotangent.dims()[0]];
+    shape.extend(moving.iter().rev());
+    let out = Tensor::zeros(shape, u.dtype(), u.device())?;
+    let (cotangent, fixed) = (cotangent.contiguous()?, size(u));
+    with_real!(u.dtype(), T => {
+        read::<T, _>(u, |u| read::<T, _>(&cotangent, |g| write::<T, _>(&out, |o| {
+            let place = Place { fixed: &fixed, moving, map, interpolation };
+            adjoint::scatter(&place, u, g, o);
+        })))??
+    })?;
+    match interpolation {
+        Interpolation::Linear => Ok(out),
+        Interpolation::Cubic => spline_coefficients_adjoint(&out),
+    }
+}
+
+/// The gradient of `sum(cotangent * warp(image, u))` with respect to the displacement, in the shape of `u`.
+///
+/// Zero along an axis where the position lies beyond the image's border. With linear interpolation it jumps where a
+/// position crosses a voxel plane, and is that of one of the two sides on it.
+///
+/// # Errors
+/// As [`warp`], and [`Error::Shape`] when `cotangent` has not the shape of the warped image.
+pub fn warp_gradient(
+    image: &Tensor,
+    u: &Tensor,
+    map: &Affine,
+    interpolation: Interpolation,
+    cotangent: &Tensor,
+) -> Result<Tensor> {
+    check(image.rank(), u)?;
+    check_cotangent(cotangent, image.dims()[0], u)?;
+    let image = voxels(image, interpolation)?;
+    let out = u.zeros_like()?;
+    let (cotangent, fixed, moving) = (cotangent.contiguous()?, size(u), size(&image));
+    with_real!(u.dtype(), T => {
+        read::<T, _>(&image, |image| read::<T, _>(u, |u| read::<T, _>(&cotangent, |g| {
+            write::<T, _>(&out, |o| {
+                let place = Place { fixed: &fixed, moving: &moving, map, interpolation };
+                cpu::gradient(&place, image, u, g, o);
+            })
+        })))???
+    })?;
+    Ok(out)
+}
+
+/// [`warp`] of voxels or B-spline coefficients, on a fixed grid of size `fixed`; no displacement is zero everywhere.
+pub(super) fn sampled(
+    voxels: &Tensor,
+    u: Option<&Tensor>,
+    fixed: &[usize],
+    map: &Affine,
+    interpolation: Interpolation,
+) -> Result<Tensor> {
+    let mut shape = vec![voxels.dims()[0]];
+    shape.extend(fixed.iter().rev());
+    let out = Tensor::zeros(shape, voxels.dtype(), voxels.device())?;
+    let moving = size(voxels);
+    let place = Place {
+        fixed,
+        moving: &moving,
+        map,
+        interpolation,
+    };
+    with_real!(voxels.dtype(), T => {
+        read::<T, _>(voxels, |voxels| {
+            let with_u = |u: Option<&[T]>| write::<T, _>(&out, |o| cpu::forward(&place, voxels, u, o));
+            match u {
+                Some(u) => read::<T, _>(u, |u| with_u(Some(u)))?,
+                None => with_u(None),
+            }
+        })?
+    })?;
+    Ok(out)
+}
+
+/// Both grids (fastest axis first), the map between them and the interpolation.
+struct Place<'a> {
+    fixed: &'a [usize],
+    moving: &'a [usize],
+    map: &'a Affine,
+    interpolation: Interpolation,
+}
+
+impl Place<'_> {
+    fn frame<T: Real, const D: usize>(&self) -> super::sample::Frame<T, D> {
+        super::sample::Frame::new(self.fixed, self.moving, self.map)
+    }
+}
+
+/// What is sampled: the image, or its B-spline coefficients.
+fn voxels(image: &Tensor, interpolation: Interpolation) -> Result<Tensor> {
+    match interpolation {
+        Interpolation::Linear => Ok(image.contiguous()?),
+        Interpolation::Cubic => spline_coefficients(image),
+    }
+}
+
+fn check(rank: usize, u: &Tensor) -> Result<()> {
+    let mut expected = u.dims().to_vec();
+    expected[0] = rank - 1;
+    if u.rank() == rank && (3..=4).contains(&rank) && u.dims() == expected {
+        return Ok(());
+    }
+    Err(Error::Shape {
+        what: "displacement",
+        expected,
+        got: u.dims().to_vec(),
+    })
+}
+
+fn check_cotangent(cotangent: &Tensor, channels: usize, u: &Tensor) -> Result<()> {
+    let mut expected = u.dims().to_vec();
+    expected[0] = channels;
+    if cotangent.dims() == expected {
+        return Ok(());
+    }
+    Err(Error::Shape {
+        what: "cotangent of the warped image",
+        expected,
+        got: cotangent.dims().to_vec(),
+    })
+}
