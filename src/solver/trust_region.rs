@@ -13,7 +13,7 @@ use crate::{Result, Rng};
 /// Far from the minimum, and after steps that negative curvature cut short, a step takes the Hessian projected to be
 /// positive semidefinite ([`Curvature::Projected`]): it moves everywhere at once where a step along one direction of
 /// negative curvature would not. Steps that the energy rejects are halved before the region shrinks (Nocedal and Yuan
-/// 1998, doi:10.1007/978-1-4613-3335-7_8).
+/// 1998, in Advances in Nonlinear Programming, Kluwer).
 ///
 /// A solution whose gradient fell to the tolerance and whose Hessian showed no negative curvature is a strict local
 /// minimum as far as a Krylov space can tell, and its [`Certificate`] says so. Wants double precision and a twice

@@ -33,7 +33,7 @@ pub enum Curvature {
     /// The Gauss-Newton blocks plus `r Hess M`: the true Hessian of the data term.
     Newton,
     /// The true Hessian with the negative eigenvalues of its blocks mirrored at zero: never indefinite. Chen et al. 2024,
-    /// doi:10.1145/3641519.3657433.
+    /// arXiv:2406.05928.
     Projected,
 }
 
