@@ -191,7 +191,19 @@ impl Problem for EnergyProblem {
         } else {
             rank
         };
-        let blocks = Self::block_tensor(&self.blocks, entries, &u, u.dtype())?;
+        let model = self.model_type(u.dtype());
+        // halves are written as such; other compact blocks are converted below
+        let direct = model == DType::F16;
+        let factor = if model == u.dtype() {
+            1.0
+        } else {
+            1.0 / self.unit
+        };
+        let blocks = if direct {
+            Self::block_tensor(&self.compact_blocks, entries, &u, model)?
+        } else {
+            Self::block_tensor(&self.blocks, entries, &u, u.dtype())?
+        };
         let field = self.transform.is_field();
         let own;
         let g = if field {
@@ -200,7 +212,9 @@ impl Problem for EnergyProblem {
             own = u.zeros_like()?;
             &own
         };
-        let mut energy = self.data.linearise(Some(&u), curvature, g, &blocks)?;
+        let mut energy = self
+            .data
+            .linearise_stored(Some(&u), curvature, g, &blocks, factor)?;
         let differences = self.regulariser.differences(&self.grid).scaled(self.lambda);
         energy += differences.value(&u)?;
         differences.add_gradient(&u, g)?;
@@ -228,11 +242,10 @@ impl Problem for EnergyProblem {
                 Curvature::GaussNewton => 1.0 + self.damping,
                 Curvature::Newton | Curvature::Projected => 1.0,
             };
-        let model = self.model_type(u.dtype());
-        let (scale, blocks) = if model == u.dtype() {
-            (1.0, blocks)
+        let (scale, blocks) = if model == u.dtype() || direct {
+            (factor, blocks)
         } else {
-            let scale = 1.0 / self.unit;
+            let scale = factor;
             let small = Self::block_tensor(&self.compact_blocks, entries, &u, model)?;
             let one_vector = entries == rank;
             convert(

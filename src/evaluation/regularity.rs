@@ -1,6 +1,6 @@
 //! How regular a displacement is.
 
-use crate::ops::{determinants, folded_voxels, minimum_determinant, non_diffeomorphic_volume};
+use crate::ops::{corner_determinants_minimum, determinants, non_diffeomorphic_volume};
 use crate::{Error, Result};
 use rayon::prelude::*;
 use serde::Serialize;
@@ -74,11 +74,21 @@ pub fn regularity(displacement: &[f32], size: &[usize]) -> Result<Regularity> {
     });
     let plain = deviation(&j, |_, d| (d > 0.0).then(|| f64::from(d).ln()));
     let non_positive = j.par_iter().filter(|&&d| d <= 0.0 || d.is_nan()).count();
-    let digital = folded_voxels(displacement, size)
+    let (digital, smallest) = corner_determinants_minimum(displacement, size)
         .par_iter()
-        .filter(|&&folded| folded)
-        .count();
-    let volume = non_diffeomorphic_volume(displacement, size);
+        .map(|&d| {
+            (
+                usize::from(d <= 0.0 || d.is_nan()),
+                if d.is_nan() { f32::NEG_INFINITY } else { d },
+            )
+        })
+        .reduce(|| (0, f32::INFINITY), |a, b| (a.0 + b.0, a.1.min(b.1)));
+    // a digital diffeomorphism turns nothing inside out
+    let volume = if digital > 0 {
+        non_diffeomorphic_volume(displacement, size)
+    } else {
+        0.0
+    };
     let percent = |count: f64| 100.0 * count / voxels as f64;
     let extreme = |pick: fn(f32, f32) -> f32| f64::from(j.iter().copied().fold(j[0], pick));
     Ok(Regularity {
@@ -91,7 +101,7 @@ pub fn regularity(displacement: &[f32], size: &[usize]) -> Result<Regularity> {
         non_diffeomorphic_percent: percent(volume),
         minimum_determinant: extreme(f32::min),
         maximum_determinant: extreme(f32::max),
-        minimum_digital_determinant: f64::from(minimum_determinant(displacement, size)),
+        minimum_digital_determinant: f64::from(smallest),
     })
 }
 

@@ -1,6 +1,7 @@
 //! Sums and products of whole tensors, in place, with double-precision sums in a fixed order.
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
+use half::f16;
 
 use super::lanes::{dispatch, Kernel, Lanes};
 use super::real::Real;
@@ -79,6 +80,25 @@ pub(crate) fn dot(x: &Tensor, y: &Tensor) -> Result<f64> {
 
 /// `to = factor * from`, converting between the floating types.
 pub(crate) fn convert(factor: f64, from: &Tensor, to: &Tensor) -> Result<()> {
+    match (from.dtype(), to.dtype()) {
+        (DType::F32, DType::F16) => {
+            return read::<f32, _>(from, |x| {
+                write::<f16, _>(to, |y| {
+                    assert_eq!(x.len(), y.len());
+                    halved(factor, x.len(), Way::Narrow(x, Shared::new(y)));
+                })
+            })?;
+        }
+        (DType::F16, DType::F32) => {
+            return read::<f16, _>(from, |x| {
+                write::<f32, _>(to, |y| {
+                    assert_eq!(x.len(), y.len());
+                    halved(factor, x.len(), Way::Widen(x, Shared::new(y)));
+                })
+            })?;
+        }
+        _ => {}
+    }
     with_stored!(from.dtype(), S => with_stored!(to.dtype(), T => {
         read::<S, _>(from, |x| {
             write::<T, _>(to, |y| {
@@ -91,6 +111,51 @@ pub(crate) fn convert(factor: f64, from: &Tensor, to: &Tensor) -> Result<()> {
             })
         })?
     }))
+}
+
+/// Between single and half precision, by the conversions of the instruction set.
+#[derive(Clone, Copy)]
+enum Way<'a> {
+    Narrow(&'a [f32], Shared<f16>),
+    Widen(&'a [f16], Shared<f32>),
+}
+
+fn halved(factor: f64, count: usize, way: Way<'_>) {
+    for_rows(count.div_ceil(ROW), ROW, |rows| {
+        let range = rows.start * ROW..(rows.end * ROW).min(count);
+        dispatch(Halved { factor, way, range });
+    });
+}
+
+struct Halved<'a> {
+    factor: f64,
+    way: Way<'a>,
+    range: std::ops::Range<usize>,
+}
+
+impl Kernel<f32> for Halved<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<L: Lanes<Element = f32>>(self) {
+        // SAFETY: the range lies within both tensors, which are of one length.
+        unsafe {
+            let factor = L::constant(self.factor);
+            let mut at = self.range.start;
+            while at < self.range.end {
+                let count = (self.range.end - at).min(L::COUNT);
+                match self.way {
+                    Way::Narrow(x, out) => L::load_some(x.as_ptr().add(at), count)
+                        .mul(factor)
+                        .to_halves(out.at(at), count),
+                    Way::Widen(x, out) => L::from_halves(x.as_ptr().add(at), count)
+                        .mul(factor)
+                        .store_some(out.at(at), count),
+                }
+                at += count;
+            }
+        }
+    }
 }
 
 /// `to = from`, converting between the floating types.

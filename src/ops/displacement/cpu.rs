@@ -6,6 +6,7 @@ use crate::ops::rows::{for_rows, Shared};
 use crate::ops::sample::{linear_value, Cell, Frame};
 use crate::ops::stencil::{row_neighbours, segment};
 use crate::Affine;
+use half::f16;
 
 pub(super) fn compose<T: Real>(u: &[T], d: &[T], size: &[usize], t: T, out: &mut [T]) {
     compose_rows(u, d, size, t, &[], out);
@@ -100,20 +101,25 @@ impl<T: Real, const D: usize> Kernel<T> for Compose<'_, T, D> {
     }
 }
 
-pub(super) fn pull_to_steps<T: Real>(
+pub(super) fn pull_to_steps<T: Real, B: Blocks<T>>(
     u: &[T],
     size: &[usize],
     gradient: &mut [T],
-    blocks: &mut [T],
+    blocks: &mut [B],
 ) {
     if size.len() == 2 {
-        pulled::<T, 2>(u, size, gradient, blocks);
+        pulled::<T, B, 2>(u, size, gradient, blocks);
     } else {
-        pulled::<T, 3>(u, size, gradient, blocks);
+        pulled::<T, B, 3>(u, size, gradient, blocks);
     }
 }
 
-fn pulled<T: Real, const D: usize>(u: &[T], size: &[usize], gradient: &mut [T], blocks: &mut [T]) {
+fn pulled<T: Real, B: Blocks<T>, const D: usize>(
+    u: &[T],
+    size: &[usize],
+    gradient: &mut [T],
+    blocks: &mut [B],
+) {
     let size: [usize; D] = std::array::from_fn(|a| size[a]);
     let n: usize = size.iter().product();
     assert!(u.len() == n * D && gradient.len() == n * D, "fields");
@@ -132,16 +138,67 @@ fn pulled<T: Real, const D: usize>(u: &[T], size: &[usize], gradient: &mut [T], 
     });
 }
 
-struct Pull<'a, T, const D: usize> {
+/// The element of blocks beside fields of `T`.
+pub(super) trait Blocks<T: Real>: Copy + Send + Sync {
+    /// The first `count` lanes.
+    ///
+    /// # Safety
+    /// Within a kernel, of valid elements.
+    unsafe fn take<L: Lanes<Element = T>>(from: *const Self, count: usize) -> L;
+    /// Stores the first `count` lanes.
+    ///
+    /// # Safety
+    /// As for `take`.
+    unsafe fn put<L: Lanes<Element = T>>(lanes: L, to: *mut Self, count: usize);
+}
+
+impl<T: Real> Blocks<T> for T {
+    #[inline(always)]
+    unsafe fn take<L: Lanes<Element = T>>(from: *const T, count: usize) -> L {
+        // SAFETY: the caller's promise, here and below.
+        unsafe { L::load_some(from, count) }
+    }
+    #[inline(always)]
+    unsafe fn put<L: Lanes<Element = T>>(lanes: L, to: *mut T, count: usize) {
+        unsafe { lanes.store_some(to, count) }
+    }
+}
+
+/// Blocks in half precision.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(super) struct Half(f16);
+
+impl Half {
+    /// Halves seen as blocks.
+    pub fn of(values: &mut [f16]) -> &mut [Self] {
+        // SAFETY: the same memory layout.
+        unsafe { &mut *(std::ptr::from_mut(values) as *mut [Self]) }
+    }
+}
+
+impl<T: Real> Blocks<T> for Half {
+    #[inline(always)]
+    unsafe fn take<L: Lanes<Element = T>>(from: *const Self, count: usize) -> L {
+        // SAFETY: the caller's promise, here and below.
+        unsafe { L::from_halves(from.cast(), count) }
+    }
+    #[inline(always)]
+    unsafe fn put<L: Lanes<Element = T>>(lanes: L, to: *mut Self, count: usize) {
+        unsafe { lanes.to_halves(to.cast(), count) }
+    }
+}
+
+struct Pull<'a, T, B, const D: usize> {
     u: &'a [T],
     size: &'a [usize; D],
     vector: bool,
     gradient: Shared<T>,
-    blocks: Shared<T>,
+    blocks: Shared<B>,
     rows: std::ops::Range<usize>,
 }
 
-impl<T: Real, const D: usize> Kernel<T> for Pull<'_, T, D> {
+impl<T: Real, B: Blocks<T>, const D: usize> Kernel<T> for Pull<'_, T, B, D> {
     type Output = ();
 
     #[inline(always)]
@@ -180,7 +237,7 @@ impl<T: Real, const D: usize> Kernel<T> for Pull<'_, T, D> {
                         let mut line = p[0];
                         for k in 0..D {
                             let from = self.blocks.at(packed::<D>(a, k) * n + at);
-                            line[k] = L::load_some(from, s.count);
+                            line[k] = B::take(from, s.count);
                         }
                         half[a] = pull(&p, line);
                     }
@@ -191,8 +248,8 @@ impl<T: Real, const D: usize> Kernel<T> for Pull<'_, T, D> {
                         }
                         let column = pull(&p, column);
                         for a in 0..=b {
-                            column[a]
-                                .store_some(self.blocks.at(packed::<D>(a, b) * n + at), s.count);
+                            let to = self.blocks.at(packed::<D>(a, b) * n + at);
+                            B::put(column[a], to, s.count);
                         }
                     }
                 }
@@ -227,9 +284,9 @@ unsafe fn pull<L: Lanes, const D: usize>(p: &[[L; D]; D], v: [L; D]) -> [L; D] {
 
 /// `v <- p' v` for the vector of `D` planes of `n` elements at `at`.
 #[inline(always)]
-unsafe fn pull_vector<L: Lanes, const D: usize>(
+unsafe fn pull_vector<L: Lanes, B: Blocks<L::Element>, const D: usize>(
     p: &[[L; D]; D],
-    base: Shared<L::Element>,
+    base: Shared<B>,
     n: usize,
     at: usize,
     count: usize,
@@ -238,11 +295,11 @@ unsafe fn pull_vector<L: Lanes, const D: usize>(
     unsafe {
         let mut v = p[0];
         for a in 0..D {
-            v[a] = L::load_some(base.at(a * n + at), count);
+            v[a] = B::take(base.at(a * n + at), count);
         }
         let v = pull(p, v);
         for a in 0..D {
-            v[a].store_some(base.at(a * n + at), count);
+            B::put(v[a], base.at(a * n + at), count);
         }
     }
 }

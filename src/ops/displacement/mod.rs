@@ -4,7 +4,8 @@ mod cpu;
 mod relax;
 mod unfold;
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
+use half::f16;
 
 pub use relax::relax_folds;
 
@@ -79,13 +80,20 @@ pub(crate) fn add_unfolded(
 /// Carries a gradient and its blocks from displacements to compositive steps, in place: `g <- P' g` and
 /// `B <- P' B P` with `P = I + Du`, the derivative of [`compose`] with respect to its step at zero.
 ///
-/// Derivatives are central differences, one-sided at the border. Blocks as in [`BlockSystem`](crate::BlockSystem).
+/// Derivatives are central differences, one-sided at the border. Blocks as in [`BlockSystem`](crate::BlockSystem), of the
+/// field's type or of half precision.
 pub fn pull_to_steps(u: &Tensor, gradient: &Tensor, blocks: &Tensor) -> Result<()> {
     let size = size(u);
     with_real!(u.dtype(), T => {
         read::<T, _>(u, |u| {
             write::<T, _>(gradient, |g| {
-                write::<T, _>(blocks, |b| cpu::pull_to_steps(u, &size, g, b))
+                if blocks.dtype() == DType::F16 {
+                    write::<f16, _>(blocks, |b| {
+                        cpu::pull_to_steps(u, &size, g, cpu::Half::of(b));
+                    })
+                } else {
+                    write::<T, _>(blocks, |b| cpu::pull_to_steps(u, &size, g, b))
+                }
             })
         })??
     })

@@ -10,6 +10,8 @@ mod x86;
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use half::f16;
+
 use super::real::Real;
 
 pub(crate) use half_storage::{HalfStorage, Halves};
@@ -95,6 +97,30 @@ pub trait Lanes: Copy {
     }
     /// Sum of all lanes, in a fixed order, in double precision.
     unsafe fn sum(self) -> f64;
+    /// The first `count` lanes from halves; the others are zero.
+    #[inline(always)]
+    unsafe fn from_halves(from: *const f16, count: usize) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mut lanes = [Self::Element::of(0.0); 16];
+            for k in 0..count {
+                lanes[k] = Self::Element::of(f64::from(*from.add(k)));
+            }
+            Self::load(lanes.as_ptr())
+        }
+    }
+    /// Stores the first `count` lanes as halves.
+    #[inline(always)]
+    unsafe fn to_halves(self, to: *mut f16, count: usize) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mut lanes = [Self::Element::of(0.0); 16];
+            self.store(lanes.as_mut_ptr());
+            for k in 0..count {
+                *to.add(k) = f16::from_f64(lanes[k].wide());
+            }
+        }
+    }
 }
 
 /// A computation written once for all instruction sets.

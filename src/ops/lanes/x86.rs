@@ -182,6 +182,26 @@ impl Lanes for Avx512F32 {
         unsafe { self.store(lanes.as_mut_ptr()) };
         lanes.iter().map(|&v| f64::from(v)).sum()
     }
+    #[inline(always)]
+    unsafe fn from_halves(from: *const f16, count: usize) -> Self {
+        unsafe {
+            if count == Self::COUNT {
+                Self::load_half(from)
+            } else {
+                Self::load_half_part(from, count)
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn to_halves(self, to: *mut f16, count: usize) {
+        unsafe {
+            if count == Self::COUNT {
+                self.store_half(to);
+            } else {
+                self.store_half_part(to, count);
+            }
+        }
+    }
 }
 
 /// 8 `f64` in one register.
@@ -487,6 +507,26 @@ impl Lanes for Avx2F32 {
         // SAFETY: the array has as many elements as the register.
         unsafe { self.store(lanes.as_mut_ptr()) };
         lanes.iter().map(|&v| f64::from(v)).sum()
+    }
+    #[inline(always)]
+    unsafe fn from_halves(from: *const f16, count: usize) -> Self {
+        unsafe {
+            if count == Self::COUNT {
+                Self::load_half(from)
+            } else {
+                Self::load_half_part(from, count)
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn to_halves(self, to: *mut f16, count: usize) {
+        unsafe {
+            if count == Self::COUNT {
+                self.store_half(to);
+            } else {
+                self.store_half_part(to, count);
+            }
+        }
     }
 }
 

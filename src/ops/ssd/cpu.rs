@@ -5,6 +5,7 @@ use crate::ops::real::Real;
 use crate::ops::rows::{sum_over_rows, Shared};
 use crate::ops::sample::{cubic, linear, linear_value, Cell, Frame, Interpolation};
 use crate::Affine;
+use half::f16;
 
 /// What a pass reads.
 pub(super) struct Input<'a, T> {
@@ -19,20 +20,35 @@ pub(super) struct Input<'a, T> {
 /// What a pass writes, beside the energy that it returns.
 pub(super) enum Output<'a, T> {
     None,
-    /// Gradient and, for one channel, the vector whose outer product is the block.
-    Vector(&'a mut [T], &'a mut [T]),
-    /// Gradient and Gauss-Newton blocks.
-    Blocks(&'a mut [T], &'a mut [T]),
-    /// Gradient and Hessian blocks.
-    Newton(&'a mut [T], &'a mut [T]),
+    /// Gradient and blocks.
+    Model(Model, &'a mut [T], Stored<'a, T>),
 }
 
+/// Which blocks.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Mode {
-    Value,
+pub(super) enum Model {
+    /// Of one channel, the vector whose outer product is the block.
     Vector,
+    /// Gauss-Newton.
     Blocks,
+    /// The Hessian.
     Newton,
+}
+
+/// Where blocks go.
+pub(super) enum Stored<'a, T> {
+    Full(&'a mut [T]),
+    /// As halves, times a factor that keeps them in range.
+    Half(&'a mut [f16], f64),
+}
+
+impl<T> Stored<'_, T> {
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Full(blocks) => blocks.len(),
+            Self::Half(blocks, _) => blocks.len(),
+        }
+    }
 }
 
 /// Runs the pass; sizes fastest axis first.
@@ -53,15 +69,13 @@ fn ranked<T: Real, const D: usize>(
     frame: Frame<T, D>,
     output: Output<'_, T>,
 ) -> f64 {
-    let (mode, first, second): (_, &mut [T], &mut [T]) = match output {
-        Output::None => (Mode::Value, &mut [], &mut []),
-        Output::Vector(g, b) => (Mode::Vector, g, b),
-        Output::Blocks(g, b) => (Mode::Blocks, g, b),
-        Output::Newton(g, b) => (Mode::Newton, g, b),
+    let (mode, first, second): (_, &mut [T], _) = match output {
+        Output::None => (None, &mut [], Stored::Full(&mut [])),
+        Output::Model(model, g, b) => (Some(model), g, b),
     };
     // every pointer below stays within these lengths
     let (n, channels) = (frame.voxels(), input.weights.len());
-    let per_block = if mode == Mode::Vector {
+    let per_block = if mode == Some(Model::Vector) {
         D
     } else {
         D * (D + 1) / 2
@@ -74,14 +88,15 @@ fn ranked<T: Real, const D: usize>(
     );
     assert!(input.mask.is_none_or(|m| m.len() == n), "mask");
     assert!(input.u.is_none_or(|u| u.len() == n * D), "displacement");
-    match mode {
-        Mode::Value => {}
-        _ => {
-            assert_eq!(first.len(), n * D, "gradient");
-            assert_eq!(second.len(), n * per_block, "blocks");
-        }
+    if mode.is_some() {
+        assert_eq!(first.len(), n * D, "gradient");
+        assert_eq!(second.len(), n * per_block, "blocks");
     }
-    let (first, second) = (Shared::new(first), Shared::new(second));
+    let first = Shared::new(first);
+    let (second, halves) = match second {
+        Stored::Full(blocks) => (Shared::new(blocks), None),
+        Stored::Half(blocks, factor) => (Shared::new(&mut []), Some((Shared::new(blocks), factor))),
+    };
     let [sum] = sum_over_rows(frame.rows(), frame.fixed[0], |rows| {
         [dispatch(Pass::<'_, T, D> {
             input,
@@ -90,6 +105,7 @@ fn ranked<T: Real, const D: usize>(
             rows,
             first,
             second,
+            halves,
         })]
     });
     0.5 * sum
@@ -98,10 +114,12 @@ fn ranked<T: Real, const D: usize>(
 struct Pass<'a, T, const D: usize> {
     input: &'a Input<'a, T>,
     frame: &'a Frame<T, D>,
-    mode: Mode,
+    mode: Option<Model>,
     rows: std::ops::Range<usize>,
     first: Shared<T>,
     second: Shared<T>,
+    /// In place of `second`, with the factor of what is stored.
+    halves: Option<(Shared<f16>, f64)>,
 }
 
 impl<T: Real, const D: usize> Kernel<T> for Pass<'_, T, D> {
@@ -112,14 +130,14 @@ impl<T: Real, const D: usize> Kernel<T> for Pass<'_, T, D> {
         // SAFETY: lengths were checked in `ranked`; each task writes its own rows.
         unsafe {
             match (self.input.interpolation, self.mode) {
-                (Interpolation::Linear, Mode::Value) => self.rows::<L, false, 0>(),
-                (Interpolation::Linear, Mode::Vector) => self.rows::<L, false, 1>(),
-                (Interpolation::Linear, Mode::Blocks) => self.rows::<L, false, 2>(),
-                (Interpolation::Linear, Mode::Newton) => self.rows::<L, false, 3>(),
-                (Interpolation::Cubic, Mode::Value) => self.rows::<L, true, 0>(),
-                (Interpolation::Cubic, Mode::Vector) => self.rows::<L, true, 1>(),
-                (Interpolation::Cubic, Mode::Blocks) => self.rows::<L, true, 2>(),
-                (Interpolation::Cubic, Mode::Newton) => self.rows::<L, true, 3>(),
+                (Interpolation::Linear, None) => self.rows::<L, false, 0>(),
+                (Interpolation::Linear, Some(Model::Vector)) => self.rows::<L, false, 1>(),
+                (Interpolation::Linear, Some(Model::Blocks)) => self.rows::<L, false, 2>(),
+                (Interpolation::Linear, Some(Model::Newton)) => self.rows::<L, false, 3>(),
+                (Interpolation::Cubic, None) => self.rows::<L, true, 0>(),
+                (Interpolation::Cubic, Some(Model::Vector)) => self.rows::<L, true, 1>(),
+                (Interpolation::Cubic, Some(Model::Blocks)) => self.rows::<L, true, 2>(),
+                (Interpolation::Cubic, Some(Model::Newton)) => self.rows::<L, true, 3>(),
             }
         }
     }
@@ -215,8 +233,15 @@ impl<T: Real, const D: usize> Pass<'_, T, D> {
                             gradient[a].store_some(self.first.at(a * n + at), count);
                         }
                         let entries = if WHAT == 1 { D } else { D * (D + 1) / 2 };
-                        for k in 0..entries {
-                            block[k].store_some(self.second.at(k * n + at), count);
+                        if let Some((halves, factor)) = self.halves {
+                            let factor = L::constant(factor);
+                            for k in 0..entries {
+                                block[k].mul(factor).to_halves(halves.at(k * n + at), count);
+                            }
+                        } else {
+                            for k in 0..entries {
+                                block[k].store_some(self.second.at(k * n + at), count);
+                            }
                         }
                     }
                     i += L::COUNT;

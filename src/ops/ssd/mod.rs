@@ -2,7 +2,8 @@
 
 mod cpu;
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
+use half::f16;
 
 use super::sample::Interpolation;
 use super::storage::{read, with_real, write};
@@ -69,18 +70,40 @@ impl SsdData {
         gradient: &Tensor,
         blocks: &Tensor,
     ) -> Result<f64> {
+        self.linearise_stored(u, curvature, gradient, blocks, 1.0)
+    }
+
+    /// [`SsdData::linearise`] with blocks that may be halves, of which `factor` times the blocks are stored (the root of
+    /// `factor` times the vector in the one-vector form); full blocks are stored as they are.
+    pub(crate) fn linearise_stored(
+        &self,
+        u: Option<&Tensor>,
+        curvature: Curvature,
+        gradient: &Tensor,
+        blocks: &Tensor,
+        factor: f64,
+    ) -> Result<f64> {
         with_real!(self.fixed.dtype(), T => {
             write::<T, _>(gradient, |g| {
-                write::<T, _>(blocks, |b| {
-                    let output = match curvature {
-                        Curvature::Newton | Curvature::Projected => cpu::Output::Newton(g, b),
-                        Curvature::GaussNewton if b.len() == g.len() && self.is_rank_one() => {
-                            cpu::Output::Vector(g, b)
-                        }
-                        Curvature::GaussNewton => cpu::Output::Blocks(g, b),
-                    };
-                    self.run::<T>(u, output)
-                })
+                let one = curvature == Curvature::GaussNewton
+                    && blocks.elem_count() == g.len()
+                    && self.is_rank_one();
+                let model = match curvature {
+                    Curvature::Newton | Curvature::Projected => cpu::Model::Newton,
+                    Curvature::GaussNewton if one => cpu::Model::Vector,
+                    Curvature::GaussNewton => cpu::Model::Blocks,
+                };
+                if blocks.dtype() == DType::F16 {
+                    let factor = if one { factor.sqrt() } else { factor };
+                    write::<f16, _>(blocks, |b| {
+                        let stored = cpu::Stored::Half(b, factor);
+                        self.run::<T>(u, cpu::Output::Model(model, g, stored))
+                    })
+                } else {
+                    write::<T, _>(blocks, |b| {
+                        self.run::<T>(u, cpu::Output::Model(model, g, cpu::Stored::Full(b)))
+                    })
+                }
             })??
         })
     }
