@@ -125,8 +125,8 @@ fn main() -> Result<()> {
         };
         let registered = registration.run(&fixed, &moving, &mut |_| Ok(()))?;
         let total = registered.total_field(&fixed)?;
-        let r = regularity(&total.in_voxels(), phantom.grid.size())?;
-        let after = dice(&Chain::new(2)?.then_field(total)?)?;
+        let after = dice(&Chain::new(2)?.then_field(total.clone())?)?;
+        let r = regularity(&total.into_voxels(), phantom.grid.size())?;
         println!(
             "{name}, {unknowns} unknowns: Dice {after:.4}, {} voxels folded, determinants {:.2} to {:.2}",
             r.non_positive, r.minimum_determinant, r.maximum_determinant

@@ -96,7 +96,7 @@ fn main() -> Result<()> {
     // One field, fixed to moving, for all stages together.
     let total = registered.total_field(&pair.fixed)?;
     let (inverse, _) = registered.inverse_field(&pair.moving)?;
-    let folds = regularity(&total.in_voxels(), pair.fixed.grid().size())?;
+    let folds = regularity(&total.clone().into_voxels(), pair.fixed.grid().size())?;
     println!(
         "folds: {} voxels by central differences, {:.4} % by the digital criterion; determinants {:.2} to {:.2}",
         folds.non_positive,

@@ -26,9 +26,9 @@
 //! assert!(registered.difference(&fixed, &warped) < 0.5 * registered.difference(&fixed, &before));
 //!
 //! let warp = registered.total_field(&fixed)?; // fixed points to moving points, mm
-//! let regularity = regularity(&warp.in_voxels(), warp.grid().size())?;
-//! assert_eq!(regularity.digital_folds_percent, 0.0);
 //! // warp.write("warp.nii.gz")?;  can be listed in antsApplyTransforms as it is
+//! let regularity = regularity(&warp.into_voxels(), fixed.grid().size())?;
+//! assert_eq!(regularity.digital_folds_percent, 0.0);
 //! # Ok(())
 //! # }
 //! ```

@@ -72,7 +72,8 @@ pub struct LevelReport {
     pub data: f64,
     /// The weighted regulariser at the end.
     pub penalty: f64,
-    /// Wall time of the level.
+    /// Wall time of the level; not part of what is written, which is the same from run to run.
+    #[serde(skip)]
     pub seconds: f64,
 }
 
