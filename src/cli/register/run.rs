@@ -46,6 +46,9 @@ pub(in crate::cli) fn register(args: &RegisterArgs, session: &Session) -> Result
     for warning in &report.warnings {
         session.progress.warn(warning);
     }
+    for note in &report.notes {
+        session.progress.note(note);
+    }
     let total = clock.elapsed().as_secs_f64();
     report.run = Run {
         threads: rayon::current_num_threads(),
@@ -194,6 +197,7 @@ fn finish(
         inverse_missed,
         dice,
         warnings: inputs.warnings.clone(),
+        notes: report::notes(registered),
         outputs: Vec::new(),
         run: Run::default(),
     };

@@ -94,7 +94,7 @@ fn folded<T: Real>(u: &[T], size: &[usize], lines: &[bool], smallest: f64) -> Ve
                     bad.extend(
                         (0..size[0])
                             // a NaN counts as folded
-                            .filter(|&x| !(buffer[x].wide() > smallest))
+                            .filter(|&x| buffer[x].wide() <= smallest || buffer[x].wide().is_nan())
                             .map(|x| line * size[0] + x),
                     );
                 }

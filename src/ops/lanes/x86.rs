@@ -313,7 +313,7 @@ impl Lanes for Avx512F64 {
         let mut lanes = [0.0; 8];
         // SAFETY: the array has as many elements as the register.
         unsafe { self.store(lanes.as_mut_ptr()) };
-        lanes.iter().map(|&v| v).sum()
+        lanes.iter().sum()
     }
 }
 
@@ -614,7 +614,7 @@ impl Lanes for Avx2F64 {
         let mut lanes = [0.0; 4];
         // SAFETY: the array has as many elements as the register.
         unsafe { self.store(lanes.as_mut_ptr()) };
-        lanes.iter().map(|&v| v).sum()
+        lanes.iter().sum()
     }
 }
 
