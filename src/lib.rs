@@ -3,8 +3,8 @@
 //!
 //! Two and three dimensions, any number of channels, NIfTI in and out, warps that ITK and ANTs read. The solver is a
 //! second-order one: Gauss-Newton with conjugate gradients, coarse to fine. What it looks for is a *still point* of an
-//! energy, and at a still point a solve can be differentiated without being stored; that is why the crate is built of parts that
-//! do not know each other: an energy, a transform, a solver.
+//! energy, and at a still point a solve can be differentiated without being stored; that is why the crate is built of
+//! parts that do not know each other: an energy, a transform, a solver.
 //!
 //! # A first registration
 //!
