@@ -62,11 +62,10 @@ fn main() -> Result<()> {
 
     let registration = Registration {
         start: AlignmentStart::Moments,
-        deformation: Some(Deformation {
-            certify,
-            // a certificate wants a smoother energy
-            lambda: if certify { 1.0 } else { Deformation::LAMBDA },
-            ..Deformation::default()
+        deformation: Some(if certify {
+            Deformation::certified()
+        } else {
+            Deformation::default()
         }),
         ..Registration::default()
     };

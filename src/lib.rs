@@ -51,7 +51,7 @@
 //! | choose or write a transform | [`Transform`]: [`Displacement`], [`Compositive`], [`BSpline`]; [`Linear`] |
 //! | choose or write a regulariser | [`Regulariser`]: [`Diffusion`], [`Bending`], [`Elastic`] |
 //! | choose or write a solver | [`Solver`]: [`GaussNewton`], [`TrustRegion`], [`Lbfgs`], [`Adam`], [`GradientDescent`]; over levels [`Multilevel`]; linear stages [`align`] |
-//! | state an energy | [`Problem`], [`EnergyProblem`], [`SsdData`] |
+//! | state an energy | [`Problem`], [`EnergyProblem`], [`SsdData`], [`FoldBarrier`] |
 //! | use the operators alone | [`warp`](fn@warp), [`warp_adjoint`], [`warp_gradient`], [`smooth`], [`resize`], [`compose`], [`inverse_displacement`], [`determinants`], [`conjugate_gradients`] |
 //! | try without data | [`Phantom`], [`Rng`] |
 //! | draw | [`ReportPage`] |
@@ -104,8 +104,8 @@ pub use ops::{
     folded_voxels, inverse_displacement, minimum_determinant, non_diffeomorphic_volume,
     pull_to_steps, relax_folds, resize, resize_adjoint, smallest_determinant, smooth,
     smooth_adjoint, spline_coefficients, spline_coefficients_adjoint, warp, warp_adjoint,
-    warp_gradient, BlockSystem, CorrelationData, CorrelationDerivative, CorrelationSums, Curvature,
-    Differences, Instructions, Interpolation, SsdData,
+    warp_gradient, BarrierCurvature, BlockSystem, CorrelationData, CorrelationDerivative,
+    CorrelationSums, Curvature, Differences, FoldBarrier, Instructions, Interpolation, SsdData,
 };
 pub use phantom::Phantom;
 pub use picture::{Curve, ReportPage};

@@ -68,29 +68,33 @@
 //!
 //! # The certified mode
 //!
-//! `--certify`, or [`Deformation { certify: true, .. }`](crate::Deformation), runs to a minimum and shows that it is
+//! `--certify`, or [`Deformation::certified`](crate::Deformation::certified), runs to a minimum and shows that it is
 //! one, for work that rests on it: differentiating through the solve, comparing energies, a claim that a local optimum
-//! was found. Three things change.
+//! was found. Four things change.
 //!
 //! 1. Cubic B-spline interpolation and double precision: the energy is twice continuously differentiable.
-//! 2. [`TrustRegion`](crate::TrustRegion): Newton's method with the true Hessian. Steps stay within the region where
-//!    the quadratic model was right, and follow negative curvature where there is some (Nocedal and Wright, Numerical
-//!    Optimization, 2006, chapter 7).
-//! 3. With a transform that must not fold, a barrier is part of the energy: zero where volumes stay above 0.3 of what
-//!    they were, growing without bound as one of them vanishes. Without it the minimum of the energy may lie among
-//!    folded maps, the solver would come to rest at the border of those allowed, and such a point is no minimum.
+//! 2. [`TrustRegion`](crate::TrustRegion): Newton's method with the true Hessian near the minimum, and with the Hessian
+//!    made positive semidefinite far from it. Steps stay within the region where the quadratic model was right (Nocedal
+//!    and Wright, Numerical Optimization, 2006, chapter 7).
+//! 3. With a transform that must not fold, a [`FoldBarrier`](crate::FoldBarrier) is part of the energy: zero where
+//!    volumes stay above 0.3 of what they were, growing without bound as one of them vanishes. Without it the minimum of
+//!    the energy may lie among folded maps; the solver would come to rest at the border of those allowed, and such a
+//!    point is no minimum. The report gives its value beside the other two parts of the energy; where no volume
+//!    shrinks so far, it is zero.
+//! 4. Lambda is 1 unless you choose it. A smaller one leaves more to the data, whose energy is not convex: more
+//!    iterations, and sooner or later no certificate.
 //!
 //! The certificate of a level ([`Certificate`](crate::Certificate)) holds when
 //!
 //! * **stationary**: `||g|| / ||g_0|| <= 1e-6`, with `g_0` the gradient at the start of the level, and
 //! * **curved upwards**: a search of Lanczos steps with the Hessian, from a random vector, met no negative curvature.
-//!   The smallest Ritz value it found is in the report; it bounds the smallest eigenvalue of the preconditioned
-//!   Hessian from above, ever more closely with more steps.
+//!   The number of steps and the smallest Ritz value they found are in the report; it bounds the smallest eigenvalue of
+//!   the preconditioned Hessian from above, ever more closely with more steps.
 //!
 //! Then the result is a strict *local* minimum, as far as a Krylov space can tell. It is not a global one, and a
 //! certificate is no proof of anatomical truth: it says that the solver did its work. The mode costs many times as
-//! much as the fast one. Where it fails, the report says on which level and why; a larger lambda (about 1) makes the
-//! energy more convex and the certificate likelier.
+//! much as the fast one. Where it fails, the report says on which level and why; a larger lambda makes the energy more
+//! convex and the certificate likelier.
 //!
 //! ```
 //! # fn main() -> stillpoint::Result<()> {
@@ -100,7 +104,7 @@
 //! let registration = Registration {
 //!     start: AlignmentStart::Identity,
 //!     linear: vec![],
-//!     deformation: Some(Deformation { certify: true, lambda: 1.0, ..Deformation::default() }),
+//!     deformation: Some(Deformation::certified()),
 //!     ..Registration::default()
 //! };
 //! let registered = registration.run(&image(&phantom.fixed)?, &image(&phantom.moving)?, &mut |_| Ok(()))?;
@@ -123,7 +127,7 @@
 //! | `small-decrease` | the early stop of the fast mode | nothing: the usual end |
 //! | `max-steps` | the iterations are used up | allow more with `--iterations`, or accept it if the energy is flat |
 //! | `stalled` | no step lowers the energy any more | on a fine level mostly the kinks of linear interpolation; `--certify` has none |
-//! | `at-boundary` | the way down leads into folded maps | a larger lambda, or `--transform displacement` to see where it wants to fold |
+//! | `at-boundary` | the way down leads into folded maps, or to the border of the barrier | a larger lambda, or `--transform displacement` to see where it wants to fold |
 //! | `non-finite` | a value was not finite; the last good iterate came back | look at the images |
 //!
 //! # The figures of the report

@@ -152,6 +152,7 @@ impl Registration {
             regulariser: deformation.regulariser.name(),
             lambda: deformation.lambda,
             certify: deformation.certify,
+            barrier: deformation.barrier(),
             levels: solution.levels,
         });
         Ok(registered)

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::fields::{inverse_on, total_on};
 use crate::features::IntensityRange;
-use crate::ops::{coverage, Interpolation, SsdData};
+use crate::ops::{coverage, FoldBarrier, Interpolation, SsdData};
 use crate::solver::{Alignment, LevelReport};
 use crate::{Affine, DisplacementField, Grid, Image, Result};
 
@@ -20,6 +20,8 @@ pub struct DeformableReport {
     pub lambda: f64,
     /// Whether a certified minimum was asked for.
     pub certify: bool,
+    /// The barrier against folding that is part of the energy, its weight relative to the gradient energy.
+    pub barrier: Option<FoldBarrier>,
     /// Coarse to fine.
     pub levels: Vec<LevelReport>,
 }

@@ -7,7 +7,7 @@ use candle_core::{DType, Tensor};
 
 use super::{Certificate, Iteration, Solver, Status};
 use crate::features::{gradient_energy, level_grid, matched_grid, Level};
-use crate::ops::{coverage, spline_coefficients, Interpolation, SsdData};
+use crate::ops::{coverage, smooth, spline_coefficients, FoldBarrier, Interpolation, SsdData};
 use crate::problem::EnergyProblem;
 use crate::regulariser::Regulariser;
 use crate::transform::Transform;
@@ -47,6 +47,8 @@ pub struct Multilevel {
     pub dtype: DType,
     /// How the moving features are interpolated.
     pub interpolation: Interpolation,
+    /// A barrier against folding as part of the energy, its weight relative to the features' [`gradient_energy`].
+    pub barrier: Option<FoldBarrier>,
 }
 
 /// What happened on a level.
@@ -72,6 +74,8 @@ pub struct LevelReport {
     pub data: f64,
     /// The weighted regulariser at the end.
     pub penalty: f64,
+    /// The barrier against folding at the end; zero where there is none.
+    pub barrier: f64,
     /// Wall time of the level; not part of what is written, which is the same from run to run.
     #[serde(skip)]
     pub seconds: f64,
@@ -112,6 +116,7 @@ impl Multilevel {
 
             let problem = self.problem(pair, &grid, &theta)?;
             let unit = problem.unit;
+            let theta = unfolded(&problem, theta)?;
             let solution =
                 self.solvers[number].solve(&problem, theta, &mut |i| watch(number, i))?;
             let (data, penalty) = problem.parts(&solution.theta)?;
@@ -126,6 +131,7 @@ impl Multilevel {
                 iterations: solution.iterations,
                 data,
                 penalty,
+                barrier: problem.barrier_value(&solution.theta)?,
                 seconds: clock.elapsed().as_secs_f64(),
             });
             state = Some((solution.theta, grid));
@@ -200,6 +206,10 @@ impl Multilevel {
         problem.unit = unit;
         problem.compact = true;
         problem.damping = self.damping;
+        problem.barrier = self.barrier.map(|barrier| FoldBarrier {
+            weight: barrier.weight * unit,
+            ..barrier
+        });
         Ok(problem)
     }
 
@@ -268,4 +278,13 @@ impl Multilevel {
         }
         Ok(mask)
     }
+}
+
+/// A start inside the barrier's domain: the start itself, or a smoother one where resampling has folded it.
+fn unfolded(problem: &EnergyProblem, mut theta: Tensor) -> Result<Tensor> {
+    let rank = problem.grid.rank();
+    while problem.barrier_value(&theta)?.is_infinite() {
+        theta = smooth(&theta, &vec![1.0; rank])?;
+    }
+    Ok(theta)
 }

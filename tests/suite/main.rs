@@ -40,3 +40,4 @@ mod solvers;
 mod statistics;
 mod threads;
 mod transforms;
+mod trust_region;

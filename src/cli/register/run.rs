@@ -113,11 +113,15 @@ fn deformation(args: &RegisterArgs) -> Option<Deformation> {
         .list()
         .last()
         .filter(|stage| !stage.is_linear())?;
+    let mode = if args.certify {
+        Deformation::certified()
+    } else {
+        Deformation::default()
+    };
     let mut deformation = Deformation {
         levels: args.levels.as_ref().map(|l| l.list().to_vec()),
         iterations: args.iterations.as_ref().map(|i| i.list().to_vec()),
-        certify: args.certify,
-        ..Deformation::default()
+        ..mode
     };
     deformation.lambda = args.lambda.unwrap_or(deformation.lambda);
     deformation.transform = match stage {

@@ -187,6 +187,17 @@ impl<T: Real, const D: usize> Product<'_, T, D> {
     }
 }
 
+/// The diagonal of the differences, as inside the grid, plus `extra`: at the border it is smaller, and the inverse stays
+/// positive.
+pub(super) fn diagonal(size: &[usize], weight: &[[f64; 3]; 3], extra: [f64; 3]) -> [f64; 3] {
+    std::array::from_fn(|a| {
+        let axes = (0..size.len()).filter(|&b| size[b] > 1);
+        let diagonal = extra[a] + axes.map(|b| 2.0 * weight[a][b]).sum::<f64>();
+        // without any, lanes beyond the volume would divide zero by zero
+        diagonal.max(LEAST)
+    })
+}
+
 fn inverse<T: Real, const D: usize>(
     blocks: &[T],
     size: &[usize],
@@ -197,13 +208,8 @@ fn inverse<T: Real, const D: usize>(
     let n: usize = size.iter().product();
     let entries = blocks.len() / n;
     assert!(blocks.len() == n * entries && (entries == D || entries == D * (D + 1) / 2));
-    // the diagonal of the differences, as inside the grid: at the border it is smaller, and the inverse stays positive
-    let diagonal: [f64; D] = std::array::from_fn(|a| {
-        let axes = (0..D).filter(|&b| size[b] > 1);
-        let diagonal = extra[a] + axes.map(|b| 2.0 * weight[a][b]).sum::<f64>();
-        // without any, lanes beyond the volume would divide zero by zero
-        diagonal.max(LEAST)
-    });
+    let all = diagonal(size, weight, extra);
+    let diagonal: [f64; D] = std::array::from_fn(|a| all[a]);
     let (alpha, p, x, r, out) = match vectors {
         Vectors::Apply { r, z } => {
             assert!(r.len() == n * D && z.len() == n * D, "vectors");
