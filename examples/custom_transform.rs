@@ -4,10 +4,10 @@
 //! cargo run --release --example custom_transform
 //! ```
 //!
-//! Low-frequency cosines as a basis for displacements are the parametrisation of Ashburner and Friston 1999,
-//! doi:10.1002/(SICI)1097-0193(1999)7:4<254::AID-HBM4>3.0.CO;2-G. It takes four functions: the parameters that move
-//! nothing, the displacement, and its derivative in both directions; a fifth carries parameters from level to level.
-//! The example checks them against finite differences and then registers a pair with them.
+//! Low-frequency cosines as a basis for displacements are the parametrisation of Ashburner and Friston, "Nonlinear
+//! spatial normalization using basis functions", Human Brain Mapping 7:254-266, 1999. It takes four functions: the
+//! parameters that move nothing, the displacement, and its derivative in both directions; a fifth carries parameters from
+//! level to level. The example checks them against finite differences and then registers a pair with them.
 
 use std::sync::Arc;
 
