@@ -1,4 +1,64 @@
-//! stillpoint: image registration as a layer that can be differentiated.
+//! Image registration: given a fixed and a moving image, find the map that carries one onto the other, and say how far
+//! it can be trusted.
+//!
+//! Two and three dimensions, any number of channels, NIfTI in and out, warps that ITK and ANTs read. The solver is a
+//! second-order one: Gauss-Newton with conjugate gradients, coarse to fine. What it looks for is a *still point* of an
+//! energy, and at a still point a solve can be differentiated without being stored; that is why the crate is built of
+//! parts that do not know each other: an energy, a transform, a solver.
+//!
+//! # A first registration
+//!
+//! A phantom pair, made on the spot; two images of your own come from [`read_image`].
+//!
+//! ```
+//! # fn main() -> stillpoint::Result<()> {
+//! use stillpoint::{regularity, Image, Phantom, Registration};
+//!
+//! let phantom = Phantom::pair(&[80, 96], &[2.0, 2.0], 0)?;
+//! let fixed = Image::new(phantom.grid.clone(), 1, phantom.fixed.clone())?;
+//! let moving = Image::new(phantom.grid.clone(), 1, phantom.moving.clone())?;
+//!
+//! // Best of many starts, an affine stage, then a diffeomorphism: the defaults.
+//! let registered = Registration::default().run(&fixed, &moving, &mut |_| Ok(()))?;
+//!
+//! let warped = registered.warped(&fixed, &moving)?; // the moving image on the fixed grid
+//! let before = registered.unregistered(&fixed, &moving)?;
+//! assert!(registered.difference(&fixed, &warped) < 0.5 * registered.difference(&fixed, &before));
+//!
+//! let warp = registered.total_field(&fixed)?; // fixed points to moving points, mm
+//! // warp.write("warp.nii.gz")?;  can be listed in antsApplyTransforms as it is
+//! let regularity = regularity(&warp.into_voxels(), fixed.grid().size())?;
+//! assert_eq!(regularity.digital_folds_percent, 0.0);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # The guide
+//!
+//! * [Coordinates](guide::coordinates): millimetres, voxels, and which way a map points.
+//! * [The inner problem](guide::inner_problem): the energy, lambda, the two modes, and how to read a report.
+//! * [Choosing a transform](guide::choosing_a_transform): which map to look for, and where to begin.
+//!
+//! # Map of the crate
+//!
+//! | to | look at |
+//! |---|---|
+//! | register two images | [`Registration`], [`Deformation`], [`Registered`] |
+//! | read and write | [`read_image`], [`read_labels`], [`Image`], [`Labels`], [`DisplacementField`], [`read_affine`], [`write_affine`], [`Points`], [`header_report`] |
+//! | know where voxels lie | [`Grid`], [`Affine`] |
+//! | carry images, labels and points | [`Chain`], [`resample_image`], [`resample_labels`], [`inverse_on`] |
+//! | measure | [`overlap`](fn@overlap), [`surface_distance`], [`regularity`](fn@regularity), [`inverse_consistency`], [`landmark_errors`]; statistics: [`paired_t_test`], [`wilcoxon_signed_rank`], [`holm`], [`bootstrap_interval`] |
+//! | choose or write a transform | [`Transform`]: [`Displacement`], [`Compositive`], [`BSpline`]; [`Linear`] |
+//! | choose or write a regulariser | [`Regulariser`]: [`Diffusion`], [`Bending`], [`Elastic`] |
+//! | choose or write a solver | [`Solver`]: [`GaussNewton`], [`TrustRegion`], [`Lbfgs`], [`Adam`], [`GradientDescent`]; over levels [`Multilevel`]; linear stages [`align`] |
+//! | state an energy | [`Problem`], [`EnergyProblem`], [`SsdData`], [`FoldBarrier`] |
+//! | use the operators alone | [`warp`](fn@warp), [`warp_adjoint`], [`warp_gradient`], [`smooth`], [`resize`], [`compose`], [`inverse_displacement`], [`determinants`], [`conjugate_gradients`] |
+//! | try without data | [`Phantom`], [`Rng`] |
+//! | draw | [`ReportPage`] |
+//!
+//! Tensors are candle's, `[channels, (nz,) ny, nx]`; displacements `[rank, (nz,) ny, nx]` in voxels, component 0 along the
+//! fastest axis. Sums run in a fixed order: the same bits for any number of threads. What a user can do wrong is an
+//! [`Error`] that names the file or argument and a remedy; not converging is no error but a [`Status`].
 
 #[doc(hidden)]
 pub mod cli;
@@ -6,6 +66,7 @@ mod error;
 mod evaluation;
 mod features;
 mod geometry;
+pub mod guide;
 mod image;
 mod linear;
 mod ops;

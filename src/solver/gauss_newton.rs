@@ -9,6 +9,10 @@ use crate::problem::Problem;
 use crate::Result;
 
 /// Gauss-Newton steps by conjugate gradients, with backtracking on the energy and an early stop.
+///
+/// Steps are halved until the energy falls. For the method on registration see Haber and Modersitzki, "A multilevel
+/// method for image registration", SIAM Journal on Scientific Computing 2006. It makes no claim of a minimum: its
+/// [`Certificate`] never says so.
 #[derive(Debug, Clone, Copy)]
 pub struct GaussNewton {
     /// At most this many outer iterations.

@@ -76,7 +76,8 @@ pub struct LevelReport {
     pub penalty: f64,
     /// The barrier against folding at the end; zero where there is none.
     pub barrier: f64,
-    /// Wall time of the level.
+    /// Wall time of the level; not part of what is written, which is the same from run to run.
+    #[serde(skip)]
     pub seconds: f64,
 }
 

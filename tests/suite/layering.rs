@@ -27,6 +27,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("layer", 7),
     ("train", 8),
     ("cli", 9),
+    ("guide", 9),
 ];
 
 fn floor(room: &str) -> Option<u8> {

@@ -103,7 +103,7 @@ pub struct RegisterArgs {
     #[arg(long, value_name = "AxBxC", help_heading = "Method")]
     pub levels: Option<Levels>,
 
-    /// Most iterations on each level, such as 100x50x20 [default: until converged]
+    /// Most iterations on each level, such as 100x50x20 [default: 20, with --certify 200]
     #[arg(
         long,
         value_name = "AxBxC",
@@ -112,7 +112,7 @@ pub struct RegisterArgs {
     )]
     pub iterations: Option<Iterations>,
 
-    /// Weight of smoothness against likeness, the same on each level; larger is smoother
+    /// Weight of smoothness against likeness, the same on each level; larger is smoother [default: 0.2, with --certify 1]
     #[arg(long, value_name = "WEIGHT", value_parser = weight, help_heading = "Method")]
     pub lambda: Option<f64>,
 

@@ -112,8 +112,7 @@ impl Settings {
     }
 }
 
-/// Root mean square difference of the intensities on their common scale, over the voxels that the map carries into the
-/// moving image.
+/// Root mean square difference of the intensities on their common scales, over all voxels of the fixed image.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Difference {
     /// At the initial alignment.
@@ -124,7 +123,7 @@ pub struct Difference {
 /// Overlap of the labels.
 #[derive(Debug, Clone, Serialize)]
 pub struct DiceReport {
-    /// Mean over the labels, headers as they are (the initial alignment).
+    /// Mean over the labels, at the start that was chosen.
     pub before: Option<f64>,
     /// Mean over the labels, registered.
     pub after: Option<f64>,

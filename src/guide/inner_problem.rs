@@ -1,0 +1,156 @@
+//! What is minimised, how, and what the report says about it.
+//!
+//! # The energy
+//!
+//! The deformable stage looks for the displacement `u` that makes
+//!
+//! ```text
+//! E(u) = 1/2 sum_x m(x) sum_c (M_c(A (x + u(x))) - F_c(x))^2  +  lambda g R(u)
+//! ```
+//!
+//! small. The first part is the likeness, the second the smoothness.
+//!
+//! * `F` and `M` are the intensities, each mapped so that its background is 0 and the 99th percentile of its
+//!   foreground is 1 ([`IntensityRange`](crate::IntensityRange)); any number of channels `c`. This compares
+//!   brightness with brightness: both images should show the same contrast (T1 with T1, CT with CT).
+//! * `A` is what the linear stages found. It stays as it is while `u` is sought.
+//! * `m` is 1 where both images and both masks are, 0 elsewhere.
+//! * `R` is the [`Regulariser`](crate::Regulariser); by default [`Diffusion`](crate::Diffusion), half the sum of the
+//!   squared derivatives of `u`, millimetres by millimetres, so that anisotropic voxels are treated as what they are.
+//! * `g` is the [`gradient_energy`](crate::gradient_energy) of the fixed image on this level: the mean squared
+//!   gradient where there is structure.
+//!
+//! There is no other smoothness hidden in the solver. Its start, its damping and its step rules decide how it travels,
+//! not where the energy is lowest.
+//!
+//! # What lambda means
+//!
+//! Because of `g`, lambda is a pure number. At an edge of typical strength, a misfit of `d` voxels costs about
+//! `1/2 g d^2`; neighbours that move apart by `d` voxels cost `lambda/2 g d^2`. So **lambda is the price of
+//! stretching in units of the price of missing an edge.** Multiply an image by 1000, stack more channels, go one
+//! level up: it means the same.
+//!
+//! The default is 0.2 ([`Deformation::LAMBDA`](crate::Deformation)). Halve or double it to notice a difference:
+//!
+//! * larger (0.5 to 2): smoother, fewer details, better conditioned; for noisy images, large voxels, or when the
+//!   determinants in the report run far from 1 without an anatomical reason;
+//! * smaller (0.05 to 0.1): follows details, noise among them. Likeness always improves; whether anatomy does, only
+//!   labels or landmarks tell. Do not judge a lambda by the difference image.
+//!
+//! # Levels
+//!
+//! The problem is solved on coarse grids first; each level starts from the result of the coarser one.
+//! `--levels 4x2x1` names by how much each grid is coarser than the finest axis; axes that are coarse already shrink
+//! less, so that thick slices become more isotropic. By default 4, 2, 1 are used as far as the image has at least 16
+//! voxels along its longest axis there. More levels reach farther, since motion that is large in voxels is found on
+//! coarse grids; the finest level costs most. A last level of 2 is about eight times cheaper in 3D and often good
+//! enough for a first look.
+//!
+//! # The fast mode: Gauss-Newton
+//!
+//! [`GaussNewton`](crate::GaussNewton) is the default. At each iteration the residual is linearised,
+//! `M(x + u + e) - F ~ r + J' e`, and the quadratic model
+//!
+//! ```text
+//! (J J' + 3 lambda g L) e = -gradient            L the operator of R
+//! ```
+//!
+//! is solved by conjugate gradients, to a tenth of its residual and with 30 products at most. (The energy's own
+//! weight is `lambda g`; twice as much is added to the model alone, which damps rough steps and leaves the minimum
+//! where it is.) The step is halved until the energy falls. A level ends when an iteration lowers the energy by less
+//! than 0.5 %, or after 20 iterations.
+//!
+//! Because it uses curvature, it needs some tens of iterations where gradient descent needs hundreds, and the inner
+//! solves cost the same for any number of channels. It uses linear interpolation and single precision (half, for the
+//! model inside). **It stops early on purpose**: the result is good and cheap, and it is not a minimum in the strict
+//! sense. With linear interpolation the energy has a kink at every plane of voxels, so the gradient would not go to
+//! zero anyway; a final gradient of 0.05 to 0.3 of the first is normal.
+//!
+//! # The certified mode
+//!
+//! `--certify`, or [`Deformation::certified`](crate::Deformation::certified), runs to a minimum and shows that it is
+//! one, for work that rests on it: differentiating through the solve, comparing energies, a claim that a local optimum
+//! was found. Four things change.
+//!
+//! 1. Cubic B-spline interpolation and double precision: the energy is twice continuously differentiable.
+//! 2. [`TrustRegion`](crate::TrustRegion): Newton's method with the true Hessian near the minimum, and with the Hessian
+//!    made positive semidefinite far from it. Steps stay within the region where the quadratic model was right (Nocedal
+//!    and Wright, Numerical Optimization, 2006, chapter 7).
+//! 3. With a transform that must not fold, a [`FoldBarrier`](crate::FoldBarrier) is part of the energy: zero where
+//!    volumes stay above 0.3 of what they were, growing without bound as one of them vanishes. Without it the minimum of
+//!    the energy may lie among folded maps; the solver would come to rest at the border of those allowed, and such a
+//!    point is no minimum. The report gives its value beside the other two parts of the energy; where no volume
+//!    shrinks so far, it is zero.
+//! 4. Lambda is 1 unless you choose it. A smaller one leaves more to the data, whose energy is not convex: more
+//!    iterations, and sooner or later no certificate.
+//!
+//! The certificate of a level ([`Certificate`](crate::Certificate)) holds when
+//!
+//! * **stationary**: `||g|| / ||g_0|| <= 1e-6`, with `g_0` the gradient at the start of the level, and
+//! * **curved upwards**: a search of Lanczos steps with the Hessian, from a random vector, met no negative curvature.
+//!   The number of steps and the smallest Ritz value they found are in the report; it bounds the smallest eigenvalue of
+//!   the preconditioned Hessian from above, ever more closely with more steps.
+//!
+//! Then the result is a strict *local* minimum, as far as a Krylov space can tell. It is not a global one, and a
+//! certificate is no proof of anatomical truth: it says that the solver did its work. The mode costs many times as
+//! much as the fast one. Where it fails, the report says on which level and why; a larger lambda makes the energy more
+//! convex and the certificate likelier.
+//!
+//! ```
+//! # fn main() -> stillpoint::Result<()> {
+//! use stillpoint::{AlignmentStart, Deformation, Image, Phantom, Registration};
+//! let phantom = Phantom::pair(&[40, 48], &[4.0, 4.0], 1)?;
+//! let image = |values: &[f32]| Image::new(phantom.grid.clone(), 1, values.to_vec());
+//! let registration = Registration {
+//!     start: AlignmentStart::Identity,
+//!     linear: vec![],
+//!     deformation: Some(Deformation::certified()),
+//!     ..Registration::default()
+//! };
+//! let registered = registration.run(&image(&phantom.fixed)?, &image(&phantom.moving)?, &mut |_| Ok(()))?;
+//! for level in &registered.deformable.unwrap().levels {
+//!     println!("{:?}: {:?} after {} iterations", level.size, level.status, level.iterations.len() - 1);
+//!     assert!(level.certificate.gradient_ratio <= 1e-6);
+//!     assert!(level.certificate.strict_minimum);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # How a level ended
+//!
+//! A solve that does not converge is no error: the best iterate comes back with a [`Status`](crate::Status).
+//!
+//! | status | meaning | what to do |
+//! |---|---|---|
+//! | `converged` | the gradient fell below its tolerance | nothing |
+//! | `small-decrease` | the early stop of the fast mode | nothing: the usual end |
+//! | `max-steps` | the iterations are used up | allow more with `--iterations`, or accept it if the energy is flat |
+//! | `stalled` | no step lowers the energy any more | on a fine level mostly the kinks of linear interpolation; `--certify` has none |
+//! | `at-boundary` | the way down leads into folded maps, or to the border of the barrier | a larger lambda, or `--transform displacement` to see where it wants to fold |
+//! | `non-finite` | a value was not finite; the last good iterate came back | look at the images |
+//!
+//! # The figures of the report
+//!
+//! `P_report.json` holds everything; the summary and the page show the most important.
+//!
+//! | figure | what it is | what is good |
+//! |---|---|---|
+//! | Dice, before to after | overlap of labels, only where labels were given; they never steer the registration | structure by structure: small ones are always lower. The only figure here, with landmarks, that sees anatomy |
+//! | RMS difference | intensities on their common scale | falls. Says little about anatomy: enough freedom makes any two images alike |
+//! | folds, central | voxels with a Jacobian determinant not above 0, by central differences, as the literature counts | 0 |
+//! | folds, digital | voxels where one of the small tetrahedra around is turned over (Liu et al., IJCV 2024, arXiv:2212.06060); stricter, since central differences miss checkerboards | 0 with `compositive`, by construction |
+//! | determinant, smallest to largest | volume change: 0.5 means shrunk to half | within about 0.2 to 5 |
+//! | SD of log determinant | how uneven the volume change is | lower at equal Dice |
+//! | inverse consistency | distance between `x` and the inverse warp of the warp of `x`, mm | a small part of a voxel. Large only where the inverse had to be found at the border |
+//! | start; energy of a linear stage | 1 - squared correlation, 0 to 1 | falls; a stage that gains nothing is dropped and listed under `warnings` |
+//! | certified minima | levels with a certificate, of all levels | all of them |
+//!
+//! Read `warnings` first: it is empty for a run without doubts. `notes` hold what may be worth a look, such as a
+//! voxel size that does not seem to fit.
+//!
+//! # The same bits
+//!
+//! Sums run in fixed order, so images, warps and reports are the same for any number of threads, and from run to run.
+//! In the report only the object `run` (threads, seconds, memory) differs. Another instruction set (AVX-512, AVX2,
+//! none of them) may change the last bits; its name is in the report.
