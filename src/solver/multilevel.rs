@@ -74,7 +74,8 @@ pub struct LevelReport {
     pub data: f64,
     /// The weighted regulariser at the end.
     pub penalty: f64,
-    /// Wall time of the level.
+    /// Wall time of the level; not part of what is written, which two runs have in common.
+    #[serde(skip)]
     pub seconds: f64,
 }
 
