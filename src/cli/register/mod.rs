@@ -99,7 +99,7 @@ pub struct RegisterArgs {
     )]
     pub init: Init,
 
-    /// How much coarser the grid is on each level, such as 4x2x1 [default: by the image's size]
+    /// How much coarser the grid is on each level of the stage that deforms, such as 4x2x1 [default: by the image's size]
     #[arg(long, value_name = "AxBxC", help_heading = "Method")]
     pub levels: Option<Levels>,
 
@@ -152,6 +152,7 @@ impl RegisterArgs {
             for (given, flag) in [
                 (self.lambda.is_some(), "--lambda"),
                 (self.certify, "--certify"),
+                (self.levels.is_some(), "--levels"),
             ] {
                 if given {
                     return Err(format!(
@@ -224,6 +225,7 @@ mod tests {
             (&["--moving-labels", "l.nii"], "--fixed-labels"),
             (&["-t", "affine", "--lambda", "1"], "no effect"),
             (&["-t", "rigid", "--certify"], "no effect"),
+            (&["-t", "affine", "--levels", "2x1"], "no effect"),
             (&["--lambda", "0"], "positive"),
             (&["--lambda=-1"], "positive"),
             (&["--lambda", "nan"], "positive"),

@@ -110,8 +110,8 @@ impl Settings {
     }
 }
 
-/// Root mean square difference of the intensities on their common scale, over the voxels that the map carries into the
-/// moving image.
+/// Root mean square difference of the intensities on their common scale, over all voxels of the fixed image; beyond the
+/// moving image its intensity counts as 0.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Difference {
     /// At the initial alignment.
