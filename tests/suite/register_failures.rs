@@ -119,7 +119,7 @@ fn labels_and_masks_must_lie_on_their_images_and_cover_something() {
             &pair.words(&format!(
                 "--fixed-mask left.nii.gz --moving-mask right.nii.gz --init identity -t {stages}"
             )),
-            &["masks leave no"],
+            &["masks", "leave"],
         );
     }
     program.refusal(

@@ -51,12 +51,7 @@ fn the_default_recovers_the_known_warp() {
     assert!(after < 0.5 * before, "{before} {after}");
     let warped = registered.warped(&fixed, &moving).unwrap();
     let still = registered.unregistered(&fixed, &moving).unwrap();
-    assert_eq!(still.values(), moving.values());
     let difference = |image: &Image| registered.difference(&fixed, image);
-    assert_eq!(
-        difference(&fixed) > 0.0,
-        registered.ranges.0 != registered.ranges.1
-    );
     assert!(difference(&warped) < 0.5 * difference(&still));
 }
 

@@ -113,7 +113,7 @@ pub struct RegisterArgs {
     pub iterations: Option<Iterations>,
 
     /// Weight of smoothness against likeness, the same on each level; larger is smoother
-    #[arg(long, value_name = "WEIGHT", value_parser = weight, help_heading = "Method")]
+    #[arg(long, value_name = "WEIGHT", value_parser = weight, allow_negative_numbers = true, help_heading = "Method")]
     pub lambda: Option<f64>,
 
     /// Run to a proven local minimum and say so; slower
