@@ -200,6 +200,18 @@ fn outputs_that_cannot_be_written_leave_nothing() {
     ] {
         program.refusal(&format!("register {IMAGES} -o {out}"), &[reason]);
     }
+    // A result may replace a former result, but never an input.
+    let first = std::fs::read(program.path("moving.nii.gz")).unwrap();
+    std::fs::write(program.path("p_warped.nii.gz"), &first).unwrap();
+    for words in ["-m p_warped.nii.gz -o p", "-m ./p_warped.nii.gz -o p"] {
+        program.refusal(
+            &format!("register -f fixed.nii.gz {words}"),
+            &["would replace the input", "p_warped.nii.gz"],
+        );
+    }
+    program.output("register -f fixed.nii.gz -m p_warped.nii.gz -o q --quiet");
+    program.output(&pair.words("--quiet"));
+    assert!(std::fs::read(program.path("p_warped.nii.gz")).unwrap() != first);
 }
 
 /// A limit on the size of files stands in for a disk that is full.

@@ -12,7 +12,7 @@ pub(super) use run::{register, run, summary};
 
 use super::{Init, Iterations, Levels, RunArgs, Stages};
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 const EXAMPLES: &str = "\
 Writes, for the prefix P:
@@ -138,6 +138,22 @@ pub struct RegisterArgs {
 }
 
 impl RegisterArgs {
+    /// All files that are read.
+    fn files(&self) -> impl Iterator<Item = &Path> {
+        let start = match &self.init {
+            Init::File(path) => Some(path),
+            _ => None,
+        };
+        [&self.fixed, &self.moving]
+            .into_iter()
+            .chain(&self.fixed_mask)
+            .chain(&self.moving_mask)
+            .chain(&self.fixed_labels)
+            .chain(&self.moving_labels)
+            .chain(start)
+            .map(PathBuf::as_path)
+    }
+
     pub(super) fn check(&self) -> Result<(), String> {
         self.init.check()?;
         if let (Some(levels), Some(iterations)) = (&self.levels, &self.iterations) {

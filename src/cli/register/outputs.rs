@@ -90,6 +90,24 @@ impl Outputs {
         name.into()
     }
 
+    /// Makes sure that no result would take the place of an input.
+    pub fn spare<'a>(&self, inputs: impl IntoIterator<Item = &'a Path>) -> Result<()> {
+        let places = Self::ENDINGS.map(|ending| self.path(ending).canonicalize().ok());
+        for input in inputs {
+            let found = input.canonicalize().ok();
+            if found.is_some() && places.contains(&found) {
+                return Err(Error::argument(
+                    "--out-prefix",
+                    format!(
+                        "a result would replace the input {}; choose another prefix",
+                        input.display()
+                    ),
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// Begins to write.
     pub fn stage(&self) -> Result<Staged<'_>> {
         let folder = folder(&self.prefix);

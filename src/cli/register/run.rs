@@ -37,6 +37,7 @@ pub(in crate::cli) fn run(args: &RegisterArgs, session: &Session) -> Result<()> 
 pub(in crate::cli) fn register(args: &RegisterArgs, session: &Session) -> Result<Report> {
     let clock = Instant::now();
     let outputs = Outputs::prepare(&args.out_prefix)?;
+    outputs.spare(args.files())?;
     session.progress.begin("reading", 1);
     let mut inputs = Inputs::read(args)?;
     let read = clock.elapsed().as_secs_f64();
