@@ -27,16 +27,19 @@ impl IntensityRange {
                 chunk
                     .iter()
                     .fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), &v| {
-                        // a NaN makes both ends NaN
-                        (if v >= l { l } else { v }, if v <= h { h } else { v })
+                        // a NaN makes both ends NaN, for good
+                        (
+                            if v >= l || l.is_nan() { l } else { v },
+                            if v <= h || h.is_nan() { h } else { v },
+                        )
                     })
             })
             .reduce(
                 || (f32::INFINITY, f32::NEG_INFINITY),
                 |a, b| {
                     (
-                        if b.0 >= a.0 { a.0 } else { b.0 },
-                        if b.1 <= a.1 { a.1 } else { b.1 },
+                        if b.0 >= a.0 || a.0.is_nan() { a.0 } else { b.0 },
+                        if b.1 <= a.1 || a.1.is_nan() { a.1 } else { b.1 },
                     )
                 },
             );

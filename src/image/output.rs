@@ -31,11 +31,12 @@ pub(super) fn write_whole(
     let file = builder
         .tempfile_in(folder)
         .map_err(|e| Error::io(path, "create", e))?;
-    let mut writer = BufWriter::with_capacity(1 << 18, file);
-    fill(&mut writer).map_err(|e| Error::io(path, "write", e))?;
-    let file = writer
-        .into_inner()
-        .map_err(|e| Error::io(path, "write", e.into_error()))?;
+    // By the plain file, whose errors do not name the temporary one.
+    let mut writer = BufWriter::with_capacity(1 << 18, file.as_file());
+    fill(&mut writer)
+        .and_then(|()| writer.flush())
+        .map_err(|e| Error::io(path, "write", e))?;
+    drop(writer);
     file.persist(path)
         .map_err(|e| Error::io(path, "rename the finished temporary file to", e.error))?;
     Ok(())

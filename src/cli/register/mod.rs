@@ -12,7 +12,7 @@ pub(super) use run::{register, run, summary};
 
 use super::{Init, Iterations, Levels, RunArgs, Stages};
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 const EXAMPLES: &str = "\
 Writes, for the prefix P:
@@ -99,7 +99,7 @@ pub struct RegisterArgs {
     )]
     pub init: Init,
 
-    /// How much coarser the grid is on each level, such as 4x2x1 [default: by the image's size]
+    /// How much coarser the grid is on each level of the stage that deforms, such as 4x2x1 [default: by the image's size]
     #[arg(long, value_name = "AxBxC", help_heading = "Method")]
     pub levels: Option<Levels>,
 
@@ -113,7 +113,7 @@ pub struct RegisterArgs {
     pub iterations: Option<Iterations>,
 
     /// Weight of smoothness against likeness, the same on each level; larger is smoother [default: 0.2, with --certify 1]
-    #[arg(long, value_name = "WEIGHT", value_parser = weight, help_heading = "Method")]
+    #[arg(long, value_name = "WEIGHT", value_parser = weight, allow_negative_numbers = true, help_heading = "Method")]
     pub lambda: Option<f64>,
 
     /// Run to a proven local minimum and say so; slower
@@ -138,6 +138,22 @@ pub struct RegisterArgs {
 }
 
 impl RegisterArgs {
+    /// All files that are read.
+    fn files(&self) -> impl Iterator<Item = &Path> {
+        let start = match &self.init {
+            Init::File(path) => Some(path),
+            _ => None,
+        };
+        [&self.fixed, &self.moving]
+            .into_iter()
+            .chain(&self.fixed_mask)
+            .chain(&self.moving_mask)
+            .chain(&self.fixed_labels)
+            .chain(&self.moving_labels)
+            .chain(start)
+            .map(PathBuf::as_path)
+    }
+
     pub(super) fn check(&self) -> Result<(), String> {
         self.init.check()?;
         if let (Some(levels), Some(iterations)) = (&self.levels, &self.iterations) {
@@ -152,6 +168,7 @@ impl RegisterArgs {
             for (given, flag) in [
                 (self.lambda.is_some(), "--lambda"),
                 (self.certify, "--certify"),
+                (self.levels.is_some(), "--levels"),
             ] {
                 if given {
                     return Err(format!(
@@ -224,6 +241,7 @@ mod tests {
             (&["--moving-labels", "l.nii"], "--fixed-labels"),
             (&["-t", "affine", "--lambda", "1"], "no effect"),
             (&["-t", "rigid", "--certify"], "no effect"),
+            (&["-t", "affine", "--levels", "2x1"], "no effect"),
             (&["--lambda", "0"], "positive"),
             (&["--lambda=-1"], "positive"),
             (&["--lambda", "nan"], "positive"),

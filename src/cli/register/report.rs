@@ -112,7 +112,8 @@ impl Settings {
     }
 }
 
-/// Root mean square difference of the intensities on their common scales, over all voxels of the fixed image.
+/// Root mean square difference of the intensities on their common scale, over all voxels of the fixed image; beyond the
+/// moving image its intensity counts as 0.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Difference {
     /// At the initial alignment.

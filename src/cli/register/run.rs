@@ -1,10 +1,11 @@
 //! From files to files.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::inputs::Inputs;
-use super::outputs::Outputs;
+use super::outputs::{Outputs, Staged};
 use super::page::{draw, figures, Shown};
 use super::report::{
     self, DiceReport, Difference, GridReport, Program, Report, Run, Seconds, Settings,
@@ -36,13 +37,19 @@ pub(in crate::cli) fn run(args: &RegisterArgs, session: &Session) -> Result<()> 
 pub(in crate::cli) fn register(args: &RegisterArgs, session: &Session) -> Result<Report> {
     let clock = Instant::now();
     let outputs = Outputs::prepare(&args.out_prefix)?;
+    outputs.spare(args.files())?;
     session.progress.begin("reading", 1);
     let mut inputs = Inputs::read(args)?;
     let read = clock.elapsed().as_secs_f64();
     let registered = solve(args, &mut inputs, session)?;
     let solved = clock.elapsed().as_secs_f64();
     session.progress.begin("writing", 1);
-    let mut report = finish(args, &inputs, &registered, &outputs)?;
+    let mut staged = outputs.stage()?;
+    let mut report = finish(args, &inputs, &registered, &mut staged, session)?;
+    report.outputs = staged.names();
+    report
+        .outputs
+        .push(outputs.path("_report.json").display().to_string());
     for warning in &report.warnings {
         session.progress.warn(warning);
     }
@@ -65,7 +72,10 @@ pub(in crate::cli) fn register(args: &RegisterArgs, session: &Session) -> Result
         },
         peak_memory_bytes: report::peak_memory(),
     };
-    write_bytes(&outputs.path("_report.json"), json(&report)?.as_bytes())?;
+    let text = json(&report)?;
+    staged.write("_report.json", |path| write_bytes(path, text.as_bytes()))?;
+    session.proceed()?;
+    staged.settle()?;
     Ok(report)
 }
 
@@ -136,21 +146,20 @@ fn finish(
     args: &RegisterArgs,
     inputs: &Inputs,
     registered: &Registered,
-    outputs: &Outputs,
+    staged: &mut Staged<'_>,
+    session: &Session,
 ) -> Result<Report> {
     let (fixed, moving) = (&inputs.fixed, &inputs.moving);
-    let mut written = Vec::new();
-    let mut path = |ending: &str| {
-        let path = outputs.path(ending);
-        written.push(path.display().to_string());
-        path
+    let mut put = |ending: &str, write: &dyn Fn(&Path) -> Result<()>| {
+        session.proceed()?;
+        staged.write(ending, write)
     };
     let warped = registered.warped(fixed, moving)?;
-    warped.write(path("_warped.nii.gz"))?;
+    put("_warped.nii.gz", &|path| warped.write(path))?;
     let total = registered.total_field(fixed)?;
-    total.write(path("_warp.nii.gz"))?;
+    put("_warp.nii.gz", &|path| total.write(path))?;
     let (inverse, inverse_missed) = registered.inverse_field(moving)?;
-    inverse.write(path("_inverse_warp.nii.gz"))?;
+    put("_inverse_warp.nii.gz", &|path| inverse.write(path))?;
     let inverse_consistency = inverse_consistency(
         total.values(),
         total.grid(),
@@ -159,17 +168,16 @@ fn finish(
     )?;
     drop(inverse);
     if args.ants_outputs {
-        write_affine(
-            path("0GenericAffine.mat"),
-            &registered.affine,
-            fixed.grid().rank(),
-        )?;
+        let rank = fixed.grid().rank();
+        put("0GenericAffine.mat", &|path| {
+            write_affine(path, &registered.affine, rank)
+        })?;
         if registered.displacement.is_some() {
-            registered
-                .deformable_field(fixed)?
-                .write(path("1Warp.nii.gz"))?;
+            let warp = registered.deformable_field(fixed)?;
+            put("1Warp.nii.gz", &|path| warp.write(path))?;
+            drop(warp);
             let (inverse, _) = registered.deformable_inverse_field(fixed)?;
-            inverse.write(path("1InverseWarp.nii.gz"))?;
+            put("1InverseWarp.nii.gz", &|path| inverse.write(path))?;
         }
     }
     let total = Arc::new(total);
@@ -219,9 +227,7 @@ fn finish(
             labels: outlines.as_deref(),
         },
     )?;
-    write_bytes(&path("_report.png"), &png)?;
-    path("_report.json");
-    report.outputs = written;
+    put("_report.png", &|path| write_bytes(path, &png))?;
     Ok(report)
 }
 

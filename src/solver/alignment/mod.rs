@@ -56,6 +56,8 @@ pub struct Alignment {
 
 /// What a stage must gain to be kept, as a share of the energy.
 const GAIN: f64 = 1e-3;
+/// Below this energy a fit is perfect, and what a stage would gain is rounding.
+const PERFECT: f64 = 1e-4;
 /// A map that stretches or shrinks by more than this is no alignment.
 const STRETCH: f64 = 3.0;
 
@@ -171,7 +173,7 @@ fn stage(
     }
     let after = finest.fit(&affine)?;
     let stretch = ScaleReport::of(&affine, &finest.moving)?.singular_values;
-    let reason = if after.energy >= (1.0 - GAIN) * before.energy {
+    let reason = if after.energy > before.energy - GAIN * before.energy.max(PERFECT) {
         Some(format!(
             "it does not lower the energy: {:.5} before, {:.5} after",
             before.energy, after.energy

@@ -30,6 +30,8 @@ const REFINED: usize = 12;
 const FURTHER: usize = 3;
 /// A rotated start must have less than this share of the energy of the best start that keeps the headers' orientation.
 const MARGIN: f64 = 0.95;
+/// And less by this: where both come to a perfect fit, the rest of the energy is rounding.
+const ROUNDING: f64 = 1e-3;
 /// Overlap below which a start's energy counts as less good than it is.
 const ENOUGH: f64 = 0.8;
 /// Overlap below which a start is no start.
@@ -220,7 +222,10 @@ fn best(runners: &[Runner]) -> Option<usize> {
             .min_by(|&a, &b| runners[a].score.total_cmp(&runners[b].score))
     };
     match (lowest(true), lowest(false)) {
-        (Some(plain), Some(turned)) if runners[turned].score < MARGIN * runners[plain].score => {
+        (Some(plain), Some(turned))
+            if runners[turned].score
+                < (MARGIN * runners[plain].score).min(runners[plain].score - ROUNDING) =>
+        {
             Some(turned)
         }
         (Some(plain), _) => Some(plain),
