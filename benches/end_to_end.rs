@@ -36,7 +36,7 @@ fn main() {
                     for _ in 0..rounds {
                         steps.replace(0);
                         Registration::default()
-                            .run(&fixed, &moving, &mut |_, _| {
+                            .run(&fixed, &moving, &mut |_| {
                                 *steps.borrow_mut() += 1;
                                 Ok(())
                             })

@@ -43,8 +43,8 @@ pub use ops::{
     folded_voxels, inverse_displacement, minimum_determinant, non_diffeomorphic_volume,
     pull_to_steps, relax_folds, resize, resize_adjoint, smallest_determinant, smooth,
     smooth_adjoint, spline_coefficients, spline_coefficients_adjoint, warp, warp_adjoint,
-    warp_gradient, BlockSystem, CorrelationData, CorrelationDerivative, CorrelationSums, Curvature,
-    Differences, Instructions, Interpolation, SsdData,
+    warp_gradient, BarrierCurvature, BlockSystem, CorrelationData, CorrelationDerivative,
+    CorrelationSums, Curvature, Differences, FoldBarrier, Instructions, Interpolation, SsdData,
 };
 pub use phantom::Phantom;
 pub use picture::{Curve, ReportPage};

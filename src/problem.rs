@@ -6,7 +6,8 @@ use candle_core::{DType, Tensor};
 
 use crate::linear::{BlockJacobi, LinearOperator, Preconditioner};
 use crate::ops::{
-    combine, convert, copy, dot, smallest_determinant, BlockSystem, Curvature, SsdData,
+    add_unfolded, combine, convert, copy, dot, smallest_determinant, BarrierCurvature, BlockSystem,
+    Curvature, FoldBarrier, SsdData,
 };
 use crate::regulariser::Regulariser;
 use crate::transform::{Transform, SMALLEST_DETERMINANT};
@@ -81,8 +82,12 @@ pub struct EnergyProblem {
     pub compact: bool,
     /// Curvature added to the Gauss-Newton model in multiples of the regulariser, which damps steps towards rough ones.
     pub damping: f64,
+    /// A penalty that makes folding impossible, as part of the energy. With it, steps are additive for every transform
+    /// that is a field.
+    pub barrier: Option<FoldBarrier>,
     blocks: Mutex<Option<Tensor>>,
     compact_blocks: Mutex<Option<Tensor>>,
+    inverse_blocks: Mutex<Option<Tensor>>,
 }
 
 impl EnergyProblem {
@@ -103,6 +108,8 @@ impl EnergyProblem {
             unit: lambda,
             compact: false,
             damping: 0.0,
+            barrier: None,
+            inverse_blocks: Mutex::new(None),
             compact_blocks: Mutex::new(None),
             blocks: Mutex::new(None),
         }
@@ -115,6 +122,14 @@ impl EnergyProblem {
             self.data.value(Some(&u))?,
             self.lambda * self.regulariser.value(&u, &self.grid)?,
         ))
+    }
+
+    /// The barrier at `theta`; zero where there is none.
+    pub fn barrier_value(&self, theta: &Tensor) -> Result<f64> {
+        match &self.barrier {
+            Some(barrier) => barrier.value(&self.transform.displacement(theta, &self.grid)?),
+            None => Ok(0.0),
+        }
     }
 
     /// The tensor for the blocks, kept from call to call.
@@ -154,8 +169,12 @@ impl Problem for EnergyProblem {
     }
 
     fn value(&self, theta: &Tensor) -> Result<f64> {
+        let barrier = self.barrier_value(theta)?;
+        if barrier.is_infinite() {
+            return Ok(barrier);
+        }
         let (data, penalty) = self.parts(theta)?;
-        Ok(data + penalty)
+        Ok(data + penalty + barrier)
     }
 
     fn linearise(
@@ -166,10 +185,11 @@ impl Problem for EnergyProblem {
     ) -> Result<Linearisation> {
         let u = self.transform.displacement(theta, &self.grid)?;
         let rank = self.grid.rank();
-        let entries = if curvature == Curvature::GaussNewton && self.data.is_rank_one() {
-            rank
-        } else {
+        let packed = curvature != Curvature::GaussNewton || self.barrier.is_some();
+        let entries = if packed || !self.data.is_rank_one() {
             rank * (rank + 1) / 2
+        } else {
+            rank
         };
         let blocks = Self::block_tensor(&self.blocks, entries, &u, u.dtype())?;
         let field = self.transform.is_field();
@@ -189,13 +209,24 @@ impl Problem for EnergyProblem {
             energy += self.lambda * self.regulariser.extra_value(&u, &self.grid)?;
             self.regulariser.add_extra(&u, &self.grid, self.lambda, g)?;
         }
-        if curvature == Curvature::GaussNewton {
+        let barrier = match &self.barrier {
+            Some(barrier) => {
+                let (value, exact) = barrier.linearise(&u, g)?;
+                energy += value;
+                Some(match curvature {
+                    Curvature::GaussNewton | Curvature::Projected => exact.semidefinite(),
+                    Curvature::Newton => exact,
+                })
+            }
+            None => None,
+        };
+        if curvature == Curvature::GaussNewton && barrier.is_none() {
             self.transform.pull_to_steps(&u, g, &blocks)?;
         }
         let stiffness = self.lambda
             * match curvature {
                 Curvature::GaussNewton => 1.0 + self.damping,
-                Curvature::Newton => 1.0,
+                Curvature::Newton | Curvature::Projected => 1.0,
             };
         let model = self.model_type(u.dtype());
         let (scale, blocks) = if model == u.dtype() {
@@ -223,8 +254,20 @@ impl Problem for EnergyProblem {
             },
             extra_diagonal: extra.unwrap_or([0.0; 3]).map(|d| d * stiffness),
         };
-        let preconditioner = BlockJacobi(system.clone());
-        if field && extra.is_none() {
+        if curvature == Curvature::Projected {
+            system.make_semidefinite()?;
+        }
+        let mut inverse = system.clone();
+        if packed {
+            inverse.blocks = Self::block_tensor(&self.inverse_blocks, entries, &u, model)?;
+            copy(&system.blocks, &inverse.blocks)?;
+            if let Some(barrier) = &barrier {
+                barrier.add_blocks(scale, &inverse.blocks)?;
+            }
+            inverse.make_definite()?;
+        }
+        let preconditioner = BlockJacobi(inverse);
+        if field && extra.is_none() && barrier.is_none() {
             return Ok(Linearisation {
                 energy,
                 scale,
@@ -237,6 +280,7 @@ impl Problem for EnergyProblem {
             extra: extra
                 .is_some()
                 .then(|| (self.regulariser.clone(), stiffness)),
+            barrier: barrier.map(|b| (b, scale)),
             transform: (!field).then(|| (self.transform.clone(), theta.clone())),
             grid: self.grid.clone(),
         };
@@ -264,11 +308,14 @@ impl Problem for EnergyProblem {
     }
 
     fn retract(&self, theta: &Tensor, step: &Tensor, t: f64, out: &Tensor) -> Result<bool> {
+        if let (Some(barrier), true) = (&self.barrier, self.transform.is_field()) {
+            return add_unfolded(theta, step, t, 0.5 * barrier.threshold, out);
+        }
         self.transform.retract(theta, step, t, out)
     }
 
     fn contains(&self, theta: &Tensor) -> Result<bool> {
-        if !self.transform.must_not_fold() {
+        if self.barrier.is_some() || !self.transform.must_not_fold() {
             return Ok(true);
         }
         let u = self.transform.displacement(theta, &self.grid)?;
@@ -280,16 +327,23 @@ impl Problem for EnergyProblem {
 struct Composite {
     system: BlockSystem,
     extra: Option<(Arc<dyn Regulariser>, f64)>,
+    barrier: Option<(BarrierCurvature, f64)>,
     transform: Option<(Arc<dyn Transform>, Tensor)>,
     grid: Grid,
 }
 
 impl Composite {
-    fn in_displacements(&self, p: &Tensor, out: &Tensor) -> Result<()> {
-        self.system.apply(p, out)?;
+    fn in_displacements(&self, p: &Tensor, out: &Tensor) -> Result<f64> {
+        let mut curvature = self.system.apply(p, out)?;
+        if let Some((barrier, scale)) = &self.barrier {
+            curvature += barrier.apply(p, *scale, out)?;
+        }
         match &self.extra {
-            Some((regulariser, weight)) => regulariser.add_extra(p, &self.grid, *weight, out),
-            None => Ok(()),
+            Some((regulariser, weight)) => {
+                regulariser.add_extra(p, &self.grid, *weight, out)?;
+                dot(p, out)
+            }
+            None => Ok(curvature),
         }
     }
 }
@@ -303,9 +357,9 @@ impl LinearOperator for Composite {
                 self.in_displacements(&du, &force)?;
                 let pulled = transform.pullback(theta, &self.grid, &force)?;
                 copy(&pulled.contiguous()?, out)?;
+                dot(p, out)
             }
-            None => self.in_displacements(p, out)?,
+            None => self.in_displacements(p, out),
         }
-        dot(p, out)
     }
 }

@@ -117,7 +117,7 @@ pub(super) fn run(args: &EvaluateArgs, session: &Session) -> Result<()> {
     if let (Some(grid), false) = (grid, chain.is_empty()) {
         session.proceed()?;
         session.progress.begin("regularity", 0);
-        let displacement = chain.displacement_on(grid)?.in_voxels();
+        let displacement = chain.displacement_on(grid)?.into_voxels();
         measures.regularity = Some(regularity(&displacement, grid.size())?);
         if !args.inverse.is_empty() {
             session.proceed()?;

@@ -42,16 +42,14 @@ impl Progress {
         self.0.finish_and_clear();
     }
 
-    /// Prints a line above the bar, on standard error; nothing when hidden.
-    pub fn note(&self, line: impl AsRef<str>) {
-        self.0.println(line);
-    }
-}
-
-impl Progress {
     /// Says on standard error what the user should know, bar or no bar.
     pub fn warn(&self, sentence: &str) {
         self.0.suspend(|| eprintln!("warning: {sentence}"));
+    }
+
+    /// Says on standard error what may be worth a look.
+    pub fn note(&self, sentence: &str) {
+        self.0.suspend(|| eprintln!("note: {sentence}"));
     }
 }
 

@@ -76,18 +76,31 @@ impl DisplacementField {
         self.values
     }
 
-    /// The vectors in voxels, planar: component `a` along axis `a` of the grid.
-    pub fn in_voxels(&self) -> Vec<f32> {
+    /// The vectors in voxels, planar: component `a` along axis `a` of the grid. Without a copy.
+    pub fn into_voxels(mut self) -> Vec<f32> {
+        const CHUNK: usize = 1 << 14;
         let (rank, voxels) = (self.grid.rank(), self.grid.voxels());
         let index = self.grid.world_to_index().matrix;
-        let mut out = vec![0.0; self.values.len()];
-        out.par_chunks_mut(voxels).enumerate().for_each(|(a, out)| {
-            for (v, out) in out.iter_mut().enumerate() {
-                let along = |c: usize| index[a][c] * f64::from(self.values[c * voxels + v]);
-                *out = (0..rank).map(along).sum::<f64>() as f32;
+        let mut planes: Vec<_> = self
+            .values
+            .chunks_mut(voxels)
+            .map(|plane| plane.chunks_mut(CHUNK))
+            .collect();
+        let mut parts: Vec<Vec<&mut [f32]>> = (0..voxels.div_ceil(CHUNK))
+            .map(|_| planes.iter_mut().filter_map(Iterator::next).collect())
+            .collect();
+        parts.par_iter_mut().for_each(|part| {
+            for v in 0..part[0].len() {
+                let mut mm = [0.0; 3];
+                for (c, mm) in mm.iter_mut().enumerate().take(rank) {
+                    *mm = f64::from(part[c][v]);
+                }
+                for (a, index) in index.iter().enumerate().take(rank) {
+                    part[a][v] = (0..rank).map(|c| index[c] * mm[c]).sum::<f64>() as f32;
+                }
             }
         });
-        out
+        self.values
     }
 
     /// What was doubtful in the file, in whole sentences.

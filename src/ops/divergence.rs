@@ -37,71 +37,68 @@ fn divergence<T: Real>(u: &[T], size: &[usize]) -> Vec<T> {
     let [nx, ny, nz] = extended(size);
     let n = nx * ny * nz;
     let share = T::of(1.0 / (1 << (rank - 1)) as f64);
-    let step = [1, nx, nx * ny];
     let mut out = vec![T::of(0.0); n];
-    out.par_chunks_mut(nx).enumerate().for_each(|(row, out)| {
-        let (y, z) = (row % ny, row / ny);
-        if y + 1 >= ny || (rank == 3 && z + 1 >= nz) {
-            return;
-        }
-        for (x, out) in out.iter_mut().enumerate().take(nx.saturating_sub(1)) {
-            let at = row * nx + x;
-            let mut sum = T::of(0.0);
-            for corner in 0..1usize << rank {
-                let shift: usize = (0..rank)
-                    .filter(|a| corner >> a & 1 == 1)
-                    .map(|a| step[a])
-                    .sum();
-                for a in 0..rank {
-                    let v = u[a * n + at + shift];
-                    if corner >> a & 1 == 1 {
-                        sum += v;
-                    } else {
-                        sum -= v;
+    out.par_chunks_mut(nx)
+        .with_min_len((8192 / nx).max(1))
+        .enumerate()
+        .for_each(|(row, out)| {
+            let place = [row % ny, row / ny];
+            if place[0] + 1 >= ny || (rank == 3 && place[1] + 1 >= nz) {
+                return;
+            }
+            for a in 0..rank {
+                for side in sides(rank) {
+                    let from = a * n + (row + side[0] + side[1] * ny) * nx;
+                    let u = &u[from..from + nx];
+                    let sign = sign::<T>(a, side);
+                    for x in 0..nx - 1 {
+                        out[x] += if a == 0 {
+                            u[x + 1] - u[x]
+                        } else {
+                            sign * (u[x + 1] + u[x])
+                        };
                     }
                 }
             }
-            *out = sum * share;
-        }
-    });
+            out.iter_mut().for_each(|d| *d *= share);
+        });
     out
+}
+
+/// The rows of a cell, as steps along the two slower axes.
+fn sides(rank: usize) -> impl Iterator<Item = [usize; 2]> {
+    (0..1usize << (rank - 1)).map(|side| [side & 1, side >> 1])
+}
+
+/// With which sign a row of a cell enters the derivative of component `a` along axis `a`.
+fn sign<T: Real>(a: usize, side: [usize; 2]) -> T {
+    T::of(if a > 0 && side[a - 1] == 0 { -1.0 } else { 1.0 })
 }
 
 fn add_adjoint<T: Real>(div: &[T], size: &[usize], weight: T, out: &mut [T]) {
     let rank = size.len();
     let [nx, ny, nz] = extended(size);
-    let n = nx * ny * nz;
     let share = weight * T::of(1.0 / (1 << (rank - 1)) as f64);
-    let limit = [nx, ny, nz];
-    let step = [1, nx, nx * ny];
-    out.par_chunks_mut(nx).enumerate().for_each(|(line, out)| {
-        let (a, row) = (line / (ny * nz), line % (ny * nz));
-        let place = [0, row % ny, row / ny];
-        for (x, out) in out.iter_mut().enumerate() {
-            let mut sum = T::of(0.0);
-            // the voxel is corner `corner` of the cell that starts `shift` before it
-            'corner: for corner in 0..1usize << rank {
-                let mut shift = 0;
-                for b in 0..rank {
-                    let here = if b == 0 { x } else { place[b] };
-                    if corner >> b & 1 == 1 {
-                        if here == 0 {
-                            continue 'corner;
-                        }
-                        shift += step[b];
-                    } else if here + 1 >= limit[b] {
-                        continue 'corner;
-                    }
+    out.par_chunks_mut(nx)
+        .with_min_len((8192 / nx).max(1))
+        .enumerate()
+        .for_each(|(line, out)| {
+            let (a, row) = (line / (ny * nz), line % (ny * nz));
+            let place = [row % ny, row / ny];
+            for side in sides(rank) {
+                if place[0] < side[0] || place[1] < side[1] {
+                    continue;
                 }
-                let d = div[row * nx + x - shift];
-                if corner >> a & 1 == 1 {
-                    sum += d;
-                } else {
-                    sum -= d;
+                // cells that would leave the grid hold zero
+                let from = (row - side[0] - side[1] * ny) * nx;
+                let div = &div[from..from + nx];
+                let sign = sign::<T>(a, side) * share;
+                // the voxel is the first of the cell at `x` along the row and the last of the one before
+                let here = if a == 0 { -sign } else { sign };
+                out[0] += here * div[0];
+                for x in 1..nx {
+                    out[x] += sign * div[x - 1] + here * div[x];
                 }
             }
-            *out += share * sum;
-        }
-        debug_assert!(line < rank * n / nx);
-    });
+        });
 }

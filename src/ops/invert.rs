@@ -118,7 +118,7 @@ impl<T: Real, const D: usize> Kernel<T> for Invert<'_, T, D> {
                         }
                     }
                     for e in &error[..count] {
-                        if !(*e <= T::of(1e-4)) {
+                        if *e > T::of(1e-4) || e.wide().is_nan() {
                             missed += 1.0;
                         }
                     }

@@ -1,5 +1,6 @@
 //! Spatial operators on tensors; each with kernels is a folder of its own.
 
+mod barrier;
 mod blocks;
 mod bspline;
 mod correlation;
@@ -22,11 +23,13 @@ mod storage;
 mod vector;
 mod warp;
 
+pub use barrier::{BarrierCurvature, FoldBarrier};
 pub use blocks::BlockSystem;
 pub use bspline::{spline_coefficients, spline_coefficients_adjoint};
 pub use correlation::{CorrelationData, CorrelationDerivative, CorrelationSums};
 pub use coverage::coverage;
 pub use diffusion::Differences;
+pub(crate) use displacement::add_unfolded;
 pub use displacement::{
     compose, compose_unfolded, pull_to_steps, relax_folds, smallest_determinant,
 };
@@ -43,5 +46,6 @@ pub use sample::Interpolation;
 pub use separable::{resize, resize_adjoint, smooth, smooth_adjoint};
 pub(crate) use separable::{separable, Table};
 pub use ssd::{Curvature, SsdData};
+pub(crate) use storage::read;
 pub(crate) use vector::{clear, combine, convert, copy, dot};
 pub use warp::{warp, warp_adjoint, warp_gradient};

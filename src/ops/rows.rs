@@ -66,4 +66,13 @@ impl<T> Shared<T> {
         // SAFETY: the caller's promise.
         unsafe { self.0.add(at) }
     }
+
+    /// What lies from element `at` on.
+    ///
+    /// # Safety
+    /// `at` lies inside the slice.
+    pub(crate) unsafe fn skip(self, at: usize) -> Self {
+        // SAFETY: the caller's promise.
+        Self(unsafe { self.0.add(at) })
+    }
 }

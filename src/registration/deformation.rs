@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::DType;
 
 use crate::features::level_grid;
-use crate::ops::Interpolation;
+use crate::ops::{FoldBarrier, Interpolation};
 use crate::regulariser::{Diffusion, Regulariser};
 use crate::solver::{GaussNewton, Multilevel, Solver, TrustRegion};
 use crate::transform::{Compositive, Transform};
@@ -24,11 +24,17 @@ pub struct Deformation {
     pub levels: Option<Vec<usize>>,
     /// Most outer iterations on each level; none takes the solver's own.
     pub iterations: Option<Vec<usize>>,
-    /// Run to a certified minimum: cubic interpolation, double precision, trust region.
+    /// Run to a certified minimum: cubic interpolation, double precision, trust region, and a [`FoldBarrier`] in the
+    /// energy when the transform must not fold. See [`Deformation::certified`].
     pub certify: bool,
     /// Another solver than the mode's own, for all levels.
     pub solver: Option<Arc<dyn Solver>>,
 }
+
+const BARRIER: FoldBarrier = FoldBarrier {
+    weight: 3.0,
+    threshold: 0.3,
+};
 
 impl Default for Deformation {
     fn default() -> Self {
@@ -50,6 +56,25 @@ const FEWEST: usize = 16;
 impl Deformation {
     /// The default weight of the regulariser.
     pub const LAMBDA: f64 = 0.2;
+
+    /// The default weight of the regulariser in a certified run. A smaller one leaves more to the data, whose energy is
+    /// not convex: more iterations, and sooner or later no certificate.
+    pub const CERTIFIED_LAMBDA: f64 = 1.0;
+
+    /// A run to a certified minimum with its default weight.
+    pub fn certified() -> Self {
+        Self {
+            certify: true,
+            lambda: Self::CERTIFIED_LAMBDA,
+            ..Self::default()
+        }
+    }
+
+    /// The barrier that is part of the energy, its weight relative to the gradient energy: that of certified runs with a
+    /// transform that must not fold.
+    pub fn barrier(&self) -> Option<FoldBarrier> {
+        (self.certify && self.transform.must_not_fold()).then_some(BARRIER)
+    }
 
     /// The shrink factors for a fixed grid: those asked for, else 4x2x1 without levels too small to show anything.
     ///
@@ -96,13 +121,14 @@ impl Deformation {
             transform: self.transform.clone(),
             regulariser: self.regulariser.clone(),
             lambda: self.lambda,
-            damping: 2.0,
+            damping: if self.certify { 0.0 } else { 2.0 },
             dtype: if self.certify { DType::F64 } else { DType::F32 },
             interpolation: if self.certify {
                 Interpolation::Cubic
             } else {
                 Interpolation::Linear
             },
+            barrier: self.barrier(),
         }
     }
 

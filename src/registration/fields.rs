@@ -4,17 +4,17 @@ use candle_core::Tensor;
 use rayon::prelude::*;
 
 use crate::ops::Interpolation;
-use crate::ops::{inverse_displacement, SsdData};
+use crate::ops::{inverse_displacement, read, SsdData};
+use crate::transform::lines;
 use crate::{Affine, Grid, Result};
 
 /// `A (W (x + u)) - W x` at every voxel `x` of `grid`, planar, mm RAS.
 pub(super) fn total_on(grid: &Grid, u: Option<&Tensor>, affine: &Affine) -> Result<Vec<f32>> {
     let after = affine.compose(&grid.index_to_world());
-    let u = match u {
-        Some(u) => Some(u.flatten_all()?.to_vec1::<f32>()?),
-        None => None,
-    };
-    Ok(difference(grid, u.as_deref(), &after))
+    match u {
+        Some(u) => read(u, |u| difference(grid, Some(u), &after)),
+        None => Ok(difference(grid, None, &after)),
+    }
 }
 
 /// The inverse of the total map on another grid `target` (of moving space): `phi^-1(A^-1 y) - y`, planar, mm RAS, and
@@ -39,8 +39,8 @@ pub fn inverse_on(
         .compose(&back)
         .compose(&target.index_to_world());
     if target.matches(grid, 1e-6) && affine == &Affine::identity() {
-        let v = v.flatten_all()?.to_vec1::<f32>()?;
-        return Ok((difference(grid, Some(&v), &grid.index_to_world()), missed));
+        let values = read(&v, |v| difference(grid, Some(v), &grid.index_to_world()))?;
+        return Ok((values, missed));
     }
     // sample the inverse displacement (in voxels of the fixed grid) where the target's voxels fall
     let rank = grid.rank();
@@ -57,64 +57,31 @@ pub fn inverse_on(
         map: into,
         interpolation: Interpolation::Linear,
     }
-    .warped(None)?
-    .flatten_all()?
-    .to_vec1::<f32>()?;
+    .warped(None)?;
     // y -> W (into(y) + v) - y
     let world = grid.index_to_world();
-    let n = target.voxels();
     let start = target.index_to_world();
+    let (n, width) = (target.voxels(), target.size()[0]);
     let mut out = vec![0.0f32; rank * n];
-    let width = target.size()[0];
-    let rows: Vec<Vec<[f32; 3]>> = (0..n / width)
-        .into_par_iter()
-        .map(|row| {
-            (0..width)
-                .map(|x| {
+    read(&sampled, |sampled: &[f32]| {
+        lines(&mut out, n, width)
+            .into_par_iter()
+            .enumerate()
+            .for_each(|(row, mut line)| {
+                for x in 0..width {
                     let index = index_of(target, row, x);
                     let mut p = into.apply(index);
                     for (a, p) in p.iter_mut().enumerate().take(rank) {
                         *p += f64::from(sampled[a * n + row * width + x]);
                     }
                     let (to, from) = (world.apply(p), start.apply(index));
-                    std::array::from_fn(|a| (to[a] - from[a]) as f32)
-                })
-                .collect()
-        })
-        .collect();
-    for (row, values) in rows.iter().enumerate() {
-        for (x, value) in values.iter().enumerate() {
-            for a in 0..rank {
-                out[a * n + row * width + x] = value[a];
-            }
-        }
-    }
+                    for (a, line) in line.iter_mut().enumerate() {
+                        line[x] = (to[a] - from[a]) as f32;
+                    }
+                }
+            });
+    })?;
     Ok((out, missed))
-}
-
-/// A planar displacement from mm RAS to voxels of the grid, in place.
-pub(super) fn to_voxels(grid: &Grid, values: &mut [f32]) {
-    let (rank, n) = (grid.rank(), grid.voxels());
-    let m = grid.world_to_index().matrix;
-    const CHUNK: usize = 1 << 14;
-    let mut parts: Vec<_> = values.chunks_mut(n).map(|c| c.chunks_mut(CHUNK)).collect();
-    let mut blocks: Vec<Vec<&mut [f32]>> = Vec::new();
-    while let Some(first) = parts[0].next() {
-        let mut block = vec![first];
-        block.extend(parts[1..].iter_mut().filter_map(Iterator::next));
-        blocks.push(block);
-    }
-    blocks.par_iter_mut().for_each(|block| {
-        for v in 0..block[0].len() {
-            let mut mm = [0.0f64; 3];
-            for (a, component) in block.iter().enumerate() {
-                mm[a] = f64::from(component[v]);
-            }
-            for a in 0..rank {
-                block[a][v] = (m[a][0] * mm[0] + m[a][1] * mm[1] + m[a][2] * mm[2]) as f32;
-            }
-        }
-    });
 }
 
 fn index_of(grid: &Grid, row: usize, x: usize) -> [f64; 3] {

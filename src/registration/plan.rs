@@ -4,6 +4,7 @@ use candle_core::{Device, Tensor};
 
 use super::{DeformableReport, Deformation, Registered};
 use crate::features::{foreground_box, IntensityRange, Level};
+use crate::ops::extend;
 use crate::solver::{align, Alignment, AlignmentPair, AlignmentStart, Iteration, Pair};
 use crate::transform::LinearKind;
 use crate::{Affine, Error, Image, Labels, Result};
@@ -114,15 +115,23 @@ impl Registration {
         };
         let shrinks = deformation.shrinks(fixed.grid())?;
         let (stage, levels) = (deformation.transform.name(), shrinks.len());
-        let region = region(fixed, moving, &registered.affine, &shrinks)?;
+        let (corner, size) = region(fixed, moving, &registered.affine, &shrinks)?;
+        let part = Level {
+            features: cropped(&fixed_level.features, &corner, &size)?,
+            grid: fixed_level.grid.cropped(&corner, &size)?,
+        };
+        drop(fixed_level);
+        let fixed_mask = match fixed_mask {
+            Some(mask) => Some(cropped(&mask.unsqueeze(0)?, &corner, &size)?.squeeze(0)?),
+            None => None,
+        };
         let solution = deformation.multilevel(shrinks).solve(
             &Pair {
-                fixed: &fixed_level,
+                fixed: &part,
                 moving: &moving_level,
                 affine: registered.affine,
                 fixed_mask: fixed_mask.as_ref(),
                 moving_mask: moving_mask.as_ref(),
-                region: Some(region),
             },
             &mut |level, iteration| {
                 watch(&Step {
@@ -133,12 +142,17 @@ impl Registration {
                 })
             },
         )?;
-        registered.displacement = Some(solution.displacement);
+        registered.displacement = Some(extend(
+            &solution.displacement,
+            &corner,
+            fixed.grid().size(),
+        )?);
         registered.deformable = Some(DeformableReport {
             transform: deformation.transform.name(),
             regulariser: deformation.regulariser.name(),
             lambda: deformation.lambda,
             certify: deformation.certify,
+            barrier: deformation.barrier(),
             levels: solution.levels,
         });
         Ok(registered)
@@ -245,4 +259,16 @@ fn region(
         size.push(high - low + 1);
     }
     Ok((start, size))
+}
+
+/// Part of the spatial axes of `[channels, (nz,) ny, nx]`, contiguous.
+fn cropped(x: &Tensor, start: &[usize], size: &[usize]) -> Result<Tensor> {
+    let mut x = x.clone();
+    for a in 0..start.len() {
+        let dim = x.rank() - 1 - a;
+        if x.dims()[dim] != size[a] {
+            x = x.narrow(dim, start[a], size[a])?;
+        }
+    }
+    Ok(x.contiguous()?)
 }

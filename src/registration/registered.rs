@@ -3,9 +3,9 @@
 use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 
-use super::fields::{inverse_on, to_voxels, total_on};
+use super::fields::{inverse_on, total_on};
 use crate::features::IntensityRange;
-use crate::ops::{coverage, Interpolation, SsdData};
+use crate::ops::{coverage, FoldBarrier, Interpolation, SsdData};
 use crate::solver::{Alignment, LevelReport};
 use crate::{Affine, DisplacementField, Grid, Image, Result};
 
@@ -20,6 +20,8 @@ pub struct DeformableReport {
     pub lambda: f64,
     /// Whether a certified minimum was asked for.
     pub certify: bool,
+    /// The barrier against folding that is part of the energy, its weight relative to the gradient energy.
+    pub barrier: Option<FoldBarrier>,
     /// Coarse to fine.
     pub levels: Vec<LevelReport>,
 }
@@ -52,13 +54,6 @@ impl Registered {
             fixed,
             total_on(&self.grid, self.displacement.as_ref(), &self.affine)?,
         )
-    }
-
-    /// [`Registered::total_field`] in voxels of the fixed grid, planar.
-    pub fn total_in_voxels(&self, total: DisplacementField) -> Vec<f32> {
-        let mut values = total.into_values();
-        to_voxels(&self.grid, &mut values);
-        values
     }
 
     /// The moving image on the fixed grid, interpolated linearly; 0 beyond half a voxel around the moving image.

@@ -7,7 +7,7 @@ use candle_core::{DType, Tensor};
 
 use super::{Certificate, Iteration, Solver, Status};
 use crate::features::{gradient_energy, level_grid, matched_grid, Level};
-use crate::ops::{coverage, extend, spline_coefficients, Interpolation, SsdData};
+use crate::ops::{coverage, smooth, spline_coefficients, FoldBarrier, Interpolation, SsdData};
 use crate::problem::EnergyProblem;
 use crate::regulariser::Regulariser;
 use crate::transform::Transform;
@@ -26,8 +26,6 @@ pub struct Pair<'a> {
     pub fixed_mask: Option<&'a Tensor>,
     /// Weight of each moving voxel, on the moving grid.
     pub moving_mask: Option<&'a Tensor>,
-    /// First voxel and size of the part of the fixed grid that is solved; the rest follows by the nearest value.
-    pub region: Option<(Vec<usize>, Vec<usize>)>,
 }
 
 /// A deformable registration over several levels.
@@ -49,6 +47,8 @@ pub struct Multilevel {
     pub dtype: DType,
     /// How the moving features are interpolated.
     pub interpolation: Interpolation,
+    /// A barrier against folding as part of the energy, its weight relative to the features' [`gradient_energy`].
+    pub barrier: Option<FoldBarrier>,
 }
 
 /// What happened on a level.
@@ -74,6 +74,8 @@ pub struct LevelReport {
     pub data: f64,
     /// The weighted regulariser at the end.
     pub penalty: f64,
+    /// The barrier against folding at the end; zero where there is none.
+    pub barrier: f64,
     /// Wall time of the level; not part of what is written, which two runs have in common.
     #[serde(skip)]
     pub seconds: f64,
@@ -98,19 +100,7 @@ impl Multilevel {
         pair: &Pair<'_>,
         watch: &mut dyn FnMut(usize, &Iteration) -> Result<()>,
     ) -> Result<MultilevelSolution> {
-        let full = &pair.fixed.grid;
-        let (start, size) = pair
-            .region
-            .clone()
-            .unwrap_or_else(|| (vec![0; full.rank()], full.size().to_vec()));
-        let finest = Level {
-            features: cropped(&pair.fixed.features, &start, &size)?,
-            grid: full.cropped(&start, &size)?,
-        };
-        let mask = match pair.fixed_mask {
-            Some(mask) => Some(cropped(&mask.unsqueeze(0)?, &start, &size)?),
-            None => None,
-        };
+        let finest = pair.fixed;
         let mut levels = Vec::new();
         let mut state: Option<(Tensor, Grid)> = None;
         for (number, &shrink) in self.shrinks.iter().enumerate() {
@@ -124,8 +114,9 @@ impl Multilevel {
                     .identity(&grid, self.dtype, finest.features.device())?,
             };
 
-            let problem = self.problem(pair, &finest, mask.as_ref(), &grid, &theta)?;
+            let problem = self.problem(pair, &grid, &theta)?;
             let unit = problem.unit;
+            let theta = unfolded(&problem, theta)?;
             let solution =
                 self.solvers[number].solve(&problem, theta, &mut |i| watch(number, i))?;
             let (data, penalty) = problem.parts(&solution.theta)?;
@@ -140,6 +131,7 @@ impl Multilevel {
                 iterations: solution.iterations,
                 data,
                 penalty,
+                barrier: problem.barrier_value(&solution.theta)?,
                 seconds: clock.elapsed().as_secs_f64(),
             });
             state = Some((solution.theta, grid));
@@ -153,9 +145,6 @@ impl Multilevel {
         if u.dtype() != DType::F32 {
             u = u.to_dtype(DType::F32)?;
         }
-        if pair.region.is_some() {
-            u = extend(&u, &start, full.size())?;
-        }
         Ok(MultilevelSolution {
             displacement: u,
             levels,
@@ -163,14 +152,8 @@ impl Multilevel {
     }
 
     /// The energy of a level.
-    fn problem(
-        &self,
-        pair: &Pair<'_>,
-        finest: &Level,
-        mask: Option<&Tensor>,
-        grid: &Grid,
-        theta: &Tensor,
-    ) -> Result<EnergyProblem> {
+    fn problem(&self, pair: &Pair<'_>, grid: &Grid, theta: &Tensor) -> Result<EnergyProblem> {
+        let finest = pair.fixed;
         let same = grid.size() == finest.grid.size();
         let fixed = if same {
             finest.features.clone()
@@ -200,7 +183,7 @@ impl Multilevel {
         let fixed = fixed.to_dtype(self.dtype)?;
         let mut moving = moving.to_dtype(self.dtype)?;
         let u = self.transform.displacement(theta, grid)?;
-        let mask = self.mask(pair, mask, grid, &moving_grid, &map, &u)?;
+        let mask = self.mask(pair, grid, &moving_grid, &map, &u)?;
         if self.interpolation == Interpolation::Cubic {
             moving = spline_coefficients(&moving)?;
         }
@@ -223,6 +206,10 @@ impl Multilevel {
         problem.unit = unit;
         problem.compact = true;
         problem.damping = self.damping;
+        problem.barrier = self.barrier.map(|barrier| FoldBarrier {
+            weight: barrier.weight * unit,
+            ..barrier
+        });
         Ok(problem)
     }
 
@@ -230,7 +217,6 @@ impl Multilevel {
     fn mask(
         &self,
         pair: &Pair<'_>,
-        fixed: Option<&Tensor>,
         grid: &Grid,
         moving_grid: &Grid,
         map: &Affine,
@@ -256,9 +242,9 @@ impl Multilevel {
             });
             Ok(())
         };
-        if let Some(fixed) = fixed {
+        if let Some(fixed) = pair.fixed_mask {
             multiply(
-                crate::ops::resize(fixed, grid.size())?
+                crate::ops::resize(&fixed.unsqueeze(0)?, grid.size())?
                     .squeeze(0)?
                     .to_dtype(self.dtype)?,
             )?;
@@ -294,14 +280,11 @@ impl Multilevel {
     }
 }
 
-/// Part of the spatial axes of `[channels, (nz,) ny, nx]`, contiguous.
-fn cropped(x: &Tensor, start: &[usize], size: &[usize]) -> Result<Tensor> {
-    let mut x = x.clone();
-    for a in 0..start.len() {
-        let dim = x.rank() - 1 - a;
-        if x.dims()[dim] != size[a] {
-            x = x.narrow(dim, start[a], size[a])?;
-        }
+/// A start inside the barrier's domain: the start itself, or a smoother one where resampling has folded it.
+fn unfolded(problem: &EnergyProblem, mut theta: Tensor) -> Result<Tensor> {
+    let rank = problem.grid.rank();
+    while problem.barrier_value(&theta)?.is_infinite() {
+        theta = smooth(&theta, &vec![1.0; rank])?;
     }
-    Ok(x.contiguous()?)
+    Ok(theta)
 }

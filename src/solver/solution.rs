@@ -40,8 +40,11 @@ pub struct Iteration {
 pub struct Certificate {
     /// `||g|| / ||g_0||`, with `g_0` the gradient at the start of the solve.
     pub gradient_ratio: f64,
-    /// Smallest Ritz value of the preconditioned Hessian found; `None` when the Hessian was never looked at.
+    /// Smallest Ritz value of the preconditioned Hessian found; `None` when the Hessian was never looked at. It bounds the
+    /// smallest eigenvalue from above, ever more closely with more steps.
     pub smallest_ritz: Option<f64>,
+    /// Lanczos steps from a random vector that found it.
+    pub lanczos_steps: usize,
     /// Stationary to the tolerance asked for, with a Hessian found positive definite: a strict local minimum.
     pub strict_minimum: bool,
 }

@@ -2,18 +2,22 @@
 
 use candle_core::Tensor;
 
-use super::{Certificate, GaussNewton, Iteration, Solution, Solver, Status};
+use super::{Certificate, Iteration, Solution, Solver, Status};
 use crate::linear::{conjugate_gradients, Krylov, LinearInfo, LinearOptions, LinearStop};
-use crate::ops::{combine, convert, copy, dot, Curvature};
+use crate::ops::{convert, copy, dot, Curvature};
 use crate::problem::{Linearisation, Problem};
 use crate::{Result, Rng};
 
-/// Trust-region Newton-CG (Steihaug) to a tight tolerance, after some Gauss-Newton steps; the Hessian at the end is
-/// searched for negative curvature.
+/// Trust-region Newton-CG (Steihaug) to a tight tolerance; the Hessian at the end is searched for negative curvature.
 ///
-/// A solution whose gradient fell to the tolerance and whose Hessian showed none is a strict local minimum as far as
-/// a Krylov space can tell, and its [`Certificate`] says so. Wants double precision and a twice differentiable energy
-/// (cubic interpolation). Nocedal and Wright, Numerical Optimization, 2006, algorithm 7.2.
+/// Far from the minimum, and after steps that negative curvature cut short, a step takes the Hessian projected to be
+/// positive semidefinite ([`Curvature::Projected`]): it moves everywhere at once where a step along one direction of
+/// negative curvature would not. Steps that the energy rejects are halved before the region shrinks (Nocedal and Yuan
+/// 1998, in Advances in Nonlinear Programming, Kluwer).
+///
+/// A solution whose gradient fell to the tolerance and whose Hessian showed no negative curvature is a strict local
+/// minimum as far as a Krylov space can tell, and its [`Certificate`] says so. Wants double precision and a twice
+/// differentiable energy (cubic interpolation). Nocedal and Wright, Numerical Optimization, 2006, algorithm 7.2.
 #[derive(Debug, Clone, Copy)]
 pub struct TrustRegion {
     /// Stop when `||g|| <= gradient ||g_0||`.
@@ -22,8 +26,10 @@ pub struct TrustRegion {
     pub steps: usize,
     /// Products of one inner solve at most.
     pub products: usize,
-    /// The Gauss-Newton steps before the first Newton step.
-    pub warm: GaussNewton,
+    /// Relative residual of an inner solve at most; smaller towards the end.
+    pub tolerance: f64,
+    /// The projected Hessian is used while `||g|| > projected ||g_0||`.
+    pub projected: f64,
     /// Products of the final search for negative curvature.
     pub probe: usize,
 }
@@ -34,14 +40,21 @@ impl Default for TrustRegion {
             gradient: 1e-6,
             steps: 200,
             products: 200,
-            warm: GaussNewton {
-                steps: 12,
-                ..GaussNewton::default()
-            },
-            probe: 100,
+            tolerance: 0.03,
+            projected: 0.1,
+            probe: 200,
         }
     }
 }
+
+/// A step is halved at most this often before a smaller region is tried.
+const HALVINGS: usize = 8;
+
+/// Regions that are tried for one step.
+const RADII: usize = 4;
+
+/// A step cut by negative curvature within this many products is followed by one with the projected Hessian.
+const SHORT: usize = 20;
 
 impl Solver for TrustRegion {
     fn name(&self) -> &'static str {
@@ -51,95 +64,91 @@ impl Solver for TrustRegion {
     fn solve(
         &self,
         problem: &dyn Problem,
-        theta: Tensor,
+        mut theta: Tensor,
         watch: &mut dyn FnMut(&Iteration) -> Result<()>,
     ) -> Result<Solution> {
-        let gradient = theta.zeros_like()?;
-        problem.linearise(&theta, Curvature::Newton, &gradient)?;
-        let first = norm(&gradient)?;
-        let warm = self.warm.solve(problem, theta, watch)?;
         let mut run = Run {
+            options: self,
             problem,
             krylov: Krylov::new(
-                warm.theta.shape(),
-                problem.model_type(warm.theta.dtype()),
-                warm.theta.device(),
+                theta.shape(),
+                problem.model_type(theta.dtype()),
+                theta.device(),
             )?,
-            trial: warm.theta.zeros_like()?,
-            gradient,
+            gradient: theta.zeros_like()?,
+            direction: theta.zeros_like()?,
+            trial: theta.zeros_like()?,
+            radius: f64::INFINITY,
+            outside: false,
         };
-        let mut theta = warm.theta;
-        let mut iterations = warm.iterations;
-        let offset = iterations.last().map_or(0, |i| i.step);
+        let mut iterations: Vec<Iteration> = Vec::new();
         let mut status = Status::MaxSteps;
-        let mut radius = f64::INFINITY;
-        let mut smallest_ritz = None;
-        let (mut products, mut length) = (0, 1.0);
-        let mut ratio = f64::NAN;
-        let mut outside = false;
+        let mut certificate = Certificate {
+            gradient_ratio: 1.0,
+            smallest_ritz: None,
+            lanczos_steps: 0,
+            strict_minimum: false,
+        };
+        let (mut first, mut last): (f64, Option<(LinearInfo, f64)>) = (0.0, None);
+        let mut curvature = Curvature::Projected;
         for step in 0..=self.steps {
-            let model = problem.linearise(&theta, Curvature::Newton, &run.gradient)?;
-            let energy = model.energy;
-            ratio = if first > 0.0 {
-                norm(&run.gradient)? / first
-            } else {
-                0.0
-            };
-            let now = Iteration {
-                step: offset + step,
-                energy,
-                gradient: ratio,
-                products,
-                length,
-            };
-            if step > 0 {
-                watch(&now)?;
-                iterations.push(now);
+            let mut model = problem.linearise(&theta, curvature, &run.gradient)?;
+            let size = dot(&run.gradient, &run.gradient)?.sqrt();
+            if step == 0 {
+                first = size;
             }
-            if !energy.is_finite() || !ratio.is_finite() {
+            let ratio = if first > 0.0 { size / first } else { 0.0 };
+            certificate.gradient_ratio = ratio;
+            let now = Iteration {
+                step,
+                energy: model.energy,
+                gradient: ratio,
+                products: last.map_or(0, |(info, _)| info.steps),
+                length: last.map_or(0.0, |(_, taken)| taken),
+            };
+            watch(&now)?;
+            iterations.push(now);
+            if !model.energy.is_finite() || !ratio.is_finite() {
                 status = Status::NonFinite;
                 break;
             }
             if ratio <= self.gradient {
                 status = Status::Converged;
-                smallest_ritz = Some(run.smallest_ritz(&model, self.probe)?);
+                if curvature != Curvature::Newton {
+                    model = problem.linearise(&theta, Curvature::Newton, &run.gradient)?;
+                }
+                let info = run.probe(&model, self.probe)?;
+                certificate.smallest_ritz = Some(info.smallest_ritz);
+                certificate.lanczos_steps = info.steps;
+                certificate.strict_minimum = info.smallest_ritz > 0.0;
                 break;
             }
             if step == self.steps {
                 break;
             }
-            match run.step(
-                &theta,
-                &model,
-                ratio,
-                self.products,
-                &mut radius,
-                &mut outside,
-            )? {
-                Some((info, taken)) => {
-                    products = info.steps;
-                    length = taken;
-                    std::mem::swap(&mut theta, &mut run.trial);
-                }
-                None => {
-                    status = if outside {
-                        Status::AtBoundary
-                    } else {
-                        Status::Stalled
-                    };
-                    break;
-                }
-            }
+            last = run.step(&theta, &model, curvature, ratio)?;
+            let Some((info, _)) = last else {
+                status = if run.outside {
+                    Status::AtBoundary
+                } else {
+                    Status::Stalled
+                };
+                break;
+            };
+            std::mem::swap(&mut theta, &mut run.trial);
+            let cut = curvature == Curvature::Newton
+                && info.stop == LinearStop::NegativeCurvature
+                && info.steps < SHORT;
+            curvature = if ratio > self.projected || cut {
+                Curvature::Projected
+            } else {
+                Curvature::Newton
+            };
         }
         Ok(Solution {
             theta,
             status,
-            certificate: Certificate {
-                gradient_ratio: ratio,
-                smallest_ritz,
-                strict_minimum: status == Status::Converged
-                    && smallest_ritz.is_some_and(|r| r > 0.0),
-            },
+            certificate,
             iterations,
         })
     }
@@ -147,25 +156,29 @@ impl Solver for TrustRegion {
 
 /// What stays from step to step.
 struct Run<'a> {
+    options: &'a TrustRegion,
     problem: &'a dyn Problem,
     krylov: Krylov,
     gradient: Tensor,
+    direction: Tensor,
     trial: Tensor,
+    radius: f64,
+    /// Whether the last step tried left the domain.
+    outside: bool,
 }
 
 impl Run<'_> {
-    /// One accepted step into `trial`, with smaller and smaller radii; `None` when no radius helps.
+    /// One accepted step into `trial`, with smaller and smaller regions; `None` when none helps.
     fn step(
         &mut self,
         theta: &Tensor,
         model: &Linearisation,
+        curvature: Curvature,
         ratio: f64,
-        products: usize,
-        radius: &mut f64,
-        outside: &mut bool,
     ) -> Result<Option<(LinearInfo, f64)>> {
-        *outside = false;
-        for _ in 0..30 {
+        self.outside = false;
+        let newton = curvature == Curvature::Newton;
+        for _ in 0..RADII {
             convert(-model.scale, &self.gradient, &self.krylov.r)?;
             let info = conjugate_gradients(
                 &*model.operator,
@@ -173,65 +186,97 @@ impl Run<'_> {
                 &self.krylov,
                 &LinearOptions {
                     // superlinear: ever more exact towards the end
-                    tolerance: ratio.sqrt().clamp(1e-4, 0.1),
-                    steps: products,
-                    radius: *radius,
+                    tolerance: ratio.sqrt().clamp(1e-4, self.options.tolerance),
+                    steps: self.options.products,
+                    radius: if newton { self.radius } else { f64::INFINITY },
                 },
             )?;
             if info.stop == LinearStop::NonFinite {
                 return Ok(None);
             }
-            if radius.is_infinite() && info.stop == LinearStop::NegativeCurvature {
+            if newton && self.radius.is_infinite() && info.stop == LinearStop::NegativeCurvature {
                 // there is no scale yet: that of the preconditioned gradient
-                *radius = info.scale;
+                self.radius = info.scale;
                 continue;
             }
-            let size = info.length;
-            convert(1.0, &self.krylov.x, &self.trial)?;
-            let predicted = info.reduction / model.scale;
-            combine(1.0, theta, 1.0, &self.trial)?;
-            let inside = self.problem.contains(&self.trial)?;
-            *outside |= !inside;
-            let actual = if inside {
-                model.energy - self.problem.value(&self.trial)?
-            } else {
-                f64::NEG_INFINITY
-            };
-            // below the rounding of the energy the model is right and the energy is noise
-            let noise = 1e-13 * model.energy.abs();
-            let quality = if inside && ratio < 1e-3 && predicted <= noise {
-                1.0
-            } else {
-                actual / predicted
-            };
-            let at_border = matches!(
-                info.stop,
-                LinearStop::Radius | LinearStop::NegativeCurvature
-            );
-            if quality < 0.25 {
-                *radius = 0.25 * size;
-            } else if quality > 0.75 && at_border {
-                *radius = (2.0 * size).max(*radius);
+            if let Some(taken) = self.search(theta, model, &info, newton, ratio)? {
+                return Ok(Some((info, taken)));
             }
-            if quality > 1e-4 {
-                return Ok(Some((info, size)));
-            }
-            if predicted <= noise {
-                return Ok(None);
+            if !newton {
+                break;
             }
         }
         Ok(None)
     }
 
-    /// The smallest Ritz value of the preconditioned Hessian on the Krylov space of a random vector.
-    fn smallest_ritz(&self, model: &Linearisation, products: usize) -> Result<f64> {
+    /// Halves the proposed step until the energy accepts it, and adapts the region; returns the share taken.
+    fn search(
+        &mut self,
+        theta: &Tensor,
+        model: &Linearisation,
+        info: &LinearInfo,
+        newton: bool,
+        ratio: f64,
+    ) -> Result<Option<f64>> {
+        let at_border = matches!(
+            info.stop,
+            LinearStop::Radius | LinearStop::NegativeCurvature
+        );
+        // below the rounding of the energy the model is right and the energy is noise
+        let noise = 1e-13 * model.energy.abs();
+        let mut t = 1.0;
+        for _ in 0..HALVINGS {
+            convert(1.0, &self.krylov.x, &self.direction)?;
+            let inside = self
+                .problem
+                .retract(theta, &self.direction, t, &self.trial)?
+                && self.problem.contains(&self.trial)?;
+            self.outside |= !inside;
+            // the retraction may have shortened the step: the model's decrease along what is left
+            let slope = -dot(&self.gradient, &self.direction)?;
+            convert(1.0, &self.direction, &self.krylov.p)?;
+            let bend = model.operator.apply(&self.krylov.p, &self.krylov.q)? / model.scale;
+            let predicted = t * slope - 0.5 * t * t * bend;
+            let quality = if !inside {
+                f64::NEG_INFINITY
+            } else if ratio < 1e-3 && predicted.abs() <= noise {
+                1.0
+            } else if predicted > 0.0 {
+                (model.energy - self.problem.value(&self.trial)?) / predicted
+            } else {
+                f64::NEG_INFINITY
+            };
+            let size = t * info.length;
+            if quality > 1e-4 {
+                if !newton {
+                    // a region that negative curvature made small recovers
+                    if self.radius.is_finite() {
+                        self.radius = self.radius.max(size);
+                    }
+                } else if quality < 0.25 {
+                    self.radius = 0.25 * size;
+                } else if t < 1.0 {
+                    self.radius = size;
+                } else if quality > 0.75 && at_border {
+                    self.radius = self.radius.max(2.0 * size);
+                }
+                return Ok(Some(t));
+            }
+            t *= 0.5;
+        }
+        self.radius = t * info.length;
+        Ok(None)
+    }
+
+    /// Lanczos steps with the preconditioned Hessian from a random vector, as conjugate gradients take them.
+    fn probe(&self, model: &Linearisation, products: usize) -> Result<LinearInfo> {
         let mut rng = Rng::new(1);
         let noise: Vec<f32> = (0..self.trial.elem_count())
             .map(|_| rng.normal() as f32)
             .collect();
         let noise = Tensor::from_vec(noise, self.trial.shape(), self.trial.device())?;
         copy(&noise, &self.krylov.r)?;
-        let info = conjugate_gradients(
+        conjugate_gradients(
             &*model.operator,
             &*model.preconditioner,
             &self.krylov,
@@ -240,11 +285,6 @@ impl Run<'_> {
                 steps: products,
                 radius: f64::INFINITY,
             },
-        )?;
-        Ok(info.smallest_ritz)
+        )
     }
-}
-
-fn norm(x: &Tensor) -> Result<f64> {
-    Ok(dot(x, x)?.sqrt())
 }

@@ -207,7 +207,7 @@ fn rank_differs(rank: usize) -> String {
 }
 
 /// The rows of planar values, each with its part of every channel.
-pub(super) fn lines<T>(values: &mut [T], voxels: usize, width: usize) -> Vec<Vec<&mut [T]>> {
+pub(crate) fn lines<T>(values: &mut [T], voxels: usize, width: usize) -> Vec<Vec<&mut [T]>> {
     let channels = values.len() / voxels;
     let mut lines: Vec<Vec<&mut [T]>> = (0..voxels / width)
         .map(|_| Vec::with_capacity(channels))

@@ -15,6 +15,7 @@ use crate::ops::resize;
 use crate::{Grid, Result};
 
 pub use bspline::BSpline;
+pub(crate) use chain::lines;
 pub use chain::Chain;
 pub use compositive::Compositive;
 pub use displacement::Displacement;

@@ -1,6 +1,7 @@
 //! The tests of the library, one binary, one file per property.
 
 mod affine_files;
+mod alignment;
 mod allocations;
 mod chain;
 mod command_apply;
@@ -16,11 +17,13 @@ mod geometry;
 mod image_writing;
 mod jacobian;
 mod layering;
+mod linear_maps;
 mod meta_image;
 mod nifti_bytes;
 mod nifti_reading;
 mod operators;
 mod ops_blocks;
+mod ops_correlation;
 mod ops_fields;
 mod ops_filters;
 mod ops_ssd;
@@ -43,3 +46,4 @@ mod solvers;
 mod statistics;
 mod threads;
 mod transforms;
+mod trust_region;

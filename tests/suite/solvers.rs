@@ -109,7 +109,7 @@ fn valley() -> Toy {
         },
         curvature: |p, curvature| {
             let second = match curvature {
-                Curvature::GaussNewton => 0.0,
+                Curvature::GaussNewton | Curvature::Projected => 0.0,
                 Curvature::Newton => -200.0 * (p[1] - p[0] * p[0]),
             };
             vec![

@@ -33,6 +33,8 @@ pub struct Report {
     pub inverse_missed: f64,
     pub dice: Option<DiceReport>,
     pub warnings: Vec<String>,
+    /// What may be worth a look, such as a voxel size that does not fit.
+    pub notes: Vec<String>,
     pub outputs: Vec<String>,
     pub run: Run,
 }
@@ -159,7 +161,18 @@ pub fn rows(affine: &Affine) -> [[f64; 4]; 3] {
     })
 }
 
-/// Stages that did not end as they should and headers that look wrong, in whole sentences.
+/// What may be worth a look.
+pub fn notes(registered: &Registered) -> Vec<String> {
+    let scales = registered
+        .alignment
+        .iter()
+        .map(|alignment| &alignment.scales);
+    scales
+        .filter_map(|scales| scales.suspicion.clone())
+        .collect()
+}
+
+/// Stages that did not end as they should, in whole sentences.
 pub fn doubts(registered: &Registered) -> Vec<String> {
     let mut doubts = Vec::new();
     if let Some(alignment) = &registered.alignment {
@@ -170,7 +183,6 @@ pub fn doubts(registered: &Registered) -> Vec<String> {
                 stage.kind.name()
             ));
         }
-        doubts.extend(alignment.scales.suspicion.clone());
     }
     let Some(deformable) = &registered.deformable else {
         return doubts;

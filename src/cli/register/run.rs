@@ -53,6 +53,9 @@ pub(in crate::cli) fn register(args: &RegisterArgs, session: &Session) -> Result
     for warning in &report.warnings {
         session.progress.warn(warning);
     }
+    for note in &report.notes {
+        session.progress.note(note);
+    }
     let total = clock.elapsed().as_secs_f64();
     report.run = Run {
         threads: rayon::current_num_threads(),
@@ -120,11 +123,15 @@ fn deformation(args: &RegisterArgs) -> Option<Deformation> {
         .list()
         .last()
         .filter(|stage| !stage.is_linear())?;
+    let mode = if args.certify {
+        Deformation::certified()
+    } else {
+        Deformation::default()
+    };
     let mut deformation = Deformation {
         levels: args.levels.as_ref().map(|l| l.list().to_vec()),
         iterations: args.iterations.as_ref().map(|i| i.list().to_vec()),
-        certify: args.certify,
-        ..Deformation::default()
+        ..mode
     };
     deformation.lambda = args.lambda.unwrap_or(deformation.lambda);
     deformation.transform = match stage {
@@ -178,7 +185,7 @@ fn finish(
         Some(labels) => Some(dice(labels, registered, &total)?),
         None => None,
     };
-    let displacement = registered.total_in_voxels(Arc::unwrap_or_clone(total));
+    let displacement = Arc::unwrap_or_clone(total).into_voxels();
     let before = registered.unregistered(fixed, moving)?;
     let outlines: Option<Vec<i32>> = inputs
         .labels
@@ -202,6 +209,7 @@ fn finish(
         inverse_missed,
         dice,
         warnings: inputs.warnings.clone(),
+        notes: report::notes(registered),
         outputs: Vec::new(),
         run: Run::default(),
     };

@@ -119,6 +119,13 @@ impl<T: Real, const D: usize> Product<'_, T, D> {
         let mut total = 0.0;
         // SAFETY: as in `run`.
         unsafe {
+            let shift = L::constant(self.shift);
+            let mut weight = [[shift; D]; D];
+            for a in 0..D {
+                for b in 0..D {
+                    weight[a][b] = L::constant(self.weight[a][b]);
+                }
+            }
             for row in self.rows.clone() {
                 let around = row_neighbours(self.size, row);
                 let mut sum = L::splat(T::of(0.0));
@@ -132,13 +139,13 @@ impl<T: Real, const D: usize> Product<'_, T, D> {
                     for a in 0..D {
                         let here = self.p.as_ptr().add(a * n + at);
                         p[a] = L::load_some(here, s.count);
-                        let mut near = p[a].mul(L::constant(self.shift));
+                        let mut near = p[a].mul(shift);
                         for b in 0..D {
                             let (back, ahead) = if b == 0 { (s.left, s.right) } else { around[b] };
                             let pair = L::load_some(here.sub(back), s.count)
                                 .add(L::load_some(here.add(ahead), s.count));
                             let bend = p[a].add(p[a]).sub(pair);
-                            near = bend.fma(L::constant(self.weight[a][b]), near);
+                            near = bend.fma(weight[a][b], near);
                         }
                         q[a] = near;
                     }
@@ -180,6 +187,17 @@ impl<T: Real, const D: usize> Product<'_, T, D> {
     }
 }
 
+/// The diagonal of the differences, as inside the grid, plus `extra`: at the border it is smaller, and the inverse stays
+/// positive.
+pub(super) fn diagonal(size: &[usize], weight: &[[f64; 3]; 3], extra: [f64; 3]) -> [f64; 3] {
+    std::array::from_fn(|a| {
+        let axes = (0..size.len()).filter(|&b| size[b] > 1);
+        let diagonal = extra[a] + axes.map(|b| 2.0 * weight[a][b]).sum::<f64>();
+        // without any, lanes beyond the volume would divide zero by zero
+        diagonal.max(LEAST)
+    })
+}
+
 fn inverse<T: Real, const D: usize>(
     blocks: &[T],
     size: &[usize],
@@ -190,13 +208,8 @@ fn inverse<T: Real, const D: usize>(
     let n: usize = size.iter().product();
     let entries = blocks.len() / n;
     assert!(blocks.len() == n * entries && (entries == D || entries == D * (D + 1) / 2));
-    // the diagonal of the differences, as inside the grid: at the border it is smaller, and the inverse stays positive
-    let diagonal: [f64; D] = std::array::from_fn(|a| {
-        let axes = (0..D).filter(|&b| size[b] > 1);
-        let diagonal = extra[a] + axes.map(|b| 2.0 * weight[a][b]).sum::<f64>();
-        // without any, lanes beyond the volume would divide zero by zero
-        diagonal.max(LEAST)
-    });
+    let all = diagonal(size, weight, extra);
+    let diagonal: [f64; D] = std::array::from_fn(|a| all[a]);
     let (alpha, p, x, r, out) = match vectors {
         Vectors::Apply { r, z } => {
             assert!(r.len() == n * D && z.len() == n * D, "vectors");
@@ -278,6 +291,11 @@ impl<T: Real, const D: usize> Inverse<'_, T, D> {
         unsafe {
             let n = self.n;
             let zero = L::splat(T::of(0.0));
+            let alpha = L::constant(self.alpha);
+            let mut c = [zero; D];
+            for a in 0..D {
+                c[a] = L::constant(self.diagonal[a]);
+            }
             let (mut rz, mut rr) = (0.0, 0.0);
             let mut at = self.range.start;
             while at < self.range.end {
@@ -290,7 +308,6 @@ impl<T: Real, const D: usize> Inverse<'_, T, D> {
                     for a in 0..D {
                         r[a] = L::load_some(self.r.at(a * n + at), count);
                         if let (true, Some(p)) = (ADVANCE, self.p) {
-                            let alpha = L::constant(self.alpha);
                             let q = L::load_some(self.out.at(a * n + at), count);
                             r[a] = zero.sub(alpha).fma(q, r[a]);
                             r[a].store_some(self.r.at(a * n + at), count);
@@ -305,9 +322,9 @@ impl<T: Real, const D: usize> Inverse<'_, T, D> {
                         entry[k] = L::load_some(g.add(k * n), count);
                     }
                     let z = if VECTOR {
-                        self.solve_vector(&entry, r)
+                        solve_vector(&entry, c, r)
                     } else {
-                        self.solve_packed(&entry, r)
+                        solve_packed(&entry, c, r)
                     };
                     for a in 0..D {
                         z[a].store_some(self.out.at(a * n + at), count);
@@ -322,91 +339,87 @@ impl<T: Real, const D: usize> Inverse<'_, T, D> {
             [rz, rr]
         }
     }
+}
 
-    /// `(j j' + C)^-1 r` with a diagonal `C` (Sherman-Morrison).
-    #[inline(always)]
-    unsafe fn solve_vector<L: Lanes<Element = T>>(&self, entry: &[L; 6], r: [L; D]) -> [L; D] {
-        // SAFETY: as in `run`.
-        unsafe {
-            let one = L::splat(T::of(1.0));
-            let mut z = r;
-            let mut cj = r;
-            let (mut top, mut bottom) = (L::splat(T::of(0.0)), one);
-            for a in 0..D {
-                let j = entry[a];
-                let scaled = one.div(L::constant(self.diagonal[a]));
-                cj[a] = scaled.mul(j);
-                z[a] = scaled.mul(r[a]);
-                top = j.fma(z[a], top);
-                bottom = j.fma(cj[a], bottom);
-            }
-            let factor = top.div(bottom);
-            for a in 0..D {
-                z[a] = z[a].sub(cj[a].mul(factor));
-            }
-            z
+/// `(j j' + C)^-1 r` with a diagonal `C` (Sherman-Morrison).
+#[inline(always)]
+unsafe fn solve_vector<L: Lanes, const D: usize>(entry: &[L; 6], c: [L; D], r: [L; D]) -> [L; D] {
+    // SAFETY: within a kernel.
+    unsafe {
+        let one = L::splat(L::Element::of(1.0));
+        let mut z = r;
+        let mut cj = r;
+        let (mut top, mut bottom) = (L::splat(L::Element::of(0.0)), one);
+        for a in 0..D {
+            let j = entry[a];
+            let scaled = one.div(c[a]);
+            cj[a] = scaled.mul(j);
+            z[a] = scaled.mul(r[a]);
+            top = j.fma(z[a], top);
+            bottom = j.fma(cj[a], bottom);
         }
+        let factor = top.div(bottom);
+        for a in 0..D {
+            z[a] = z[a].sub(cj[a].mul(factor));
+        }
+        z
     }
+}
 
-    /// `(B + C)^-1 r` for a packed symmetric block, by elimination: `L D L'`.
-    ///
-    /// For a positive semidefinite block no pivot is below that of `C`. Where one is clearly negative the block is
-    /// indefinite, and the sums of the absolute values of its rows stand in for it.
-    #[inline(always)]
-    unsafe fn solve_packed<L: Lanes<Element = T>>(&self, entry: &[L; 6], r: [L; D]) -> [L; D] {
-        // SAFETY: as in `run`.
-        unsafe {
-            let zero = L::splat(T::of(0.0));
-            let half = L::constant(0.5 * self.diagonal[0]);
-            let mut c = r;
-            for a in 0..D {
-                c[a] = L::constant(self.diagonal[a]);
-            }
-            let share = L::constant(ROUNDING);
-            let one = L::splat(T::of(1.0));
-            let (xx, xy) = (entry[0].add(c[0]), entry[1]);
-            let mut sure = xx.sub(half);
-            let x = one.div(xx.max(c[0]));
-            let lxy = xy.mul(x);
-            let (mut z, mut sum) = (r, r);
-            if D == 2 {
-                let yy = entry[2].add(c[1]);
-                let rest = yy.sub(lxy.mul(xy));
-                sure = sure.min(share.fma(yy, rest));
-                z[1] = r[1].sub(lxy.mul(r[0])).div(rest.max(c[1]));
-                z[0] = r[0].mul(x).sub(lxy.mul(z[1]));
-                sum[0] = absolute(xx).add(absolute(xy));
-                sum[1] = absolute(yy).add(absolute(xy));
-            } else {
-                let (xz, yz) = (entry[2], entry[4]);
-                let (yy, zz) = (entry[3].add(c[1]), entry[5].add(c[D - 1]));
-                let lxz = xz.mul(x);
-                let rest = yy.sub(lxy.mul(xy));
-                sure = sure.min(share.fma(yy, rest));
-                let y = one.div(rest.max(c[1]));
-                let low = yz.sub(lxy.mul(xz));
-                let lyz = low.mul(y);
-                let rest = zz.sub(lxz.mul(xz)).sub(lyz.mul(low));
-                sure = sure.min(share.fma(zz, rest));
-                let r1 = r[1].sub(lxy.mul(r[0]));
-                let r2 = r[D - 1].sub(lxz.mul(r[0])).sub(lyz.mul(r1));
-                z[D - 1] = r2.div(rest.max(c[D - 1]));
-                z[1] = r1.mul(y).sub(lyz.mul(z[D - 1]));
-                z[0] = r[0].mul(x).sub(lxy.mul(z[1])).sub(lxz.mul(z[D - 1]));
-                let (axy, axz, ayz) = (absolute(xy), absolute(xz), absolute(yz));
-                sum[0] = absolute(xx).add(axy).add(axz);
-                sum[1] = absolute(yy).add(axy).add(ayz);
-                sum[D - 1] = absolute(zz).add(axz).add(ayz);
-            }
-            for a in 0..D {
-                let instead = r[a].div(sum[a].max(c[a]));
-                let positive = sure.max(zero);
-                z[a] = instead
-                    .sub(positive.where_equal(sure, instead))
-                    .add(positive.where_equal(sure, z[a]));
-            }
-            z
+/// `(B + C)^-1 r` for a packed symmetric block, by elimination: `L D L'`.
+///
+/// For a positive semidefinite block no pivot is below that of `C`. Where one is clearly negative the block is
+/// indefinite, and the sums of the absolute values of its rows stand in for it.
+#[inline(always)]
+unsafe fn solve_packed<L: Lanes, const D: usize>(entry: &[L; 6], c: [L; D], r: [L; D]) -> [L; D] {
+    // SAFETY: within a kernel.
+    unsafe {
+        let zero = L::splat(L::Element::of(0.0));
+        let half = c[0].mul(L::constant(0.5));
+        let share = L::constant(ROUNDING);
+        let one = L::splat(L::Element::of(1.0));
+        let (xx, xy) = (entry[0].add(c[0]), entry[1]);
+        let mut sure = xx.sub(half);
+        let x = one.div(xx.max(c[0]));
+        let lxy = xy.mul(x);
+        let (mut z, mut sum) = (r, r);
+        if D == 2 {
+            let yy = entry[2].add(c[1]);
+            let rest = yy.sub(lxy.mul(xy));
+            sure = sure.min(share.fma(yy, rest));
+            z[1] = r[1].sub(lxy.mul(r[0])).div(rest.max(c[1]));
+            z[0] = r[0].mul(x).sub(lxy.mul(z[1]));
+            sum[0] = absolute(xx).add(absolute(xy));
+            sum[1] = absolute(yy).add(absolute(xy));
+        } else {
+            let (xz, yz) = (entry[2], entry[4]);
+            let (yy, zz) = (entry[3].add(c[1]), entry[5].add(c[D - 1]));
+            let lxz = xz.mul(x);
+            let rest = yy.sub(lxy.mul(xy));
+            sure = sure.min(share.fma(yy, rest));
+            let y = one.div(rest.max(c[1]));
+            let low = yz.sub(lxy.mul(xz));
+            let lyz = low.mul(y);
+            let rest = zz.sub(lxz.mul(xz)).sub(lyz.mul(low));
+            sure = sure.min(share.fma(zz, rest));
+            let r1 = r[1].sub(lxy.mul(r[0]));
+            let r2 = r[D - 1].sub(lxz.mul(r[0])).sub(lyz.mul(r1));
+            z[D - 1] = r2.div(rest.max(c[D - 1]));
+            z[1] = r1.mul(y).sub(lyz.mul(z[D - 1]));
+            z[0] = r[0].mul(x).sub(lxy.mul(z[1])).sub(lxz.mul(z[D - 1]));
+            let (axy, axz, ayz) = (absolute(xy), absolute(xz), absolute(yz));
+            sum[0] = absolute(xx).add(axy).add(axz);
+            sum[1] = absolute(yy).add(axy).add(ayz);
+            sum[D - 1] = absolute(zz).add(axz).add(ayz);
         }
+        for a in 0..D {
+            let instead = r[a].div(sum[a].max(c[a]));
+            let positive = sure.max(zero);
+            z[a] = instead
+                .sub(positive.where_equal(sure, instead))
+                .add(positive.where_equal(sure, z[a]));
+        }
+        z
     }
 }
 

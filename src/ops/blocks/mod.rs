@@ -1,6 +1,7 @@
 //! The Gauss-Newton system: one symmetric block a voxel plus differences between neighbours.
 
 mod cpu;
+mod definite;
 
 use candle_core::Tensor;
 
@@ -78,6 +79,28 @@ impl BlockSystem {
                     })
                 })
             })????
+        })
+    }
+
+    /// Changes the blocks, packed ones, so that every diagonal block of the system is positive definite: eigenvalues below
+    /// a tenth of the coupling are mirrored at zero and raised to it. For preconditioners of an indefinite system.
+    pub fn make_definite(&self) -> Result<()> {
+        let size = size(&self.blocks);
+        let c = cpu::diagonal(&size, &self.differences.weight, self.diagonal());
+        let c = &c[..size.len()];
+        let floor = 0.1 * c.iter().copied().fold(f64::INFINITY, f64::min);
+        self.bound_below(c, floor)
+    }
+
+    /// Mirrors the negative eigenvalues of the blocks, packed ones, at zero.
+    pub fn make_semidefinite(&self) -> Result<()> {
+        self.bound_below(&[0.0; 3], 0.0)
+    }
+
+    fn bound_below(&self, c: &[f64], floor: f64) -> Result<()> {
+        let rank = size(&self.blocks).len();
+        with_stored!(self.blocks.dtype(), T => {
+            write::<T, _>(&self.blocks, |b| definite::make_definite(b, rank, c, floor))
         })
     }
 

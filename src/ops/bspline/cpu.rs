@@ -2,7 +2,15 @@
 
 use rayon::prelude::*;
 
+use crate::ops::lanes::{dispatch, Kernel, Lanes};
 use crate::ops::real::Real;
+use crate::ops::rows::Shared;
+
+/// Columns that are solved side by side: a strip of a slab that stays in the cache.
+const STRIP: usize = 256;
+
+/// Lines along the fastest axis that are turned into columns together.
+const LINES: usize = 16;
 
 /// Solves along the axis of `length` entries that lie `inner` elements apart, in place.
 pub(super) fn along_axis<T: Real>(x: &mut [T], length: usize, inner: usize, adjoint: bool) {
@@ -11,15 +19,30 @@ pub(super) fn along_axis<T: Real>(x: &mut [T], length: usize, inner: usize, adjo
     }
     let system = Elimination::<T>::new(length, adjoint);
     if inner == 1 {
-        x.par_chunks_mut(length)
-            .with_min_len((8192 / length).max(1))
-            .for_each(|line| system.solve(line, 0, 1, 1));
+        x.par_chunks_mut(length * LINES).for_each_init(
+            || vec![T::of(0.0); length * LINES],
+            |columns, lines| {
+                for (l, line) in lines.chunks(length).enumerate() {
+                    for (i, v) in line.iter().enumerate() {
+                        columns[i * LINES + l] = *v;
+                    }
+                }
+                system.solve(Shared::new(columns), LINES, LINES);
+                for (l, line) in lines.chunks_mut(length).enumerate() {
+                    for (i, v) in line.iter_mut().enumerate() {
+                        *v = columns[i * LINES + l];
+                    }
+                }
+            },
+        );
     } else {
-        x.par_chunks_mut(length * inner).for_each(|slab| {
-            // columns in cache-sized strips
-            for first in (0..inner).step_by(256) {
-                system.solve(slab, first, (inner - first).min(256), inner);
-            }
+        let (slabs, strips) = (x.len() / (length * inner), inner.div_ceil(STRIP));
+        let all = Shared::new(x);
+        (0..slabs * strips).into_par_iter().for_each(|task| {
+            let first = task % strips * STRIP;
+            // SAFETY: each task takes columns of its own, inside its slab.
+            let columns = unsafe { all.skip(task / strips * length * inner + first) };
+            system.solve(columns, (inner - first).min(STRIP), inner);
         });
     }
 }
@@ -63,24 +86,63 @@ impl<T: Real> Elimination<T> {
         }
     }
 
-    /// Solves `count` neighbouring columns that start at element `first`, rows `stride` apart.
-    fn solve(&self, x: &mut [T], first: usize, count: usize, stride: usize) {
-        let n = self.pivot.len();
-        for i in 1..n {
-            let (above, here) = x.split_at_mut(i * stride);
-            let above = &above[(i - 1) * stride + first..][..count];
-            for (h, a) in here[first..][..count].iter_mut().zip(above) {
-                *h -= self.lower[i] * *a;
+    /// Solves `count` neighbouring columns, whose rows lie `stride` elements apart.
+    fn solve(&self, x: Shared<T>, count: usize, stride: usize) {
+        dispatch(Columns {
+            system: self,
+            x,
+            count,
+            stride,
+        });
+    }
+}
+
+struct Columns<'a, T> {
+    system: &'a Elimination<T>,
+    x: Shared<T>,
+    count: usize,
+    stride: usize,
+}
+
+impl<T: Real> Kernel<T> for Columns<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<L: Lanes<Element = T>>(self) {
+        let Elimination {
+            lower,
+            pivot,
+            upper,
+        } = self.system;
+        let n = pivot.len();
+        // SAFETY: `n` rows of `count` elements belong to this task.
+        unsafe {
+            for i in 1..n {
+                let factor = L::splat(-lower[i]);
+                let mut c = 0;
+                while c < self.count {
+                    let some = (self.count - c).min(L::COUNT);
+                    let here = self.x.at(i * self.stride + c);
+                    let above = L::load_some(self.x.at((i - 1) * self.stride + c), some);
+                    let v = above.fma(factor, L::load_some(here, some));
+                    v.store_some(here, some);
+                    c += some;
+                }
             }
-        }
-        for h in &mut x[(n - 1) * stride + first..][..count] {
-            *h *= self.pivot[n - 1];
-        }
-        for i in (0..n - 1).rev() {
-            let (here, below) = x.split_at_mut((i + 1) * stride);
-            let below = &below[first..][..count];
-            for (h, b) in here[i * stride + first..][..count].iter_mut().zip(below) {
-                *h = (*h - self.upper[i] * *b) * self.pivot[i];
+            for i in (0..n).rev() {
+                let (factor, pivot) = (L::splat(-upper[i]), L::splat(pivot[i]));
+                let mut c = 0;
+                while c < self.count {
+                    let some = (self.count - c).min(L::COUNT);
+                    let here = self.x.at(i * self.stride + c);
+                    let mut v = L::load_some(here, some);
+                    if i + 1 < n {
+                        let below = L::load_some(self.x.at((i + 1) * self.stride + c), some);
+                        v = below.fma(factor, v);
+                    }
+                    v.mul(pivot).store_some(here, some);
+                    c += some;
+                }
             }
         }
     }

@@ -54,6 +54,28 @@ pub fn compose_unfolded(
     })
 }
 
+/// `out = u + t d` that keeps clear of folds: where a corner determinant would fall to a fifth of what it is at `u` (or a
+/// fifth of `enough`, where it was more), `d` is shortened around it, in place, and the step taken again, a few times.
+/// Returns whether it falls no further anywhere.
+pub(crate) fn add_unfolded(
+    u: &Tensor,
+    d: &Tensor,
+    t: f64,
+    enough: f64,
+    out: &Tensor,
+) -> Result<bool> {
+    let size = size(u);
+    with_real!(u.dtype(), T => {
+        read::<T, _>(u, |u| {
+            write::<T, _>(d, |d| {
+                write::<T, _>(out, |o| {
+                    unfold::add_unfolded(u, d, &size, T::of(t), enough, ROUNDS, o)
+                })
+            })
+        })??
+    })
+}
+
 /// Carries a gradient and its blocks from displacements to compositive steps, in place: `g <- P' g` and
 /// `B <- P' B P` with `P = I + Du`, the derivative of [`compose`] with respect to its step at zero.
 ///

@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 use rayon::prelude::*;
 
-use super::unfold::{all_folded, stamped};
+use super::unfold::{all_folded, stamped, WHOLE};
 use crate::ops::diffusion::size;
 use crate::ops::real::Real;
 use crate::ops::smooth;
@@ -28,29 +28,27 @@ pub fn relax_folds(u: &Tensor, smallest: f64) -> Result<bool> {
             return Ok(true);
         }
         if round < ROUNDS {
-            let factor = stamped(&bad, &size);
+            let share = stamped(&bad, &size);
             let smoothed = smooth(u, &vec![1.0; size.len()])?;
             with_real!(u.dtype(), T => {
-                read::<T, _>(&smoothed, |s| write::<T, _>(u, |u| blend(u, s, &factor)))?
+                read::<T, _>(&smoothed, |s| write::<T, _>(u, |u| blend(u, s, &share)))?
             })?;
         }
     }
     Ok(false)
 }
 
-/// `u <- f u + (1 - f) s`.
-fn blend<T: Real>(u: &mut [T], smoothed: &[T], factor: &[f32]) {
-    for (u, s) in u
-        .chunks_mut(factor.len())
-        .zip(smoothed.chunks(factor.len()))
-    {
-        u.par_chunks_mut(1 << 14)
-            .zip(s.par_chunks(1 << 14).zip(factor.par_chunks(1 << 14)))
-            .for_each(|(u, (s, factor))| {
-                for ((u, s), f) in u.iter_mut().zip(s).zip(factor) {
-                    if *f < 1.0 {
-                        let share = T::of(f64::from(*f));
-                        *u = share * *u + (T::of(1.0) - share) * *s;
+/// `u <- f u + (1 - f) s`, with the shares as `f`.
+fn blend<T: Real>(u: &mut [T], smoothed: &[T], share: &[u8]) {
+    const CHUNK: usize = 1 << 14;
+    for (u, s) in u.chunks_mut(share.len()).zip(smoothed.chunks(share.len())) {
+        u.par_chunks_mut(CHUNK)
+            .zip(s.par_chunks(CHUNK).zip(share.par_chunks(CHUNK)))
+            .for_each(|(u, (s, share))| {
+                for ((u, s), f) in u.iter_mut().zip(s).zip(share) {
+                    if *f < WHOLE {
+                        let kept = T::of(f64::from(*f) / f64::from(WHOLE));
+                        *u = kept * *u + (T::of(1.0) - kept) * *s;
                     }
                 }
             });

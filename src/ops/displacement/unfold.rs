@@ -10,10 +10,11 @@ use crate::ops::rows::Shared;
 /// Voxels around a folded one where the step is shortened too, along each axis.
 const REACH: isize = 3;
 
+/// The share of a step that is taken far from folds, in the unit in which shares are stored.
+pub(super) const WHOLE: u8 = u8::MAX;
+
 /// Composes `out = u o (id + t d) + t d`; where a corner determinant comes out at `smallest` or less, shortens `d`
 /// around it, until none does or `rounds` are spent. Returns whether none does.
-///
-/// Only lines that a shortening touches are composed and checked again.
 pub(super) fn compose_unfolded<T: Real>(
     u: &[T],
     d: &mut [T],
@@ -23,39 +24,97 @@ pub(super) fn compose_unfolded<T: Real>(
     rounds: usize,
     out: &mut [T],
 ) -> bool {
+    shortened(
+        d,
+        size,
+        rounds,
+        out,
+        // half at first, then nothing at all
+        |round| if round == 0 { 0.5 } else { 0.0 },
+        |d, marked, out| compose_rows(u, d, size, t, marked, out),
+        // a NaN counts as folded
+        |_, determinant| determinant > smallest,
+    )
+}
+
+/// `out = u + t d`; where a corner determinant falls below a fifth of what it is at `u` (and of `enough`, where it was
+/// more), shortens `d` around it, until none does or `rounds` are spent. Returns whether none does.
+pub(super) fn add_unfolded<T: Real>(
+    u: &[T],
+    d: &mut [T],
+    size: &[usize],
+    t: T,
+    enough: f64,
+    rounds: usize,
+    out: &mut [T],
+) -> bool {
+    let before = crate::ops::corner_determinants_minimum(u, size);
+    let rows = before.len() / size[0];
+    shortened(
+        d,
+        size,
+        rounds,
+        out,
+        |round| if round + 1 < rounds { 0.5 } else { 0.0 },
+        |d, marked, out| {
+            out.par_chunks_mut(size[0])
+                .enumerate()
+                .filter(|(row, _)| marked[row % rows])
+                .for_each(|(row, out)| {
+                    let range = row * size[0]..(row + 1) * size[0];
+                    for ((out, u), d) in out.iter_mut().zip(&u[range.clone()]).zip(&d[range]) {
+                        *out = *u + t * *d;
+                    }
+                });
+        },
+        |voxel, determinant| determinant > 0.2 * f64::from(before[voxel]).min(enough),
+    )
+}
+
+/// Places a step by `place`, which fills the marked lines of `out`; where `keeps` does not hold for a voxel's corner
+/// determinant, shortens `d` around it, until it holds everywhere or `rounds` are spent. Returns whether it does.
+///
+/// Only lines that a shortening touches are placed and checked again.
+fn shortened<T: Real>(
+    d: &mut [T],
+    size: &[usize],
+    rounds: usize,
+    out: &mut [T],
+    least: impl Fn(usize) -> f64,
+    place: impl Fn(&[T], &[bool], &mut [T]),
+    keeps: impl Fn(usize, f64) -> bool + Sync,
+) -> bool {
     let [nx, ny, nz] = [size[0], size[1], size.get(2).copied().unwrap_or(1)];
     let n = nx * ny * nz;
     let mut changed = vec![true; ny * nz];
-    let mut factor: Vec<f32> = Vec::new();
+    let mut share: Vec<u8> = Vec::new();
     for round in 0..=rounds {
-        compose_rows(u, d, size, t, &changed, out);
-        let bad = folded(out, size, &around(&changed, ny, nz), smallest);
+        place(d, &changed, out);
+        let bad = failing(out, size, &around(&changed, ny, nz), &keeps);
         if bad.is_empty() {
             return true;
         }
         if round == rounds {
             break;
         }
-        // half at first, then nothing at all
-        let least = if round == 0 { 0.5 } else { 0.0 };
-        factor.clear();
-        factor.resize(n, 1.0);
+        let least = least(round);
+        share.clear();
+        share.resize(n, WHOLE);
         changed.fill(false);
         for &v in &bad {
-            stamp(v, [nx, ny, nz], least, &mut factor, &mut changed);
+            stamp(v, [nx, ny, nz], &mut share, &mut changed);
         }
         let shared = Shared::new(d);
         (0..ny * nz)
             .into_par_iter()
             .filter(|&row| changed[row])
             .for_each(|row| {
-                for a in 0..size.len() {
-                    for x in 0..nx {
+                for x in 0..nx {
+                    let share = f64::from(share[row * nx + x]) / f64::from(WHOLE);
+                    let factor = T::of(least + (1.0 - least) * share);
+                    for a in 0..size.len() {
                         // SAFETY: inside the field; each task its own row.
-                        unsafe {
-                            *shared.at(a * n + row * nx + x) *=
-                                T::of(f64::from(factor[row * nx + x]))
-                        };
+                        unsafe { *shared.at(a * n + row * nx + x) *= factor };
                     }
                 }
             });
@@ -66,22 +125,29 @@ pub(super) fn compose_unfolded<T: Real>(
 /// All voxels with a corner determinant of `smallest` or less, in order.
 pub(super) fn all_folded<T: Real>(u: &[T], size: &[usize], smallest: f64) -> Vec<usize> {
     let lines = size[1..].iter().product();
-    folded(u, size, &vec![true; lines], smallest)
+    failing(u, size, &vec![true; lines], &|_, determinant| {
+        determinant > smallest
+    })
 }
 
-/// A factor for every voxel: 0 at the given ones, rising to one over four voxels around them.
-pub(super) fn stamped(bad: &[usize], size: &[usize]) -> Vec<f32> {
+/// A share for every voxel: 0 at the given ones, rising to [`WHOLE`] over four voxels around them.
+pub(super) fn stamped(bad: &[usize], size: &[usize]) -> Vec<u8> {
     let [nx, ny, nz] = [size[0], size[1], size.get(2).copied().unwrap_or(1)];
-    let mut factor = vec![1.0; nx * ny * nz];
+    let mut share = vec![WHOLE; nx * ny * nz];
     let mut changed = vec![false; ny * nz];
     for &v in bad {
-        stamp(v, [nx, ny, nz], 0.0, &mut factor, &mut changed);
+        stamp(v, [nx, ny, nz], &mut share, &mut changed);
     }
-    factor
+    share
 }
 
-/// The voxels of the marked lines with a corner determinant of `smallest` or less, in order.
-fn folded<T: Real>(u: &[T], size: &[usize], lines: &[bool], smallest: f64) -> Vec<usize> {
+/// The voxels of the marked lines where `keeps` does not hold, in order.
+fn failing<T: Real>(
+    u: &[T],
+    size: &[usize],
+    lines: &[bool],
+    keeps: &(impl Fn(usize, f64) -> bool + Sync),
+) -> Vec<usize> {
     let field = Lines::new(u, size);
     let runs: Vec<Vec<usize>> = (0..lines.len().div_ceil(16))
         .into_par_iter()
@@ -93,8 +159,7 @@ fn folded<T: Real>(u: &[T], size: &[usize], lines: &[bool], smallest: f64) -> Ve
                     field.corners(line, buffer);
                     bad.extend(
                         (0..size[0])
-                            // a NaN counts as folded
-                            .filter(|&x| !(buffer[x].wide() > smallest))
+                            .filter(|&x| !keeps(line * size[0] + x, buffer[x].wide()))
                             .map(|x| line * size[0] + x),
                     );
                 }
@@ -116,8 +181,8 @@ fn around(lines: &[bool], ny: usize, nz: usize) -> Vec<bool> {
         .collect()
 }
 
-/// Lowers the factors around a voxel: `least` there, rising to one over four voxels; marks the lines it touches.
-fn stamp(v: usize, size: [usize; 3], least: f64, factor: &mut [f32], changed: &mut [bool]) {
+/// Lowers the shares around a voxel: nothing there, rising to [`WHOLE`] over four voxels; marks the lines it touches.
+fn stamp(v: usize, size: [usize; 3], share: &mut [u8], changed: &mut [bool]) {
     let [nx, ny, nz] = size.map(|s| s as isize);
     let v = v as isize;
     let (x, y, z) = (v % nx, v / nx % ny, v / nx / ny);
@@ -128,9 +193,9 @@ fn stamp(v: usize, size: [usize; 3], least: f64, factor: &mut [f32], changed: &m
             for dx in (-REACH).max(-x)..=REACH.min(nx - 1 - x) {
                 let distance = ((dx * dx + dy * dy + dz * dz) as f64).sqrt();
                 let ramp = ((distance - 1.0).max(0.0) / REACH as f64).min(1.0);
-                let here = (least + (1.0 - least) * ramp) as f32;
-                let entry = &mut factor[(row * nx + x + dx) as usize];
-                *entry = entry.min(here);
+                let here = (f64::from(WHOLE) * ramp).round() as u8;
+                let entry = &mut share[(row * nx + x + dx) as usize];
+                *entry = here.min(*entry);
             }
         }
     }

@@ -60,7 +60,7 @@ impl<T: Real> Difference<'_, T> {
             // SAFETY: all lines of a field have one length, and callers keep x below it.
             *self.to[c].get_unchecked(x) - *self.from[c].get_unchecked(x)
         });
-        edge[axis] = edge[axis] + T::of(1.0);
+        edge[axis] += T::of(1.0);
         edge
     }
 }
@@ -80,7 +80,7 @@ impl<T: Real> Around<'_, T> {
             // SAFETY: callers keep x + 1 below the length of the line.
             *self.here[c].get_unchecked(x + 1) - *self.here[c].get_unchecked(x)
         });
-        edge[0] = edge[0] + T::of(1.0);
+        edge[0] += T::of(1.0);
         edge
     }
 
@@ -391,13 +391,13 @@ impl<'a, T: Real> Field<'a, T> {
             {
                 let inside = first[octant & 1] && second[octant >> 1 & 1] && third[octant >> 2];
                 if inside && determinant < T::of(0.0) {
-                    sum = sum - determinant;
+                    sum -= determinant;
                 }
             }
             if let (Some(cells), true) = (&cells, first[1]) {
                 for determinant in diagonals(cells, x) {
                     if determinant < T::of(0.0) {
-                        sum = sum - determinant;
+                        sum -= determinant;
                     }
                 }
             }

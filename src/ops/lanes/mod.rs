@@ -87,6 +87,12 @@ pub trait Lanes: Copy {
     unsafe fn index_add(a: Self::Index, b: Self::Index) -> Self::Index;
     unsafe fn index_mul(a: Self::Index, b: Self::Index) -> Self::Index;
     unsafe fn gather(from: *const Self::Element, at: Self::Index) -> Self;
+    /// The elements at `at` and those after them.
+    #[inline(always)]
+    unsafe fn gather_pair(from: *const Self::Element, at: Self::Index) -> (Self, Self) {
+        // SAFETY: the caller's promise.
+        unsafe { (Self::gather(from, at), Self::gather(from.add(1), at)) }
+    }
     /// Sum of all lanes, in a fixed order, in double precision.
     unsafe fn sum(self) -> f64;
 }

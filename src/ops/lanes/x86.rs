@@ -6,6 +6,30 @@ use half::f16;
 
 use super::{HalfStorage, Lanes};
 
+/// The pairs of floats at four places, each fetched as one double. Single loads are three times as fast as the gather
+/// instructions of the machines this was measured on.
+#[inline(always)]
+unsafe fn quartet(from: *const f32, place: &[i32; 16], k: usize) -> __m256d {
+    // SAFETY: the caller has AVX2, and pairs at all places.
+    unsafe {
+        let low = _mm_load_sd(from.offset(place[k] as isize).cast());
+        let low = _mm_loadh_pd(low, from.offset(place[k + 1] as isize).cast());
+        let high = _mm_load_sd(from.offset(place[k + 2] as isize).cast());
+        let high = _mm_loadh_pd(high, from.offset(place[k + 3] as isize).cast());
+        _mm256_insertf128_pd::<1>(_mm256_castpd128_pd256(low), high)
+    }
+}
+
+/// The pairs of floats at eight places.
+#[inline(always)]
+unsafe fn octet(from: *const f32, place: &[i32; 16], k: usize) -> __m512 {
+    // SAFETY: the caller has AVX-512, and pairs at all places.
+    unsafe {
+        let low = _mm512_castpd256_pd512(quartet(from, place, k));
+        _mm512_castpd_ps(_mm512_insertf64x4::<1>(low, quartet(from, place, k + 4)))
+    }
+}
+
 /// 16 `f32` in one register.
 #[derive(Clone, Copy)]
 pub struct Avx512F32(__m512);
@@ -134,6 +158,22 @@ impl Lanes for Avx512F32 {
     unsafe fn gather(from: *const f32, at: __m512i) -> Self {
         // SAFETY: the trait's contract.
         unsafe { Self(_mm512_i32gather_ps::<4>(at, from)) }
+    }
+    #[inline(always)]
+    unsafe fn gather_pair(from: *const f32, at: __m512i) -> (Self, Self) {
+        // SAFETY: the trait's contract.
+        unsafe {
+            let mut place = [0; 16];
+            _mm512_storeu_si512(place.as_mut_ptr().cast(), at);
+            let low = octet(from, &place, 0);
+            let high = octet(from, &place, 8);
+            let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+            let odd = _mm512_or_si512(even, _mm512_set1_epi32(1));
+            (
+                Self(_mm512_permutex2var_ps(low, even, high)),
+                Self(_mm512_permutex2var_ps(low, odd, high)),
+            )
+        }
     }
     #[inline(always)]
     unsafe fn sum(self) -> f64 {
@@ -273,7 +313,7 @@ impl Lanes for Avx512F64 {
         let mut lanes = [0.0; 8];
         // SAFETY: the array has as many elements as the register.
         unsafe { self.store(lanes.as_mut_ptr()) };
-        lanes.iter().map(|&v| v).sum()
+        lanes.iter().sum()
     }
 }
 
@@ -421,6 +461,27 @@ impl Lanes for Avx2F32 {
         unsafe { Self(_mm256_i32gather_ps::<4>(from, at)) }
     }
     #[inline(always)]
+    unsafe fn gather_pair(from: *const f32, at: __m256i) -> (Self, Self) {
+        // SAFETY: the trait's contract.
+        unsafe {
+            let mut place = [0; 16];
+            _mm256_storeu_si256(place.as_mut_ptr().cast(), at);
+            let low = _mm256_castpd_ps(quartet(from, &place, 0));
+            let high = _mm256_castpd_ps(quartet(from, &place, 4));
+            // even and odd floats of each half, then the halves in order
+            let even = _mm256_castps_pd(_mm256_shuffle_ps::<0b10_00_10_00>(low, high));
+            let odd = _mm256_castps_pd(_mm256_shuffle_ps::<0b11_01_11_01>(low, high));
+            (
+                Self(_mm256_castpd_ps(_mm256_permute4x64_pd::<0b11_01_10_00>(
+                    even,
+                ))),
+                Self(_mm256_castpd_ps(_mm256_permute4x64_pd::<0b11_01_10_00>(
+                    odd,
+                ))),
+            )
+        }
+    }
+    #[inline(always)]
     unsafe fn sum(self) -> f64 {
         let mut lanes = [0.0; 8];
         // SAFETY: the array has as many elements as the register.
@@ -553,7 +614,7 @@ impl Lanes for Avx2F64 {
         let mut lanes = [0.0; 4];
         // SAFETY: the array has as many elements as the register.
         unsafe { self.store(lanes.as_mut_ptr()) };
-        lanes.iter().map(|&v| v).sum()
+        lanes.iter().sum()
     }
 }
 

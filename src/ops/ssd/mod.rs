@@ -32,6 +32,9 @@ pub enum Curvature {
     GaussNewton,
     /// The Gauss-Newton blocks plus `r Hess M`: the true Hessian of the data term.
     Newton,
+    /// The true Hessian with the negative eigenvalues of its blocks mirrored at zero: never indefinite. Chen et al. 2024,
+    /// arXiv:2406.05928.
+    Projected,
 }
 
 impl SsdData {
@@ -70,7 +73,7 @@ impl SsdData {
             write::<T, _>(gradient, |g| {
                 write::<T, _>(blocks, |b| {
                     let output = match curvature {
-                        Curvature::Newton => cpu::Output::Newton(g, b),
+                        Curvature::Newton | Curvature::Projected => cpu::Output::Newton(g, b),
                         Curvature::GaussNewton if b.len() == g.len() && self.is_rank_one() => {
                             cpu::Output::Vector(g, b)
                         }

@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use crate::features::Level;
-use crate::ops::{resize, CorrelationData, CorrelationDerivative, CorrelationSums};
+use crate::ops::{CorrelationData, CorrelationDerivative, CorrelationSums};
 use crate::transform::Linear;
 use crate::{Affine, Grid, Result};
 
@@ -66,29 +66,6 @@ impl AlignmentLevel {
             fixed: fixed.grid,
             moving: moving.grid,
         })
-    }
-
-    /// The same level on coarser grids.
-    pub fn coarser(&self, fixed: Grid, moving: Grid) -> Result<Self> {
-        let features = |x: &Tensor, from: &Grid, to: &Grid| -> Result<Level> {
-            Level {
-                features: x.clone(),
-                grid: from.clone(),
-            }
-            .resized(to)
-        };
-        let mask = |mask: &Option<Tensor>, to: &Grid| -> Result<Option<Tensor>> {
-            match mask {
-                Some(mask) => Ok(Some(resize(&mask.unsqueeze(0)?, to.size())?.squeeze(0)?)),
-                None => Ok(None),
-            }
-        };
-        Self::new(
-            features(&self.data.fixed, &self.fixed, &fixed)?,
-            features(&self.data.moving, &self.moving, &moving)?,
-            mask(&self.data.fixed_mask, &fixed)?,
-            mask(&self.data.moving_mask, &moving)?,
-        )
     }
 
     /// Features and mask of the fixed (0) or moving (1) image.

@@ -3,15 +3,15 @@
 mod descent;
 mod level;
 mod mass;
+mod pyramid;
 mod report;
 mod rotations;
 mod start;
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 
 use super::Iteration;
-use crate::features::{level_grid, matched_grid, IntensityRange, Level};
-use crate::ops::resize;
+use crate::features::Level;
 use crate::transform::LinearKind;
 use crate::{Affine, Error, Grid, Result};
 
@@ -48,15 +48,12 @@ pub struct Alignment {
     pub stages: Vec<StageReport>,
     /// What the map says about the voxel sizes.
     pub scales: ScaleReport,
+    /// One minus the squared correlation of the intensities on the finest level.
+    pub energy: f64,
     /// The volume that both images cover, as a share of the smaller one.
     pub overlap: f64,
 }
 
-/// Voxels that the finest level has at most, and what its longest axis keeps on the coarsest.
-const MOST: usize = 1_000_000;
-const FEWEST: usize = 20;
-/// Levels below this many voxels are not worth shrinking for time.
-const CHEAP: usize = 300_000;
 /// What a stage must gain to be kept, as a share of the energy.
 const GAIN: f64 = 1e-3;
 /// Below this energy a fit is perfect, and what a stage would gain is rounding.
@@ -77,10 +74,10 @@ const FINE: Limits = Limits {
 /// the squared correlation of the intensities, averaged over channels, where both images and both masks are.
 ///
 /// Brightness and contrast may differ, even by channel, but must not be inverted. Intensities are clamped to the range
-/// of [`IntensityRange`]. Each stage descends through all levels by Levenberg-Marquardt steps (Marquardt 1963,
+/// of [`IntensityRange`](crate::IntensityRange). Each stage descends through all levels by Levenberg-Marquardt steps (Marquardt 1963,
 /// doi:10.1137/0111030), its coarsest level through all stiffer kinds first. A stage that gains nothing is dropped, which
 /// its report says. From [`AlignmentStart::Moments`] the result never fits worse than the headers as they stand or the
-/// centres of mass on each other. `watch` sees every iteration with its stage, the level and the number of levels, and
+/// centres of mass on each other, where small overlaps count against a fit. `watch` sees every iteration with its stage, the level and the number of levels, and
 /// stops the run by an error.
 ///
 /// # Errors
@@ -100,30 +97,51 @@ pub fn align(
         ));
     }
     check(pair)?;
-    let shrinks = shrinks(&pair.fixed.grid)?;
-    let levels = levels(pair, &shrinks)?;
+    let shrinks = pyramid::shrinks(&pair.fixed.grid)?;
+    let levels = pyramid::levels(pair, &shrinks)?;
     let freest = stages.last().copied();
     let shown = freest.unwrap_or(LinearKind::Rigid);
-    let start = start::choose(start, &levels, freest, &mut |i| {
+    let (start, others) = start::choose(start, &levels, freest, &mut |i| {
         watch(shown, 0, levels.len(), i)
     })?;
-    let mut affine = start.affine;
+    let mut alignment = run(pair, &shrinks, &levels, start, stages, watch)?;
     let finest = &levels[levels.len() - 1];
+    for other in others {
+        // a simpler start is worth a run only where it beats, as it stands, what was found
+        if start::score(finest, &other.affine)? < start::score(finest, &alignment.affine)? {
+            alignment = run(pair, &shrinks, &levels, other, stages, watch)?;
+        }
+    }
+    Ok(alignment)
+}
+
+/// Runs the stages from a start; returns the alignment.
+fn run(
+    pair: &AlignmentPair<'_>,
+    shrinks: &[usize],
+    levels: &[AlignmentLevel],
+    start: StartReport,
+    stages: &[LinearKind],
+    watch: &mut dyn FnMut(LinearKind, usize, usize, &Iteration) -> Result<()>,
+) -> Result<Alignment> {
+    let mut affine = start.affine;
     let mut reports = Vec::new();
     for &kind in stages {
-        let (report, reached) = stage(&levels, kind, &affine, &mut |level, i| {
+        let (report, reached) = stage(levels, kind, &affine, &mut |level, i| {
             watch(kind, level, levels.len(), i)
         })?;
         affine = reached;
         reports.push(report);
     }
+    let fit = levels[levels.len() - 1].fit(&affine)?;
     Ok(Alignment {
         affine,
-        shrinks,
+        shrinks: shrinks.to_vec(),
         start,
         stages: reports,
         scales: ScaleReport::of(&affine, &pair.moving.grid)?,
-        overlap: finest.fit(&affine)?.overlap,
+        energy: fit.energy,
+        overlap: fit.overlap,
     })
 }
 
@@ -155,7 +173,7 @@ fn stage(
     }
     let after = finest.fit(&affine)?;
     let stretch = ScaleReport::of(&affine, &finest.moving)?.singular_values;
-    let reason = if after.energy > before.energy - GAIN * before.energy.max(PERFECT) {
+    let reason = if after.energy >= before.energy - GAIN * before.energy.max(PERFECT) {
         Some(format!(
             "it does not lower the energy: {:.5} before, {:.5} after",
             before.energy, after.energy
@@ -212,81 +230,4 @@ fn check(pair: &AlignmentPair<'_>) -> Result<()> {
         expect("moving mask", moving.shape(), mask)?;
     }
     Ok(())
-}
-
-/// Shrink factors, coarse first: the finest has about a million voxels at most, the longest axis of the coarsest 20 to
-/// 40 where the image has them.
-fn shrinks(grid: &Grid) -> Result<Vec<usize>> {
-    let voxels = |shrink: usize| Ok::<_, Error>(level_grid(grid, shrink)?.voxels());
-    let longest = |shrink: usize| -> Result<usize> {
-        Ok(level_grid(grid, shrink)?
-            .size()
-            .iter()
-            .copied()
-            .max()
-            .unwrap_or(1))
-    };
-    let mut finest = 1;
-    if grid.voxels() > CHEAP {
-        finest = 2;
-        while voxels(finest)? > MOST {
-            finest += 1;
-        }
-    }
-    let mut shrinks = vec![finest];
-    while longest(2 * shrinks[0])? >= FEWEST {
-        shrinks.insert(0, 2 * shrinks[0]);
-    }
-    Ok(shrinks)
-}
-
-/// The levels, coarse first; each is made from the next finer one.
-fn levels(pair: &AlignmentPair<'_>, shrinks: &[usize]) -> Result<Vec<AlignmentLevel>> {
-    let mut levels: Vec<AlignmentLevel> = Vec::new();
-    for &shrink in shrinks.iter().rev() {
-        let fixed = level_grid(&pair.fixed.grid, shrink)?;
-        let moving = matched_grid(&pair.moving.grid, &fixed)?;
-        let level = match levels.last() {
-            Some(finer) => finer.coarser(fixed, moving)?,
-            None => AlignmentLevel::new(
-                clamped(pair.fixed, &fixed, "fixed image")?,
-                clamped(pair.moving, &moving, "moving image")?,
-                resized_mask(pair.fixed_mask, &fixed)?,
-                resized_mask(pair.moving_mask, &moving)?,
-            )?,
-        };
-        levels.push(level);
-    }
-    levels.reverse();
-    Ok(levels)
-}
-
-fn resized_mask(mask: Option<&Tensor>, grid: &Grid) -> Result<Option<Tensor>> {
-    match mask {
-        Some(mask) => Ok(Some(
-            resize(&mask.to_dtype(DType::F32)?.unsqueeze(0)?, grid.size())?.squeeze(0)?,
-        )),
-        None => Ok(None),
-    }
-}
-
-/// Intensities on a level's grid without outliers, single precision.
-fn clamped(image: &Level, grid: &Grid, name: &str) -> Result<Level> {
-    let features = image.features.to_dtype(DType::F32)?;
-    let level = Level {
-        features,
-        grid: image.grid.clone(),
-    }
-    .resized(grid)?;
-    let mut channels = Vec::new();
-    for c in 0..level.features.dims()[0] {
-        let channel = level.features.narrow(0, c, 1)?.contiguous()?;
-        let values = channel.flatten_all()?.to_vec1::<f32>()?;
-        let range = IntensityRange::of(&values, name)?;
-        channels.push(channel.clamp(range.low as f32, range.high as f32)?);
-    }
-    Ok(Level {
-        features: Tensor::cat(&channels, 0)?,
-        grid: level.grid,
-    })
 }

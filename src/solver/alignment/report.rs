@@ -63,9 +63,9 @@ pub struct ScaleReport {
     pub suspicion: Option<String>,
 }
 
-/// An axis is suspected beyond this deviation, while all others stay within a share of it.
+/// An axis is suspected beyond this deviation, while all others stay below it by this factor.
 const SUSPECT: f64 = 0.10;
-const CLEAR: f64 = 0.5;
+const CLEAR: f64 = 2.5;
 
 impl ScaleReport {
     /// Of a map from fixed world to the world of an image on `moving`.
@@ -109,15 +109,16 @@ impl ScaleReport {
 fn suspicion(axes: &[f64], moving: &Grid) -> Option<String> {
     let off = |a: usize| (axes[a] - 1.0).abs();
     let worst = (0..axes.len()).max_by(|&a, &b| off(a).total_cmp(&off(b)))?;
-    let others_clear = (0..axes.len()).all(|a| a == worst || off(a) <= CLEAR * off(worst));
+    let others_clear =
+        (0..axes.len()).all(|a| a == worst || CLEAR * off(a) <= off(worst).min(CLEAR * SUSPECT));
     (off(worst) > SUSPECT && others_clear).then(|| {
         let spacing = moving.spacing()[worst];
         format!(
-            "axis {} of the moving image is scaled by {:.3} while the others keep their length: its header gives {:.4} mm a voxel, {:.4} mm would fit the fixed image; check the voxel size of both headers",
+            "along axis {} alone the moving image is longer or shorter than the fixed one: its header says {:.4} mm a voxel, {:.4} mm ({:.2} times as much) would fit; unless the subjects differ that much, one of the headers has a wrong voxel size",
             ["i", "j", "k"][worst],
-            axes[worst],
             spacing,
-            spacing * axes[worst]
+            spacing * axes[worst],
+            axes[worst]
         )
     })
 }

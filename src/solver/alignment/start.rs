@@ -26,7 +26,7 @@ pub enum AlignmentStart {
 /// Rotations about the centres of mass in three dimensions; in two they are 15 degrees apart.
 const ROTATIONS: usize = 200;
 /// Rotated candidates that are refined on the coarsest level, and of all refined ones those that go one level further.
-const REFINED: usize = 8;
+const REFINED: usize = 12;
 const FURTHER: usize = 3;
 /// A rotated start must have less than this share of the energy of the best start that keeps the headers' orientation.
 const MARGIN: f64 = 0.95;
@@ -56,19 +56,21 @@ struct Runner {
     upright: bool,
 }
 
-fn score(level: &AlignmentLevel, affine: &Affine) -> Result<f64> {
+/// The energy of a map, raised where the images hardly overlap.
+pub(super) fn score(level: &AlignmentLevel, affine: &Affine) -> Result<f64> {
     let fit = level.fit(affine)?;
     let trust = (fit.overlap / ENOUGH).min(1.0);
     Ok(1.0 - (1.0 - fit.energy) * trust)
 }
 
-/// Finds the start. `levels` are coarse first; `freest` is the freest stage to come, none where no linear stage follows.
+/// Finds the start, and simpler ones than which the result must not be worse. `levels` are coarse first; `freest` is the
+/// freest stage to come, none where no linear stage follows.
 pub(super) fn choose(
     start: &AlignmentStart,
     levels: &[AlignmentLevel],
     freest: Option<LinearKind>,
     watch: &mut dyn FnMut(&Iteration) -> Result<()>,
-) -> Result<StartReport> {
+) -> Result<(StartReport, Vec<StartReport>)> {
     let coarsest = &levels[0];
     let single = |name: &str, affine: Affine| -> Result<StartReport> {
         let fit = coarsest.fit(&affine)?;
@@ -83,14 +85,14 @@ pub(super) fn choose(
         })
     };
     match start {
-        AlignmentStart::Identity => single("identity", Affine::identity()),
+        AlignmentStart::Identity => Ok((single("identity", Affine::identity())?, Vec::new())),
         AlignmentStart::Affine(affine) => {
             affine.inverse()?;
-            single("given", *affine)
+            Ok((single("given", *affine)?, Vec::new()))
         }
         AlignmentStart::Centres => {
             let [fixed, moving] = masses(coarsest)?;
-            single("centres", fixed.shift_to(&moving))
+            Ok((single("centres", fixed.shift_to(&moving))?, Vec::new()))
         }
         AlignmentStart::Moments => search(levels, freest, watch),
     }
@@ -119,11 +121,11 @@ fn search(
     levels: &[AlignmentLevel],
     freest: Option<LinearKind>,
     watch: &mut dyn FnMut(&Iteration) -> Result<()>,
-) -> Result<StartReport> {
+) -> Result<(StartReport, Vec<StartReport>)> {
     let coarsest = &levels[0];
     let rank = coarsest.fixed.rank();
     let [fixed, moving] = masses(coarsest)?;
-    let mut upright = vec![
+    let upright = vec![
         ("identity".to_owned(), Affine::identity()),
         ("centres".to_owned(), fixed.shift_to(&moving)),
         (
@@ -133,7 +135,7 @@ fn search(
             })),
         ),
     ];
-    upright.dedup_by(|a, b| a.1 == b.1);
+    let simple = upright[..2].to_vec();
     let mut turned = Vec::new();
     for (k, turn) in axis_rotations(rank).iter().enumerate() {
         turned.push((
@@ -170,31 +172,46 @@ fn search(
     runners.append(&mut rotated);
     runners.retain(|r| r.score.is_finite());
     if let Some(freest) = freest {
-        refine(&mut runners, coarsest, freest, watch)?;
+        let mut kinds = vec![LinearKind::Rigid];
+        kinds.extend((freest > LinearKind::Rigid).then_some(freest));
+        refine(&mut runners, coarsest, &kinds, watch)?;
         let first = best(&runners).map(|b| runners.swap_remove(b));
         runners.sort_by(|a, b| a.score.total_cmp(&b.score));
         runners.splice(0..0, first);
         distinct(&mut runners, coarsest);
         runners.truncate(FURTHER);
         if let (Some(next), true) = (levels.get(1), runners.len() > 1) {
-            refine(&mut runners, next, freest, watch)?;
+            refine(&mut runners, next, &[freest], watch)?;
         }
     }
     let Some(chosen) = best(&runners) else {
         return Err(apart(coarsest, "moments"));
     };
-    Ok(StartReport {
-        name: runners[chosen].name.clone(),
-        affine: runners[chosen].start,
-        energy: coarsest.fit(&runners[chosen].start)?.energy,
-        candidates: runners
-            .iter()
-            .map(|r| Candidate {
-                name: r.name.clone(),
-                score: r.score,
-            })
-            .collect(),
-    })
+    let candidates: Vec<Candidate> = runners
+        .iter()
+        .map(|r| Candidate {
+            name: r.name.clone(),
+            score: r.score,
+        })
+        .collect();
+    let report = |name: &str, affine: Affine| -> Result<StartReport> {
+        Ok(StartReport {
+            name: name.to_owned(),
+            affine,
+            energy: coarsest.fit(&affine)?.energy,
+            candidates: candidates.clone(),
+        })
+    };
+    let mut others = Vec::new();
+    for (name, affine) in &simple {
+        if *name != runners[chosen].name {
+            others.push(report(name, *affine)?);
+        }
+    }
+    Ok((
+        report(&runners[chosen].name, runners[chosen].start)?,
+        others,
+    ))
 }
 
 /// The runner that wins: the best one, but a rotated one only by a margin.
@@ -219,11 +236,11 @@ fn best(runners: &[Runner]) -> Option<usize> {
 fn refine(
     runners: &mut [Runner],
     level: &AlignmentLevel,
-    freest: LinearKind,
+    kinds: &[LinearKind],
     watch: &mut dyn FnMut(&Iteration) -> Result<()>,
 ) -> Result<()> {
     for runner in runners {
-        for kind in LinearKind::ALL.into_iter().filter(|k| *k <= freest) {
+        for &kind in kinds {
             let descent = descend(level, kind, &runner.affine, SEARCH, watch)?;
             runner.affine = descent.affine;
         }

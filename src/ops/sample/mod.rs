@@ -1,0 +1,261 @@
+//! Interpolation of a volume at a vector of positions: the inner loop of every warp.
+
+mod cubic;
+mod linear;
+
+use super::lanes::Lanes;
+use super::real::Real;
+use crate::Affine;
+
+pub(crate) use cubic::cubic;
+pub(crate) use linear::{linear, linear_value};
+
+use cubic::{mirrored, spline_weights};
+
+/// How the moving volume is interpolated between its voxels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Interpolation {
+    /// Multilinear: fast; its gradient jumps at the voxel planes.
+    Linear,
+    /// Cubic B-spline over prefiltered coefficients: twice continuously differentiable.
+    Cubic,
+}
+
+/// Sizes of both grids and the map from fixed index (plus displacement) to moving index.
+#[derive(Clone, Copy)]
+pub(crate) struct Frame<T, const D: usize> {
+    /// Voxels of the fixed grid, fastest axis first.
+    pub fixed: [usize; D],
+    /// Voxels of the moving grid.
+    pub moving: [usize; D],
+    /// Elements between neighbours of the moving volume; 0 along an axis of one voxel.
+    pub stride: [usize; D],
+    /// Linear part of the index map.
+    pub matrix: [[T; D]; D],
+    /// Translation of the index map.
+    pub offset: [T; D],
+}
+
+impl<T: Real, const D: usize> Frame<T, D> {
+    pub(crate) fn new(fixed: &[usize], moving: &[usize], map: &Affine) -> Self {
+        let mut step = 1;
+        let stride = std::array::from_fn(|a| {
+            let here = if moving[a] > 1 { step } else { 0 };
+            step *= moving[a];
+            here
+        });
+        Self {
+            fixed: std::array::from_fn(|a| fixed[a]),
+            moving: std::array::from_fn(|a| moving[a]),
+            stride,
+            matrix: std::array::from_fn(|a| std::array::from_fn(|b| T::of(map.matrix[a][b]))),
+            offset: std::array::from_fn(|a| T::of(map.translation[a])),
+        }
+    }
+
+    /// Voxels of the fixed grid.
+    pub(crate) fn voxels(&self) -> usize {
+        self.fixed.iter().product()
+    }
+
+    /// Rows (lines along the fastest axis) of the fixed grid.
+    pub(crate) fn rows(&self) -> usize {
+        self.fixed[1..].iter().product()
+    }
+
+    /// The position of index (0, j, k) of row `row` before displacement.
+    #[inline(always)]
+    pub(crate) fn row_start(&self, row: usize) -> [T; D] {
+        let mut index = [T::of(0.0); D];
+        let mut rest = row;
+        for a in 1..D {
+            index[a] = T::of((rest % self.fixed[a]) as f64);
+            rest /= self.fixed[a];
+        }
+        std::array::from_fn(|a| {
+            let mut p = self.offset[a];
+            for b in 1..D {
+                p += self.matrix[a][b] * index[b];
+            }
+            p
+        })
+    }
+
+    /// Positions in the moving grid of the lanes that start at `i` in a row, displaced by `u`.
+    ///
+    /// # Safety
+    /// Within a kernel only.
+    #[inline(always)]
+    pub(crate) unsafe fn positions<L: Lanes<Element = T>>(
+        &self,
+        start: &[T; D],
+        i: usize,
+        u: [L; D],
+    ) -> [L; D] {
+        // SAFETY: within a kernel.
+        unsafe {
+            let x = L::ramp().add(L::splat(T::of(i as f64))).add(u[0]);
+            let mut position = u;
+            for a in 0..D {
+                let mut p = x.fma(L::splat(self.matrix[a][0]), L::splat(start[a]));
+                for b in 1..D {
+                    p = u[b].fma(L::splat(self.matrix[a][b]), p);
+                }
+                position[a] = p;
+            }
+            position
+        }
+    }
+
+    /// The gradient with respect to the displacement from that with respect to the position: `B' g`.
+    ///
+    /// # Safety
+    /// Within a kernel only.
+    #[inline(always)]
+    pub(crate) unsafe fn pull_gradient<L: Lanes<Element = T>>(&self, g: [L; D]) -> [L; D] {
+        // SAFETY: within a kernel.
+        unsafe {
+            let mut out = g;
+            for b in 0..D {
+                let mut sum = g[0].mul(L::splat(self.matrix[0][b]));
+                for a in 1..D {
+                    sum = g[a].fma(L::splat(self.matrix[a][b]), sum);
+                }
+                out[b] = sum;
+            }
+            out
+        }
+    }
+}
+
+/// A cell of the moving grid and the place within it, for a vector of positions.
+#[derive(Clone, Copy)]
+pub(crate) struct Cell<L: Lanes, const D: usize> {
+    /// First voxel of the cell, as whole lanes.
+    pub base: [L; D],
+    /// Fraction within the cell, 0 to 1.
+    pub part: [L; D],
+    /// The unclamped position and the clamped one are equal where the position is inside.
+    position: [L; D],
+    clamped: [L; D],
+}
+
+impl<L: Lanes, const D: usize> Cell<L, D> {
+    /// The cell of each position, positions clamped to the grid.
+    ///
+    /// # Safety
+    /// Within a kernel only.
+    #[inline(always)]
+    pub(crate) unsafe fn at(position: [L; D], size: &[usize; D]) -> Self {
+        // SAFETY: within a kernel.
+        unsafe {
+            let zero = L::splat(L::Element::of(0.0));
+            let (mut clamped, mut base, mut part) = (position, position, position);
+            for a in 0..D {
+                // `max` first: a NaN position becomes 0, never an index outside
+                clamped[a] = position[a]
+                    .max(zero)
+                    .min(L::splat(L::Element::of((size[a] - 1) as f64)));
+                base[a] = clamped[a]
+                    .floor()
+                    .min(L::splat(L::Element::of(size[a].saturating_sub(2) as f64)));
+                part[a] = clamped[a].sub(base[a]);
+            }
+            Self {
+                base,
+                part,
+                position,
+                clamped,
+            }
+        }
+    }
+
+    /// Keeps `value` where the position is inside along axis `a`, else zero.
+    ///
+    /// # Safety
+    /// Within a kernel only.
+    #[inline(always)]
+    unsafe fn inside(&self, a: usize, value: L) -> L {
+        // SAFETY: within a kernel.
+        unsafe { self.position[a].where_equal(self.clamped[a], value) }
+    }
+
+    /// Sets derivatives along axes where the position was clamped to zero.
+    ///
+    /// # Safety
+    /// Within a kernel only.
+    #[inline(always)]
+    unsafe fn keep_inside(&self, gradient: &mut [L; D], hessian: &mut [L; 6]) {
+        // SAFETY: within a kernel.
+        unsafe {
+            let mut k = 0;
+            for a in 0..D {
+                gradient[a] = self.inside(a, gradient[a]);
+                for b in a..D {
+                    hessian[k] = self.inside(a, self.inside(b, hessian[k]));
+                    k += 1;
+                }
+            }
+        }
+    }
+
+    /// Offset of the cell's first voxel.
+    ///
+    /// # Safety
+    /// Within a kernel only.
+    #[inline(always)]
+    pub(crate) unsafe fn offset(&self, stride: &[usize; D]) -> L::Index {
+        // SAFETY: within a kernel.
+        unsafe {
+            let mut sum = self.base[0].index();
+            if stride[0] == 0 {
+                sum = L::index_mul(sum, L::index_splat(0));
+            }
+            for a in 1..D {
+                sum = L::index_add(
+                    sum,
+                    L::index_mul(self.base[a].index(), L::index_splat(stride[a] as i32)),
+                );
+            }
+            sum
+        }
+    }
+}
+
+/// The voxels along axis `a` that a value is made of, and their weights; two taps for linear interpolation, four for
+/// cubic, the rest zero.
+///
+/// # Safety
+/// Within a kernel only.
+#[inline(always)]
+pub(crate) unsafe fn taps<L: Lanes, const D: usize, const CUBIC: bool>(
+    cell: &Cell<L, D>,
+    a: usize,
+    size: usize,
+) -> ([L; 4], [L; 4]) {
+    // SAFETY: within a kernel.
+    unsafe {
+        let mut voxel = [splat::<L>(0.0); 4];
+        if CUBIC {
+            for k in 0..4 {
+                voxel[k] = mirrored(cell.base[a], k, size);
+            }
+            return (voxel, spline_weights(cell.part[a])[0]);
+        }
+        let mut weight = voxel;
+        voxel[0] = cell.base[a];
+        voxel[1] = cell.base[a]
+            .add(splat::<L>(1.0))
+            .min(splat::<L>((size - 1) as f64));
+        weight[0] = splat::<L>(1.0).sub(cell.part[a]);
+        weight[1] = cell.part[a];
+        (voxel, weight)
+    }
+}
+
+#[inline(always)]
+unsafe fn splat<L: Lanes>(value: f64) -> L {
+    // SAFETY: within a kernel.
+    unsafe { L::splat(L::Element::of(value)) }
+}
