@@ -76,7 +76,7 @@ pub struct LevelReport {
     pub penalty: f64,
     /// The barrier against folding at the end; zero where there is none.
     pub barrier: f64,
-    /// Wall time of the level; not part of what is written, which is the same from run to run.
+    /// Wall time of the level; not part of what is written, which two runs have in common.
     #[serde(skip)]
     pub seconds: f64,
 }

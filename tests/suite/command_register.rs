@@ -93,7 +93,7 @@ fn the_files_are_what_the_report_says_they_are() {
         let mean = number(&said["summary"]["mean"]);
         assert_abs_diff_eq!(mean, consistency.summary.mean, epsilon = 1e-3);
         assert!(mean < 0.1 * warp.grid().spacing()[0], "{mean}");
-        let again = regularity(&warp.in_voxels(), warp.grid().size()).unwrap();
+        let again = regularity(&warp.clone().into_voxels(), warp.grid().size()).unwrap();
         for (name, value) in [
             ("sd_log_j", again.sd_log_j.unwrap()),
             ("folds_percent", again.folds_percent),

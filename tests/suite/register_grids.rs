@@ -362,9 +362,9 @@ fn a_wrong_voxel_size_is_suspected() {
     let wrong = Grid::new(grid.size(), &spacing, origin, grid.direction()).unwrap();
     write_image(&pair.program, "moving.nii.gz", &wrong, &pair.phantom.moving);
     let report = pair.report("-t affine");
-    let warnings = joined(&report["warnings"]);
+    let notes = joined(&report["notes"]);
     assert!(
-        warnings.contains("axis k") && warnings.contains("voxel size"),
-        "{warnings}"
+        notes.contains("axis k") && notes.contains("voxel size"),
+        "{notes}"
     );
 }

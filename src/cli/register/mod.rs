@@ -120,7 +120,7 @@ pub struct RegisterArgs {
     #[arg(long, help_heading = "Method")]
     pub certify: bool,
 
-    /// Seed of whatever is random
+    /// Seed of whatever is random; recorded, for nothing here draws random numbers yet
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Method")]
     pub seed: u64,
 

@@ -103,7 +103,7 @@ impl FoldBarrier {
                 if smallest >= self.threshold {
                     continue;
                 }
-                if !(smallest > 0.0) {
+                if smallest <= 0.0 || smallest.is_nan() {
                     return (f64::INFINITY, Vec::new());
                 }
                 for corners in shape.simplices(line, x) {

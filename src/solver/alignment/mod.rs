@@ -173,7 +173,7 @@ fn stage(
     }
     let after = finest.fit(&affine)?;
     let stretch = ScaleReport::of(&affine, &finest.moving)?.singular_values;
-    let reason = if after.energy > before.energy - GAIN * before.energy.max(PERFECT) {
+    let reason = if after.energy >= before.energy - GAIN * before.energy.max(PERFECT) {
         Some(format!(
             "it does not lower the energy: {:.5} before, {:.5} after",
             before.energy, after.energy
