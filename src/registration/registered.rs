@@ -119,7 +119,10 @@ impl Registered {
             .map(|(a, b)| {
                 a.iter()
                     .zip(b)
-                    .map(|(&a, &b)| (f.scaled(a) - m.scaled(b)).powi(2))
+                    .map(|(&a, &b)| {
+                        let difference = f.scaled(a) - m.scaled(b);
+                        difference * difference
+                    })
                     .sum()
             })
             .collect();
