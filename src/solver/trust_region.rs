@@ -10,9 +10,10 @@ use crate::{Result, Rng};
 
 /// Trust-region Newton-CG (Steihaug) to a tight tolerance; the Hessian at the end is searched for negative curvature.
 ///
-/// Far from the minimum a step takes the Hessian projected to be positive semidefinite ([`Curvature::Projected`]): it
-/// moves everywhere at once where a step along one direction of negative curvature would not. Steps that the energy
-/// rejects are halved before the region shrinks (Nocedal and Yuan 1998, in Advances in Nonlinear Programming, Kluwer).
+/// Far from the minimum, and after steps that negative curvature cut short, a step takes the Hessian projected to be
+/// positive semidefinite ([`Curvature::Projected`]): it moves everywhere at once where a step along one direction of
+/// negative curvature would not. Steps that the energy rejects are halved before the region shrinks (Nocedal and Yuan
+/// 1998, in Advances in Nonlinear Programming, Kluwer).
 ///
 /// A solution whose gradient fell to the tolerance and whose Hessian, in full precision, showed no negative curvature in
 /// [`probe`](Self::probe) Lanczos steps is a strict local minimum as far as these can tell, and its [`Certificate`] says
@@ -56,6 +57,12 @@ const HALVINGS: usize = 8;
 /// Regions that are tried for one step.
 const RADII: usize = 4;
 
+/// A step cut by negative curvature within this many products is followed by steps with the projected Hessian.
+const SHORT: usize = 20;
+
+/// How many of them.
+const WAIT: usize = 1;
+
 impl Solver for TrustRegion {
     fn name(&self) -> &'static str {
         "trust-region"
@@ -92,6 +99,7 @@ impl Solver for TrustRegion {
         };
         let (mut first, mut last): (f64, Option<(LinearInfo, f64)>) = (0.0, None);
         let mut curvature = Curvature::Projected;
+        let mut wait = 0usize;
         for step in 0..=self.steps {
             let model = problem.linearise(&theta, curvature, &run.gradient)?;
             let size = dot(&run.gradient, &run.gradient)?.sqrt();
@@ -138,7 +146,14 @@ impl Solver for TrustRegion {
                 break;
             }
             std::mem::swap(&mut theta, &mut run.trial);
-            curvature = if ratio > self.projected {
+            if curvature == Curvature::Projected {
+                wait = wait.saturating_sub(1);
+            } else if last.is_some_and(|(info, _)| {
+                info.stop == LinearStop::NegativeCurvature && info.steps < SHORT
+            }) {
+                wait = WAIT;
+            }
+            curvature = if ratio > self.projected || wait > 0 {
                 Curvature::Projected
             } else {
                 Curvature::Newton
