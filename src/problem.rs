@@ -45,6 +45,12 @@ pub trait Problem: Send + Sync {
         gradient: &Tensor,
     ) -> Result<Linearisation>;
 
+    /// The true Hessian at `theta`, in the precision of the parameters whatever [`Problem::model_type`] says: what a
+    /// certificate rests on. Writes the gradient too.
+    fn hessian(&self, theta: &Tensor, gradient: &Tensor) -> Result<Linearisation> {
+        self.linearise(theta, Curvature::Newton, gradient)
+    }
+
     /// Writes the point reached from `theta` by `t` times `step` to `out`; to first order, the step itself.
     ///
     /// Where the way leads out of the energy's domain, `step` may be shortened in place. Returns whether `out` lies
@@ -183,6 +189,38 @@ impl Problem for EnergyProblem {
         curvature: Curvature,
         gradient: &Tensor,
     ) -> Result<Linearisation> {
+        self.model(theta, curvature, gradient, self.model_type(theta.dtype()))
+    }
+
+    fn hessian(&self, theta: &Tensor, gradient: &Tensor) -> Result<Linearisation> {
+        self.model(theta, Curvature::Newton, gradient, theta.dtype())
+    }
+
+    fn retract(&self, theta: &Tensor, step: &Tensor, t: f64, out: &Tensor) -> Result<bool> {
+        if let (Some(barrier), true) = (&self.barrier, self.transform.is_field()) {
+            return add_unfolded(theta, step, t, 0.5 * barrier.threshold, out);
+        }
+        self.transform.retract(theta, step, t, out)
+    }
+
+    fn contains(&self, theta: &Tensor) -> Result<bool> {
+        if self.barrier.is_some() || !self.transform.must_not_fold() {
+            return Ok(true);
+        }
+        let u = self.transform.displacement(theta, &self.grid)?;
+        Ok(smallest_determinant(&u)? > SMALLEST_DETERMINANT)
+    }
+}
+
+impl EnergyProblem {
+    /// The energy's model with operators that work in `model`.
+    fn model(
+        &self,
+        theta: &Tensor,
+        curvature: Curvature,
+        gradient: &Tensor,
+        model: DType,
+    ) -> Result<Linearisation> {
         let u = self.transform.displacement(theta, &self.grid)?;
         let rank = self.grid.rank();
         let packed = curvature != Curvature::GaussNewton || self.barrier.is_some();
@@ -191,7 +229,6 @@ impl Problem for EnergyProblem {
         } else {
             rank
         };
-        let model = self.model_type(u.dtype());
         // halves are written as such; other compact blocks are converted below
         let direct = model == DType::F16;
         let factor = if model == u.dtype() {
@@ -318,21 +355,6 @@ impl Problem for EnergyProblem {
             operator: Box::new(operator),
             preconditioner: Box::new(()),
         })
-    }
-
-    fn retract(&self, theta: &Tensor, step: &Tensor, t: f64, out: &Tensor) -> Result<bool> {
-        if let (Some(barrier), true) = (&self.barrier, self.transform.is_field()) {
-            return add_unfolded(theta, step, t, 0.5 * barrier.threshold, out);
-        }
-        self.transform.retract(theta, step, t, out)
-    }
-
-    fn contains(&self, theta: &Tensor) -> Result<bool> {
-        if self.barrier.is_some() || !self.transform.must_not_fold() {
-            return Ok(true);
-        }
-        let u = self.transform.displacement(theta, &self.grid)?;
-        Ok(smallest_determinant(&u)? > SMALLEST_DETERMINANT)
     }
 }
 

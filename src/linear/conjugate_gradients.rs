@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Shape, Tensor};
 
-use super::tridiagonal::smallest_eigenvalue;
+use super::tridiagonal::{last_entry, smallest_eigenvalue};
 use super::{LinearOperator, Preconditioner};
 use crate::ops::{clear, combine, dot};
 use crate::Result;
@@ -47,6 +47,9 @@ pub struct LinearInfo {
     pub stop: LinearStop,
     /// Smallest Ritz value of `M^-1 A` on the Krylov space that was seen; infinite when no step was taken.
     pub smallest_ritz: f64,
+    /// Residual of the Ritz pair, `|beta_k s_k|` of the Lanczos process: an eigenvalue of `M^-1 A` lies within this
+    /// distance of the Ritz value. Infinite when no step was taken or the last one was not completed.
+    pub ritz_residual: f64,
     /// `||M^-1 b||` in the norm of the preconditioner: the length of the first direction.
     pub scale: f64,
     /// `||x||` in the norm of the preconditioner.
@@ -101,6 +104,7 @@ pub fn conjugate_gradients(
         residual: 1.0,
         stop: LinearStop::MaxSteps,
         smallest_ritz: f64::INFINITY,
+        ritz_residual: f64::INFINITY,
         scale: rz.max(0.0).sqrt(),
         length: 0.0,
         reduction: 0.0,
@@ -173,7 +177,11 @@ pub fn conjugate_gradients(
     }
     info.length = xx.max(0.0).sqrt();
     if !diagonal.is_empty() {
-        info.smallest_ritz = smallest_eigenvalue(&diagonal, &off[..diagonal.len() - 1]);
+        let (inner, next) = off.split_at(diagonal.len() - 1);
+        info.smallest_ritz = smallest_eigenvalue(&diagonal, inner);
+        if let Some(beta) = next.first() {
+            info.ritz_residual = beta * last_entry(&diagonal, inner, info.smallest_ritz);
+        }
     }
     Ok(info)
 }

@@ -115,6 +115,7 @@ pub(super) fn descend(
         certificate: Certificate {
             gradient_ratio: best.map_or(f64::NAN, |best| best.gradient),
             smallest_ritz: None,
+            ritz_residual: None,
             lanczos_steps: 0,
             strict_minimum: false,
         },

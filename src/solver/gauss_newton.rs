@@ -140,6 +140,7 @@ impl Solver for GaussNewton {
             certificate: Certificate {
                 gradient_ratio: ratio,
                 smallest_ritz: None,
+                ritz_residual: None,
                 lanczos_steps: 0,
                 strict_minimum: false,
             },

@@ -40,12 +40,18 @@ pub struct Iteration {
 pub struct Certificate {
     /// `||g|| / ||g_0||`, with `g_0` the gradient at the start of the solve.
     pub gradient_ratio: f64,
-    /// Smallest Ritz value of the preconditioned Hessian found; `None` when the Hessian was never looked at. It bounds the
-    /// smallest eigenvalue from above, ever more closely with more steps.
+    /// Smallest Ritz value of the preconditioned Hessian, in the precision of the parameters, after
+    /// [`lanczos_steps`](Self::lanczos_steps) Lanczos steps from a random vector; `None` when the Hessian was never looked
+    /// at. It bounds the smallest eigenvalue from above only: a negative value proves a direction of negative curvature, a
+    /// positive one says that this many steps found none, not that there is none.
     pub smallest_ritz: Option<f64>,
+    /// Residual of that Ritz value, `|beta_k s_k|`: some eigenvalue lies within this distance of it, though not
+    /// necessarily the smallest. `None` where the Hessian was not looked at or the Lanczos process ended early.
+    pub ritz_residual: Option<f64>,
     /// Lanczos steps from a random vector that found it.
     pub lanczos_steps: usize,
-    /// Stationary to the tolerance asked for, with a Hessian found positive definite: a strict local minimum.
+    /// Stationary to the tolerance asked for, and the Lanczos steps saw positive curvature only: a strict local minimum as
+    /// far as they can tell.
     pub strict_minimum: bool,
 }
 

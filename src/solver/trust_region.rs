@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 use super::{Certificate, Iteration, Solution, Solver, Status};
 use crate::linear::{conjugate_gradients, Krylov, LinearInfo, LinearOptions, LinearStop};
-use crate::ops::{convert, copy, dot, Curvature};
+use crate::ops::{convert, dot, Curvature};
 use crate::problem::{Linearisation, Problem};
 use crate::{Result, Rng};
 
@@ -15,8 +15,9 @@ use crate::{Result, Rng};
 /// negative curvature would not. Steps that the energy rejects are halved before the region shrinks (Nocedal and Yuan
 /// 1998, in Advances in Nonlinear Programming, Kluwer).
 ///
-/// A solution whose gradient fell to the tolerance and whose Hessian showed no negative curvature is a strict local
-/// minimum as far as a Krylov space can tell, and its [`Certificate`] says so. Wants double precision and a twice
+/// A solution whose gradient fell to the tolerance and whose Hessian, in full precision, showed no negative curvature in
+/// [`probe`](Self::probe) Lanczos steps is a strict local minimum as far as these can tell, and its [`Certificate`] says
+/// so: their smallest Ritz value bounds the smallest eigenvalue from above only. Wants double precision and a twice
 /// differentiable energy (cubic interpolation). Nocedal and Wright, Numerical Optimization, 2006, algorithm 7.2.
 #[derive(Debug, Clone, Copy)]
 pub struct TrustRegion {
@@ -30,6 +31,8 @@ pub struct TrustRegion {
     pub tolerance: f64,
     /// The projected Hessian is used while `||g|| > projected ||g_0||`.
     pub projected: f64,
+    /// Relative residual of an inner solve with it.
+    pub projected_tolerance: f64,
     /// Products of the final search for negative curvature.
     pub probe: usize,
 }
@@ -42,6 +45,7 @@ impl Default for TrustRegion {
             products: 200,
             tolerance: 0.03,
             projected: 0.1,
+            projected_tolerance: 0.1,
             probe: 200,
         }
     }
@@ -53,8 +57,11 @@ const HALVINGS: usize = 8;
 /// Regions that are tried for one step.
 const RADII: usize = 4;
 
-/// A step cut by negative curvature within this many products is followed by one with the projected Hessian.
+/// A step cut by negative curvature within this many products is followed by steps with the projected Hessian.
 const SHORT: usize = 20;
+
+/// How many of them.
+const WAIT: usize = 1;
 
 impl Solver for TrustRegion {
     fn name(&self) -> &'static str {
@@ -86,13 +93,15 @@ impl Solver for TrustRegion {
         let mut certificate = Certificate {
             gradient_ratio: 1.0,
             smallest_ritz: None,
+            ritz_residual: None,
             lanczos_steps: 0,
             strict_minimum: false,
         };
         let (mut first, mut last): (f64, Option<(LinearInfo, f64)>) = (0.0, None);
         let mut curvature = Curvature::Projected;
+        let mut wait = 0usize;
         for step in 0..=self.steps {
-            let mut model = problem.linearise(&theta, curvature, &run.gradient)?;
+            let model = problem.linearise(&theta, curvature, &run.gradient)?;
             let size = dot(&run.gradient, &run.gradient)?.sqrt();
             if step == 0 {
                 first = size;
@@ -114,11 +123,12 @@ impl Solver for TrustRegion {
             }
             if ratio <= self.gradient {
                 status = Status::Converged;
-                if curvature != Curvature::Newton {
-                    model = problem.linearise(&theta, Curvature::Newton, &run.gradient)?;
-                }
-                let info = run.probe(&model, self.probe)?;
+                // the model of the steps is given back before the Hessian in full precision allocates
+                drop(model);
+                let info = run.probe(&theta, self.probe)?;
                 certificate.smallest_ritz = Some(info.smallest_ritz);
+                certificate.ritz_residual =
+                    info.ritz_residual.is_finite().then_some(info.ritz_residual);
                 certificate.lanczos_steps = info.steps;
                 certificate.strict_minimum = info.smallest_ritz > 0.0;
                 break;
@@ -127,19 +137,23 @@ impl Solver for TrustRegion {
                 break;
             }
             last = run.step(&theta, &model, curvature, ratio)?;
-            let Some((info, _)) = last else {
+            if last.is_none() {
                 status = if run.outside {
                     Status::AtBoundary
                 } else {
                     Status::Stalled
                 };
                 break;
-            };
+            }
             std::mem::swap(&mut theta, &mut run.trial);
-            let cut = curvature == Curvature::Newton
-                && info.stop == LinearStop::NegativeCurvature
-                && info.steps < SHORT;
-            curvature = if ratio > self.projected || cut {
+            if curvature == Curvature::Projected {
+                wait = wait.saturating_sub(1);
+            } else if last.is_some_and(|(info, _)| {
+                info.stop == LinearStop::NegativeCurvature && info.steps < SHORT
+            }) {
+                wait = WAIT;
+            }
+            curvature = if ratio > self.projected || wait > 0 {
                 Curvature::Projected
             } else {
                 Curvature::Newton
@@ -178,6 +192,14 @@ impl Run<'_> {
     ) -> Result<Option<(LinearInfo, f64)>> {
         self.outside = false;
         let newton = curvature == Curvature::Newton;
+        let tolerance = if newton {
+            // superlinear: ever more exact towards the end, and no more so than the end asks for
+            let enough = (0.3 * self.options.gradient / ratio).min(0.1);
+            let ahead = ratio.sqrt().clamp(1e-4, self.options.tolerance);
+            ahead.max(enough)
+        } else {
+            self.options.projected_tolerance
+        };
         for _ in 0..RADII {
             convert(-model.scale, &self.gradient, &self.krylov.r)?;
             let info = conjugate_gradients(
@@ -185,8 +207,7 @@ impl Run<'_> {
                 &*model.preconditioner,
                 &self.krylov,
                 &LinearOptions {
-                    // superlinear: ever more exact towards the end
-                    tolerance: ratio.sqrt().clamp(1e-4, self.options.tolerance),
+                    tolerance,
                     steps: self.options.products,
                     radius: if newton { self.radius } else { f64::INFINITY },
                 },
@@ -268,17 +289,18 @@ impl Run<'_> {
         Ok(None)
     }
 
-    /// Lanczos steps with the preconditioned Hessian from a random vector, as conjugate gradients take them.
-    fn probe(&self, model: &Linearisation, products: usize) -> Result<LinearInfo> {
+    /// Lanczos steps with the preconditioned Hessian, in full precision, from a random vector, as conjugate gradients take
+    /// them.
+    fn probe(&mut self, theta: &Tensor, products: usize) -> Result<LinearInfo> {
+        let hessian = self.problem.hessian(theta, &self.gradient)?;
+        self.krylov = Krylov::new(theta.shape(), theta.dtype(), theta.device())?;
         let mut rng = Rng::new(1);
-        let noise: Vec<f32> = (0..self.trial.elem_count())
-            .map(|_| rng.normal() as f32)
-            .collect();
-        let noise = Tensor::from_vec(noise, self.trial.shape(), self.trial.device())?;
-        copy(&noise, &self.krylov.r)?;
+        let noise: Vec<f64> = (0..theta.elem_count()).map(|_| rng.normal()).collect();
+        let noise = Tensor::from_vec(noise, theta.shape(), theta.device())?;
+        convert(1.0, &noise, &self.krylov.r)?;
         conjugate_gradients(
-            &*model.operator,
-            &*model.preconditioner,
+            &*hessian.operator,
+            &*hessian.preconditioner,
             &self.krylov,
             &LinearOptions {
                 tolerance: 0.0,

@@ -178,6 +178,14 @@ fn the_budget_ends_a_solve_and_ritz_values_come_from_above() {
         }
         assert!(run.info.smallest_ritz >= 0.3 - 1e-9 && run.info.smallest_ritz <= last + 1e-12);
         assert!(run.info.reduction > reduction);
+        // an eigenvalue lies within the residual of the Ritz value, which shrinks as that converges
+        let (ritz, residual) = (run.info.smallest_ritz, run.info.ritz_residual);
+        let gap = positive()
+            .iter()
+            .map(|e| (e - ritz).abs())
+            .fold(f64::INFINITY, f64::min);
+        assert!(gap <= residual + 1e-9, "{gap} beyond {residual}");
+        assert!(residual < if steps > 9 { 0.1 } else { 3.0 }, "{residual}");
         (last, reduction) = (run.info.smallest_ritz, run.info.reduction);
     }
 }

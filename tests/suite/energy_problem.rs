@@ -111,6 +111,34 @@ fn the_gradient_is_that_of_finite_differences() {
 }
 
 #[test]
+fn the_hessian_of_a_certificate_has_full_precision_where_models_are_compact() {
+    let size = [11, 5, 4];
+    let problem = |compact| {
+        let mut problem = EnergyProblem::new(
+            data(&size, 2, Interpolation::Cubic, DType::F64),
+            Arc::new(Diffusion),
+            0.37,
+            Arc::new(Displacement),
+            grid(&size, &[0.8, 1.3, 2.1]),
+        );
+        problem.compact = compact;
+        problem
+    };
+    let (compact, full) = (problem(true), problem(false));
+    assert_eq!(compact.model_type(DType::F64), DType::F32);
+    let (theta, p) = (noise(&shape(3, &size), 4), noise(&shape(3, &size), 5));
+    let gradient = zeros(&theta);
+    let hessian = compact.hessian(&theta, &gradient).unwrap();
+    let (exact, slope) = linearise(&full, &theta, Curvature::Newton);
+    assert_eq!(values(&gradient), values(&slope));
+    assert_eq!(values(&times(&hessian, &p)), values(&times(&exact, &p)));
+    let (z, w) = (zeros(&p), zeros(&p));
+    hessian.preconditioner.apply(&p, &z).unwrap();
+    exact.preconditioner.apply(&p, &w).unwrap();
+    assert_eq!(values(&z), values(&w));
+}
+
+#[test]
 fn the_newton_operator_is_the_derivative_of_the_gradient() {
     cases(|problem, theta, name| {
         let d = noise(theta.dims(), 11);

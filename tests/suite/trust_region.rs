@@ -200,6 +200,7 @@ fn phantoms_are_registered_to_certified_minima() {
                 "{name}"
             );
             assert!(certificate.smallest_ritz.expect("looked at") > 0.0);
+            assert!(certificate.ritz_residual.expect("looked at") > 0.0);
             assert!(certificate.lanczos_steps >= 100 && level.products > 0);
         }
         if name == "compositive" {

@@ -1,131 +1,257 @@
-//! Blocks of a preconditioner made positive definite.
+//! Blocks of a model or a preconditioner made definite.
 
-use rayon::prelude::*;
-
+use crate::ops::lanes::{dispatch, Kernel, Lanes};
 use crate::ops::real::Real;
-use crate::ops::rows::Shared;
+use crate::ops::rows::{for_rows, Shared};
 
-/// Voxels of one task.
-const CHUNK: usize = 4096;
+/// Sweeps of Jacobi's rotations: convergence is quadratic, and five reach double precision.
+const SWEEPS: usize = 5;
 
-/// Changes packed blocks `B` so that every `B + diag(c)` has eigenvalues of at least `floor`: those below are mirrored at
-/// zero, then raised. Blocks that have them already keep their bits.
-pub(super) fn make_definite<T: Real>(blocks: &mut [T], rank: usize, c: &[f64], floor: f64) {
-    let entries = rank * (rank + 1) / 2;
+/// Keeps the tangent of a rotation finite where there is nothing to rotate; its reciprocal is finite in single precision.
+const LEAST: f64 = 1e-30;
+
+/// What becomes of eigenvalues that are too small.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Negative {
+    /// They are mirrored at zero, then raised to the floor.
+    Mirrored,
+    /// They are raised to the floor.
+    Raised,
+}
+
+/// Changes packed blocks `B` so that every `B + diag(c)` has eigenvalues of at least `floor`. Blocks that have them
+/// already keep their values.
+pub(super) fn make_definite<T: Real>(
+    blocks: &mut [T],
+    rank: usize,
+    c: &[f64],
+    floor: f64,
+    negative: Negative,
+) {
+    if rank == 2 {
+        bounded::<T, 2>(blocks, c, floor, negative);
+    } else {
+        bounded::<T, 3>(blocks, c, floor, negative);
+    }
+}
+
+fn bounded<T: Real, const D: usize>(blocks: &mut [T], c: &[f64], floor: f64, negative: Negative) {
+    let entries = D * (D + 1) / 2;
     assert_eq!(blocks.len() % entries, 0, "packed blocks");
     let n = blocks.len() / entries;
-    let shared = Shared::new(blocks);
-    (0..n.div_ceil(CHUNK)).into_par_iter().for_each(|chunk| {
-        for voxel in chunk * CHUNK..((chunk + 1) * CHUNK).min(n) {
-            // SAFETY: inside the blocks; each task has its own voxels.
-            let at = |k: usize| unsafe { &mut *shared.at(k * n + voxel) };
-            let mut a = [[0.0; 3]; 3];
-            let mut k = 0;
-            for i in 0..rank {
-                for j in i..rank {
-                    a[i][j] = at(k).wide();
-                    a[j][i] = a[i][j];
-                    k += 1;
-                }
-                a[i][i] += c[i];
-            }
-            if exceeds(&a, rank, floor) {
-                continue;
-            }
-            let (values, vectors) = eigen(a, rank);
-            let mut k = 0;
-            for i in 0..rank {
-                for j in i..rank {
-                    let mut sum = if i == j { -c[i] } else { 0.0 };
-                    for e in 0..rank {
-                        sum += values[e].abs().max(floor) * vectors[i][e] * vectors[j][e];
-                    }
-                    *at(k) = T::of(sum);
-                    k += 1;
-                }
-            }
-        }
+    let blocks = Shared::new(blocks);
+    for_rows(n, 1, |range| {
+        dispatch(Bounded::<'_, T, D> {
+            blocks,
+            n,
+            range,
+            c,
+            floor,
+            negative,
+        });
     });
 }
 
-/// Whether all eigenvalues exceed `floor`, by the leading minors of `a - floor I`.
-fn exceeds(a: &[[f64; 3]; 3], rank: usize, floor: f64) -> bool {
-    let (x, y) = (a[0][0] - floor, a[1][1] - floor);
-    let minor = x * y - a[0][1] * a[0][1];
-    if rank == 2 {
-        return x > 0.0 && minor > 0.0;
-    }
-    let determinant = (a[2][2] - floor) * minor - a[1][2] * (x * a[1][2] - a[0][1] * a[0][2])
-        + a[0][2] * (a[0][1] * a[1][2] - y * a[0][2]);
-    x > 0.0 && minor > 0.0 && determinant > 0.0
+struct Bounded<'a, T, const D: usize> {
+    blocks: Shared<T>,
+    n: usize,
+    range: std::ops::Range<usize>,
+    c: &'a [f64],
+    floor: f64,
+    negative: Negative,
 }
 
-/// Eigenvalues and eigenvectors (columns) of a symmetric matrix of the first `rank` rows, by Jacobi's rotations.
-fn eigen(mut a: [[f64; 3]; 3], rank: usize) -> ([f64; 3], [[f64; 3]; 3]) {
-    let mut v: [[f64; 3]; 3] =
-        std::array::from_fn(|i| std::array::from_fn(|j| f64::from(u8::from(i == j))));
-    for _ in 0..6 {
-        for p in 0..rank {
-            for q in p + 1..rank {
-                if a[p][q] == 0.0 {
-                    continue;
+impl<T: Real, const D: usize> Kernel<T> for Bounded<'_, T, D> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<L: Lanes<Element = T>>(self) {
+        // SAFETY: lengths were checked; each task has its own voxels.
+        unsafe {
+            let (zero, one) = (L::constant(0.0), L::constant(1.0));
+            let floor = L::constant(self.floor);
+            let mut c = [zero; D];
+            for i in 0..D {
+                c[i] = L::constant(self.c[i]);
+            }
+            let mut at = self.range.start;
+            while at < self.range.end {
+                let count = (self.range.end - at).min(L::COUNT);
+                let mut a = [[zero; D]; D];
+                let mut old = [zero; 6];
+                let mut k = 0;
+                for i in 0..D {
+                    for j in i..D {
+                        old[k] = L::load_some(self.blocks.at(k * self.n + at), count);
+                        a[i][j] = old[k];
+                        a[j][i] = old[k];
+                        k += 1;
+                    }
+                    a[i][i] = a[i][i].add(c[i]);
                 }
-                let theta = (a[q][q] - a[p][p]) / (2.0 * a[p][q]);
-                let t = theta.signum() / (theta.abs() + (theta * theta + 1.0).sqrt());
-                let c = 1.0 / (t * t + 1.0).sqrt();
-                let s = t * c;
-                for k in 0..rank {
-                    let (x, y) = (a[k][p], a[k][q]);
-                    (a[k][p], a[k][q]) = (c * x - s * y, s * x + c * y);
+                let sure = margin::<L, D>(&a, floor);
+                let kept = sure.max(zero).where_equal(sure, one);
+                if kept.sum() < L::COUNT as f64 {
+                    let (values, vectors) = eigen::<L, D>(a);
+                    let mut bound = values;
+                    for e in 0..D {
+                        bound[e] = if self.negative == Negative::Mirrored {
+                            absolute(values[e]).max(floor)
+                        } else {
+                            values[e].max(floor)
+                        };
+                    }
+                    let mut k = 0;
+                    for i in 0..D {
+                        for j in i..D {
+                            let mut sum = if i == j { zero.sub(c[i]) } else { zero };
+                            for e in 0..D {
+                                sum = bound[e].mul(vectors[i][e]).fma(vectors[j][e], sum);
+                            }
+                            kept.where_equal(one, old[k])
+                                .add(kept.where_equal(zero, sum))
+                                .store_some(self.blocks.at(k * self.n + at), count);
+                            k += 1;
+                        }
+                    }
                 }
-                for k in 0..rank {
-                    let (x, y) = (a[p][k], a[q][k]);
-                    (a[p][k], a[q][k]) = (c * x - s * y, s * x + c * y);
-                    let (x, y) = (v[k][p], v[k][q]);
-                    (v[k][p], v[k][q]) = (c * x - s * y, s * x + c * y);
-                }
+                at += count;
             }
         }
     }
-    ([a[0][0], a[1][1], a[2][2]], v)
+}
+
+/// Negative where an eigenvalue is below `floor`: the least of the leading minors of `a - floor I`.
+#[inline(always)]
+unsafe fn margin<L: Lanes, const D: usize>(a: &[[L; D]; D], floor: L) -> L {
+    // SAFETY: within a kernel.
+    unsafe {
+        let (x, y) = (a[0][0].sub(floor), a[1][1].sub(floor));
+        let minor = x.mul(y).sub(a[0][1].mul(a[0][1]));
+        let least = x.min(minor);
+        if D == 2 {
+            return least;
+        }
+        let z = D - 1;
+        let first = x.mul(a[1][z]).sub(a[0][1].mul(a[0][z]));
+        let second = a[0][1].mul(a[1][z]).sub(y.mul(a[0][z]));
+        let determinant = a[z][z]
+            .sub(floor)
+            .mul(minor)
+            .sub(a[1][z].mul(first))
+            .add(a[0][z].mul(second));
+        least.min(determinant)
+    }
+}
+
+/// Eigenvalues and eigenvectors (columns) of symmetric matrices, by Jacobi's rotations.
+#[inline(always)]
+unsafe fn eigen<L: Lanes, const D: usize>(mut a: [[L; D]; D]) -> ([L; D], [[L; D]; D]) {
+    // SAFETY: within a kernel.
+    unsafe {
+        let (zero, one, two) = (L::constant(0.0), L::constant(1.0), L::constant(2.0));
+        let least = L::constant(LEAST);
+        let mut v = [[zero; D]; D];
+        let mut values = [zero; D];
+        for i in 0..D {
+            v[i][i] = one;
+        }
+        for _ in 0..SWEEPS {
+            for p in 0..D {
+                for q in p + 1..D {
+                    let gap = a[q][q].sub(a[p][p]);
+                    let double = a[p][q].add(a[p][q]);
+                    let size = absolute(gap);
+                    let sign = size.where_equal(gap, two).sub(one);
+                    let root = double.fma(double, gap.mul(gap)).sqrt();
+                    let t = double.mul(sign).div(size.add(root).max(least));
+                    let c = one.div(t.fma(t, one).sqrt());
+                    let s = t.mul(c);
+                    for k in 0..D {
+                        let (x, y) = (a[k][p], a[k][q]);
+                        a[k][p] = c.mul(x).sub(s.mul(y));
+                        a[k][q] = s.mul(x).add(c.mul(y));
+                    }
+                    for k in 0..D {
+                        let (x, y) = (a[p][k], a[q][k]);
+                        a[p][k] = c.mul(x).sub(s.mul(y));
+                        a[q][k] = s.mul(x).add(c.mul(y));
+                        let (x, y) = (v[k][p], v[k][q]);
+                        v[k][p] = c.mul(x).sub(s.mul(y));
+                        v[k][q] = s.mul(x).add(c.mul(y));
+                    }
+                }
+            }
+        }
+        for i in 0..D {
+            values[i] = a[i][i];
+        }
+        (values, v)
+    }
+}
+
+#[inline(always)]
+unsafe fn absolute<L: Lanes>(v: L) -> L {
+    // SAFETY: within a kernel.
+    unsafe { v.max(L::constant(0.0).sub(v)) }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{eigen, make_definite};
+    use super::{make_definite, Negative};
+    use crate::Rng;
 
     #[test]
     fn only_indefinite_blocks_change_and_they_become_definite() {
         // three voxels in planes: definite, negative, indefinite off the diagonal
         let mut blocks = [4.0f64, -6.0, 1.0, 0.5, 0.0, 5.0, 3.0, 2.0, 1.0];
-        make_definite(&mut blocks, 2, &[1.0, 1.0], 0.1);
+        make_definite(&mut blocks, 2, &[1.0, 1.0], 0.1, Negative::Mirrored);
         let block = |v: usize| [blocks[v], blocks[3 + v], blocks[6 + v]];
         assert_eq!(block(0), [4.0, 0.5, 3.0]);
         assert!((block(1)[0] - 4.0).abs() < 1e-12, "mirrored: |-6 + 1| - 1");
-        let [xx, xy, yy] = block(2);
-        let (values, _) = eigen([[xx + 1.0, xy, 0.0], [xy, yy + 1.0, 0.0], [0.0; 3]], 2);
-        // 7 and -3 before
-        let (low, high) = (values[0].min(values[1]), values[0].max(values[1]));
-        assert!(
-            (low - 3.0).abs() < 1e-12 && (high - 7.0).abs() < 1e-12,
-            "{values:?}"
-        );
+        // eigenvalues 7 and -3 with the diagonal: 7 and 3 afterwards, along the same directions
+        for (found, expected) in block(2).iter().zip([4.0, 2.0, 4.0]) {
+            assert!((found - expected).abs() < 1e-12, "{found} {expected}");
+        }
+    }
+
+    type Matrix = [[f64; 3]; 3];
+
+    fn times(a: &Matrix, b: &Matrix) -> Matrix {
+        std::array::from_fn(|i| {
+            std::array::from_fn(|j| (0..3).map(|k| a[i][k] * b[k][j]).sum::<f64>())
+        })
+    }
+
+    fn difference(a: &Matrix, b: &Matrix) -> Matrix {
+        std::array::from_fn(|i| std::array::from_fn(|j| a[i][j] - b[i][j]))
+    }
+
+    fn largest(a: &Matrix) -> f64 {
+        a.iter().flatten().fold(0.0, |m, v| m.max(v.abs()))
+    }
+
+    fn unpacked(blocks: &[f64], n: usize, v: usize) -> Matrix {
+        let place = [[0, 1, 2], [1, 3, 4], [2, 4, 5]];
+        place.map(|row| row.map(|k| blocks[k * n + v]))
     }
 
     #[test]
-    fn eigenvalues_of_a_known_matrix() {
-        let a = [[2.0, -1.0, 0.0], [-1.0, 2.0, -1.0], [0.0, -1.0, 2.0]];
-        let (mut values, vectors) = eigen(a, 3);
-        for e in 0..3 {
-            for i in 0..3 {
-                let product: f64 = (0..3).map(|j| a[i][j] * vectors[j][e]).sum();
-                assert!((product - values[e] * vectors[i][e]).abs() < 1e-12);
-            }
-        }
-        values.sort_by(f64::total_cmp);
-        let root = 2f64.sqrt();
-        for (value, exact) in values.iter().zip([2.0 - root, 2.0, 2.0 + root]) {
-            assert!((value - exact).abs() < 1e-12);
+    fn mirrored_blocks_keep_their_squares_and_raised_ones_their_positive_part() {
+        let n = 37;
+        let mut rng = Rng::new(3);
+        let before: Vec<f64> = (0..6 * n).map(|_| rng.normal()).collect();
+        let (mut mirrored, mut raised) = (before.clone(), before.clone());
+        make_definite(&mut mirrored, 3, &[0.0; 3], 0.0, Negative::Mirrored);
+        make_definite(&mut raised, 3, &[0.0; 3], 0.0, Negative::Raised);
+        for v in 0..n {
+            let old = unpacked(&before, n, v);
+            let (m, r) = (unpacked(&mirrored, n, v), unpacked(&raised, n, v));
+            assert!(largest(&difference(&times(&m, &m), &times(&old, &old))) < 1e-12);
+            // B+ (B+ - B) = 0, and |B| = 2 B+ - B
+            assert!(largest(&times(&r, &difference(&r, &old))) < 1e-12);
+            assert!(largest(&difference(&difference(&r, &old), &difference(&m, &r))) < 1e-12);
+            assert!((0..3).all(|i| r[i][i] >= -1e-12));
         }
     }
 }

@@ -5,6 +5,8 @@ mod definite;
 
 use candle_core::Tensor;
 
+use definite::Negative;
+
 use super::diffusion::{size, Differences};
 use super::storage::{read, with_stored, write};
 use crate::Result;
@@ -89,18 +91,18 @@ impl BlockSystem {
         let c = cpu::diagonal(&size, &self.differences.weight, self.diagonal());
         let c = &c[..size.len()];
         let floor = 0.1 * c.iter().copied().fold(f64::INFINITY, f64::min);
-        self.bound_below(c, floor)
+        self.bound_below(c, floor, Negative::Mirrored)
     }
 
-    /// Mirrors the negative eigenvalues of the blocks, packed ones, at zero.
+    /// Sets the negative eigenvalues of the blocks, packed ones, to zero.
     pub fn make_semidefinite(&self) -> Result<()> {
-        self.bound_below(&[0.0; 3], 0.0)
+        self.bound_below(&[0.0; 3], 0.0, Negative::Raised)
     }
 
-    fn bound_below(&self, c: &[f64], floor: f64) -> Result<()> {
+    fn bound_below(&self, c: &[f64], floor: f64, negative: Negative) -> Result<()> {
         let rank = size(&self.blocks).len();
         with_stored!(self.blocks.dtype(), T => {
-            write::<T, _>(&self.blocks, |b| definite::make_definite(b, rank, c, floor))
+            write::<T, _>(&self.blocks, |b| definite::make_definite(b, rank, c, floor, negative))
         })
     }
 

@@ -95,6 +95,19 @@ pub trait Lanes: Copy {
         // SAFETY: the caller's promise.
         unsafe { (Self::gather(from, at), Self::gather(from.add(1), at)) }
     }
+    /// The elements at `at` and the three after each of them.
+    #[inline(always)]
+    unsafe fn gather_four(from: *const Self::Element, at: Self::Index) -> [Self; 4] {
+        // SAFETY: the caller's promise.
+        unsafe {
+            [
+                Self::gather(from, at),
+                Self::gather(from.add(1), at),
+                Self::gather(from.add(2), at),
+                Self::gather(from.add(3), at),
+            ]
+        }
+    }
     /// Sum of all lanes, in a fixed order, in double precision.
     unsafe fn sum(self) -> f64;
     /// The first `count` lanes from halves; the others are zero.

@@ -30,6 +30,17 @@ unsafe fn octet(from: *const f32, place: &[i32; 16], k: usize) -> __m512 {
     }
 }
 
+/// The four doubles at place `k` and those at place `k + 4`.
+#[inline(always)]
+unsafe fn couple(from: *const f64, place: &[i32; 8], k: usize) -> __m512d {
+    // SAFETY: the caller has AVX-512, and four doubles at both places.
+    unsafe {
+        let low = _mm256_loadu_pd(from.offset(place[k] as isize));
+        let high = _mm256_loadu_pd(from.offset(place[k + 4] as isize));
+        _mm512_insertf64x4::<1>(_mm512_castpd256_pd512(low), high)
+    }
+}
+
 /// 16 `f32` in one register.
 #[derive(Clone, Copy)]
 pub struct Avx512F32(__m512);
@@ -327,6 +338,29 @@ impl Lanes for Avx512F64 {
     unsafe fn gather(from: *const f64, at: __m256i) -> Self {
         // SAFETY: the trait's contract.
         unsafe { Self(_mm512_i32gather_pd::<8>(at, from)) }
+    }
+    #[inline(always)]
+    unsafe fn gather_four(from: *const f64, at: __m256i) -> [Self; 4] {
+        // SAFETY: the trait's contract.
+        unsafe {
+            let mut place = [0i32; 8];
+            _mm256_storeu_si256(place.as_mut_ptr().cast(), at);
+            // places k and k + 4 side by side
+            let a = couple(from, &place, 0);
+            let b = couple(from, &place, 1);
+            let c = couple(from, &place, 2);
+            let d = couple(from, &place, 3);
+            let (even, odd) = (_mm512_unpacklo_pd(a, b), _mm512_unpackhi_pd(a, b));
+            let (even_on, odd_on) = (_mm512_unpacklo_pd(c, d), _mm512_unpackhi_pd(c, d));
+            let first = _mm512_setr_epi64(0, 1, 8, 9, 4, 5, 12, 13);
+            let second = _mm512_setr_epi64(2, 3, 10, 11, 6, 7, 14, 15);
+            [
+                Self(_mm512_permutex2var_pd(even, first, even_on)),
+                Self(_mm512_permutex2var_pd(odd, first, odd_on)),
+                Self(_mm512_permutex2var_pd(even, second, even_on)),
+                Self(_mm512_permutex2var_pd(odd, second, odd_on)),
+            ]
+        }
     }
     #[inline(always)]
     unsafe fn sum(self) -> f64 {
@@ -648,6 +682,26 @@ impl Lanes for Avx2F64 {
     unsafe fn gather(from: *const f64, at: __m128i) -> Self {
         // SAFETY: the trait's contract.
         unsafe { Self(_mm256_i32gather_pd::<8>(from, at)) }
+    }
+    #[inline(always)]
+    unsafe fn gather_four(from: *const f64, at: __m128i) -> [Self; 4] {
+        // SAFETY: the trait's contract.
+        unsafe {
+            let mut place = [0i32; 4];
+            _mm_storeu_si128(place.as_mut_ptr().cast(), at);
+            let a = _mm256_loadu_pd(from.offset(place[0] as isize));
+            let b = _mm256_loadu_pd(from.offset(place[1] as isize));
+            let c = _mm256_loadu_pd(from.offset(place[2] as isize));
+            let d = _mm256_loadu_pd(from.offset(place[3] as isize));
+            let (even, odd) = (_mm256_unpacklo_pd(a, b), _mm256_unpackhi_pd(a, b));
+            let (even_on, odd_on) = (_mm256_unpacklo_pd(c, d), _mm256_unpackhi_pd(c, d));
+            [
+                Self(_mm256_permute2f128_pd::<0x20>(even, even_on)),
+                Self(_mm256_permute2f128_pd::<0x20>(odd, odd_on)),
+                Self(_mm256_permute2f128_pd::<0x31>(even, even_on)),
+                Self(_mm256_permute2f128_pd::<0x31>(odd, odd_on)),
+            ]
+        }
     }
     #[inline(always)]
     unsafe fn sum(self) -> f64 {

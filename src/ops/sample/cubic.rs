@@ -49,6 +49,19 @@ pub(super) unsafe fn mirrored<L: Lanes>(base: L, k: usize, size: usize) -> L {
     }
 }
 
+/// Whether the four taps of every cell are neighbours in a row.
+#[inline(always)]
+unsafe fn unmirrored<L: Lanes>(base: L, size: usize) -> bool {
+    if size < 4 {
+        return false;
+    }
+    // SAFETY: within a kernel.
+    unsafe {
+        let middle = base.max(splat::<L>(1.0)).min(splat::<L>((size - 3) as f64));
+        base.where_equal(middle, splat::<L>(1.0)).sum() == L::COUNT as f64
+    }
+}
+
 /// Weighted sums over the taps along the first two axes, for the derivative orders (x, y): 00 10 01 20 11 02.
 #[inline(always)]
 unsafe fn plane_cubic<L: Lanes, const ORDER: usize>(
@@ -58,6 +71,7 @@ unsafe fn plane_cubic<L: Lanes, const ORDER: usize>(
     wy: &[[L; 4]; 3],
     tap_x: &[L::Index; 4],
     tap_y: &[L::Index; 4],
+    inside: bool,
 ) -> [L; 6] {
     // SAFETY: mirrored taps lie inside the volume.
     unsafe {
@@ -66,10 +80,17 @@ unsafe fn plane_cubic<L: Lanes, const ORDER: usize>(
         for ky in 0..4 {
             let row = L::index_add(shift, tap_y[ky]);
             let mut line = [zero; 3];
+            let mut v = [zero; 4];
+            if inside {
+                v = L::gather_four(coefficients, L::index_add(row, tap_x[0]));
+            } else {
+                for kx in 0..4 {
+                    v[kx] = L::gather(coefficients, L::index_add(row, tap_x[kx]));
+                }
+            }
             for kx in 0..4 {
-                let v = L::gather(coefficients, L::index_add(row, tap_x[kx]));
                 for o in 0..=ORDER {
-                    line[o] = v.fma(wx[o][kx], line[o]);
+                    line[o] = v[kx].fma(wx[o][kx], line[o]);
                 }
             }
             sum[0] = line[0].fma(wy[0][ky], sum[0]);
@@ -113,6 +134,7 @@ pub(crate) unsafe fn cubic<L: Lanes, const D: usize, const ORDER: usize>(
                 tap[a][k] = L::index_mul(m.index(), L::index_splat(stride[a] as i32));
             }
         }
+        let inside = unmirrored(cell.base[0], size[0]);
         let mut gradient = [zero; D];
         let mut hessian = [zero; 6];
         let value;
@@ -124,6 +146,7 @@ pub(crate) unsafe fn cubic<L: Lanes, const D: usize, const ORDER: usize>(
                 &weight[1],
                 &tap[0],
                 &tap[1],
+                inside,
             );
             value = s[0];
             if ORDER > 0 {
@@ -145,6 +168,7 @@ pub(crate) unsafe fn cubic<L: Lanes, const D: usize, const ORDER: usize>(
                     &weight[1],
                     &tap[0],
                     &tap[1],
+                    inside,
                 );
                 let w = [
                     weight[D - 1][0][k],
