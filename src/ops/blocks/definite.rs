@@ -10,32 +10,17 @@ const SWEEPS: usize = 5;
 /// Keeps the tangent of a rotation finite where there is nothing to rotate; its reciprocal is finite in single precision.
 const LEAST: f64 = 1e-30;
 
-/// What becomes of eigenvalues that are too small.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Negative {
-    /// They are mirrored at zero, then raised to the floor.
-    Mirrored,
-    /// They are raised to the floor.
-    Raised,
-}
-
-/// Changes packed blocks `B` so that every `B + diag(c)` has eigenvalues of at least `floor`. Blocks that have them
-/// already keep their values.
-pub(super) fn make_definite<T: Real>(
-    blocks: &mut [T],
-    rank: usize,
-    c: &[f64],
-    floor: f64,
-    negative: Negative,
-) {
+/// Changes packed blocks `B` so that every `B + diag(c)` has eigenvalues of at least `floor`: smaller ones are
+/// mirrored at zero, then raised to it. Blocks that have them already keep their values.
+pub(super) fn make_definite<T: Real>(blocks: &mut [T], rank: usize, c: &[f64], floor: f64) {
     if rank == 2 {
-        bounded::<T, 2>(blocks, c, floor, negative);
+        bounded::<T, 2>(blocks, c, floor);
     } else {
-        bounded::<T, 3>(blocks, c, floor, negative);
+        bounded::<T, 3>(blocks, c, floor);
     }
 }
 
-fn bounded<T: Real, const D: usize>(blocks: &mut [T], c: &[f64], floor: f64, negative: Negative) {
+fn bounded<T: Real, const D: usize>(blocks: &mut [T], c: &[f64], floor: f64) {
     let entries = D * (D + 1) / 2;
     assert_eq!(blocks.len() % entries, 0, "packed blocks");
     let n = blocks.len() / entries;
@@ -47,7 +32,6 @@ fn bounded<T: Real, const D: usize>(blocks: &mut [T], c: &[f64], floor: f64, neg
             range,
             c,
             floor,
-            negative,
         });
     });
 }
@@ -58,7 +42,6 @@ struct Bounded<'a, T, const D: usize> {
     range: std::ops::Range<usize>,
     c: &'a [f64],
     floor: f64,
-    negative: Negative,
 }
 
 impl<T: Real, const D: usize> Kernel<T> for Bounded<'_, T, D> {
@@ -95,11 +78,7 @@ impl<T: Real, const D: usize> Kernel<T> for Bounded<'_, T, D> {
                     let (values, vectors) = eigen::<L, D>(a);
                     let mut bound = values;
                     for e in 0..D {
-                        bound[e] = if self.negative == Negative::Mirrored {
-                            absolute(values[e]).max(floor)
-                        } else {
-                            values[e].max(floor)
-                        };
+                        bound[e] = absolute(values[e]).max(floor);
                     }
                     let mut k = 0;
                     for i in 0..D {
@@ -198,14 +177,14 @@ unsafe fn absolute<L: Lanes>(v: L) -> L {
 
 #[cfg(test)]
 mod tests {
-    use super::{make_definite, Negative};
+    use super::make_definite;
     use crate::Rng;
 
     #[test]
     fn only_indefinite_blocks_change_and_they_become_definite() {
         // three voxels in planes: definite, negative, indefinite off the diagonal
         let mut blocks = [4.0f64, -6.0, 1.0, 0.5, 0.0, 5.0, 3.0, 2.0, 1.0];
-        make_definite(&mut blocks, 2, &[1.0, 1.0], 0.1, Negative::Mirrored);
+        make_definite(&mut blocks, 2, &[1.0, 1.0], 0.1);
         let block = |v: usize| [blocks[v], blocks[3 + v], blocks[6 + v]];
         assert_eq!(block(0), [4.0, 0.5, 3.0]);
         assert!((block(1)[0] - 4.0).abs() < 1e-12, "mirrored: |-6 + 1| - 1");
@@ -223,35 +202,29 @@ mod tests {
         })
     }
 
-    fn difference(a: &Matrix, b: &Matrix) -> Matrix {
-        std::array::from_fn(|i| std::array::from_fn(|j| a[i][j] - b[i][j]))
-    }
-
-    fn largest(a: &Matrix) -> f64 {
-        a.iter().flatten().fold(0.0, |m, v| m.max(v.abs()))
-    }
-
     fn unpacked(blocks: &[f64], n: usize, v: usize) -> Matrix {
         let place = [[0, 1, 2], [1, 3, 4], [2, 4, 5]];
         place.map(|row| row.map(|k| blocks[k * n + v]))
     }
 
     #[test]
-    fn mirrored_blocks_keep_their_squares_and_raised_ones_their_positive_part() {
+    fn mirrored_blocks_keep_their_squares_and_become_semidefinite() {
         let n = 37;
         let mut rng = Rng::new(3);
         let before: Vec<f64> = (0..6 * n).map(|_| rng.normal()).collect();
-        let (mut mirrored, mut raised) = (before.clone(), before.clone());
-        make_definite(&mut mirrored, 3, &[0.0; 3], 0.0, Negative::Mirrored);
-        make_definite(&mut raised, 3, &[0.0; 3], 0.0, Negative::Raised);
+        let mut mirrored = before.clone();
+        make_definite(&mut mirrored, 3, &[0.0; 3], 0.0);
         for v in 0..n {
-            let old = unpacked(&before, n, v);
-            let (m, r) = (unpacked(&mirrored, n, v), unpacked(&raised, n, v));
-            assert!(largest(&difference(&times(&m, &m), &times(&old, &old))) < 1e-12);
-            // B+ (B+ - B) = 0, and |B| = 2 B+ - B
-            assert!(largest(&times(&r, &difference(&r, &old))) < 1e-12);
-            assert!(largest(&difference(&difference(&r, &old), &difference(&m, &r))) < 1e-12);
-            assert!((0..3).all(|i| r[i][i] >= -1e-12));
+            let (old, new) = (unpacked(&before, n, v), unpacked(&mirrored, n, v));
+            let (old, square) = (times(&old, &old), times(&new, &new));
+            for i in 0..3 {
+                assert!((0..3).all(|j| (old[i][j] - square[i][j]).abs() < 1e-12));
+                assert!(new[i][i] >= 0.0);
+                for j in 0..3 {
+                    let minor = new[i][i] * new[j][j] - new[i][j] * new[j][i];
+                    assert!(minor >= -1e-12, "{minor}");
+                }
+            }
         }
     }
 }

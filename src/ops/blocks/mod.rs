@@ -5,8 +5,6 @@ mod definite;
 
 use candle_core::Tensor;
 
-use definite::Negative;
-
 use super::diffusion::{size, Differences};
 use super::storage::{read, with_stored, write};
 use crate::Result;
@@ -91,18 +89,18 @@ impl BlockSystem {
         let c = cpu::diagonal(&size, &self.differences.weight, self.diagonal());
         let c = &c[..size.len()];
         let floor = 0.1 * c.iter().copied().fold(f64::INFINITY, f64::min);
-        self.bound_below(c, floor, Negative::Mirrored)
+        self.bound_below(c, floor)
     }
 
-    /// Sets the negative eigenvalues of the blocks, packed ones, to zero.
+    /// Mirrors the negative eigenvalues of the blocks, packed ones, at zero.
     pub fn make_semidefinite(&self) -> Result<()> {
-        self.bound_below(&[0.0; 3], 0.0, Negative::Raised)
+        self.bound_below(&[0.0; 3], 0.0)
     }
 
-    fn bound_below(&self, c: &[f64], floor: f64, negative: Negative) -> Result<()> {
+    fn bound_below(&self, c: &[f64], floor: f64) -> Result<()> {
         let rank = size(&self.blocks).len();
         with_stored!(self.blocks.dtype(), T => {
-            write::<T, _>(&self.blocks, |b| definite::make_definite(b, rank, c, floor, negative))
+            write::<T, _>(&self.blocks, |b| definite::make_definite(b, rank, c, floor))
         })
     }
 

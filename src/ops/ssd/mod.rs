@@ -33,8 +33,7 @@ pub enum Curvature {
     GaussNewton,
     /// The Gauss-Newton blocks plus `r Hess M`: the true Hessian of the data term.
     Newton,
-    /// The true Hessian with the negative eigenvalues of its blocks set to zero: never indefinite. Teran et al. 2005,
-    /// doi:10.1145/1073368.1073394.
+    /// The true Hessian with the negative eigenvalues of its blocks mirrored at zero: never indefinite.
     Projected,
 }
 
