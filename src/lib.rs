@@ -60,6 +60,7 @@
 //! fastest axis. Sums run in a fixed order: the same bits for any number of threads. What a user can do wrong is an
 //! [`Error`] that names the file or argument and a remedy; not converging is no error but a [`Status`].
 
+mod adjoint;
 #[doc(hidden)]
 pub mod cli;
 mod error;
@@ -79,6 +80,10 @@ mod rng;
 mod solver;
 mod transform;
 
+pub use adjoint::{
+    attach, attach_residual, compare_gradients, Adjoint, AdjointInfo, AdjointRecord,
+    GradientComparison, Policy, Residual, Unconverged,
+};
 pub use error::{Error, Result};
 pub use evaluation::{
     bootstrap_interval, chain_consistency, holm, inverse_consistency, landmark_errors, mean,
@@ -96,20 +101,21 @@ pub use image::{
     Labels, NiftiReport, PointSpace, Points, ValueReport,
 };
 pub use linear::{
-    conjugate_gradients, BlockJacobi, Krylov, LinearInfo, LinearOperator, LinearOptions,
-    LinearStop, Preconditioner,
+    conjugate_gradients, gmres, minres, BlockJacobi, Krylov, LinearInfo, LinearOperator,
+    LinearOptions, LinearSolve, LinearStop, Preconditioner,
 };
 pub use ops::{
     compose, compose_unfolded, corner_determinants_minimum, coverage, determinants, extend,
     folded_voxels, inverse_displacement, minimum_determinant, non_diffeomorphic_volume,
     pull_to_steps, relax_folds, resize, resize_adjoint, smallest_determinant, smooth,
     smooth_adjoint, spline_coefficients, spline_coefficients_adjoint, warp, warp_adjoint,
-    warp_gradient, BarrierCurvature, BlockSystem, CorrelationData, CorrelationDerivative,
-    CorrelationSums, Curvature, Differences, FoldBarrier, Instructions, Interpolation, SsdData,
+    warp_adjoint_derivative, warp_derivative, warp_gradient, BarrierCurvature, BlockSystem,
+    CorrelationData, CorrelationDerivative, CorrelationSums, Curvature, Differences, FoldBarrier,
+    Instructions, Interpolation, SsdCotangents, SsdData,
 };
 pub use phantom::Phantom;
 pub use picture::{Curve, ReportPage};
-pub use problem::{EnergyProblem, Linearisation, Problem};
+pub use problem::{EnergyProblem, ImplicitProblem, Linearisation, Problem};
 pub use registration::{inverse_on, DeformableReport, Deformation, Registered, Registration, Step};
 pub use regulariser::{Bending, Diffusion, Elastic, Regulariser};
 pub use rng::Rng;

@@ -14,6 +14,7 @@ mod invert;
 mod jacobian;
 mod lanes;
 mod real;
+mod recorded;
 mod rows;
 mod sample;
 mod separable;
@@ -42,10 +43,11 @@ pub use jacobian::{
     non_diffeomorphic_volume,
 };
 pub use lanes::Instructions;
+pub(crate) use recorded::{record, record2};
 pub use sample::Interpolation;
 pub use separable::{resize, resize_adjoint, smooth, smooth_adjoint};
 pub(crate) use separable::{separable, Table};
-pub use ssd::{Curvature, SsdData};
+pub use ssd::{Curvature, SsdCotangents, SsdData};
 pub(crate) use storage::read;
 pub(crate) use vector::{clear, combine, convert, copy, dot};
-pub use warp::{warp, warp_adjoint, warp_gradient};
+pub use warp::{warp, warp_adjoint, warp_adjoint_derivative, warp_derivative, warp_gradient};

@@ -1,5 +1,7 @@
 //! The tests of the library, one binary, one file per property.
 
+mod adjoint;
+mod adjoint_residual;
 mod affine_files;
 mod alignment;
 mod allocations;
@@ -18,6 +20,7 @@ mod image_writing;
 mod jacobian;
 mod layering;
 mod linear_maps;
+mod linear_solvers;
 mod meta_image;
 mod nifti_bytes;
 mod nifti_reading;
@@ -26,6 +29,7 @@ mod ops_blocks;
 mod ops_correlation;
 mod ops_fields;
 mod ops_filters;
+mod ops_pullback;
 mod ops_ssd;
 mod ops_warp;
 mod other_appliers;

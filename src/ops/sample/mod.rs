@@ -108,6 +108,26 @@ impl<T: Real, const D: usize> Frame<T, D> {
         }
     }
 
+    /// The step of the position that a step of the displacement makes: `B q`.
+    ///
+    /// # Safety
+    /// Within a kernel only.
+    #[inline(always)]
+    pub(crate) unsafe fn push_step<L: Lanes<Element = T>>(&self, q: [L; D]) -> [L; D] {
+        // SAFETY: within a kernel.
+        unsafe {
+            let mut out = q;
+            for a in 0..D {
+                let mut sum = q[0].mul(L::splat(self.matrix[a][0]));
+                for b in 1..D {
+                    sum = q[b].fma(L::splat(self.matrix[a][b]), sum);
+                }
+                out[a] = sum;
+            }
+            out
+        }
+    }
+
     /// The gradient with respect to the displacement from that with respect to the position: `B' g`.
     ///
     /// # Safety
@@ -223,8 +243,8 @@ impl<L: Lanes, const D: usize> Cell<L, D> {
     }
 }
 
-/// The voxels along axis `a` that a value is made of, and their weights; two taps for linear interpolation, four for
-/// cubic, the rest zero.
+/// The voxels along axis `a` that a value is made of, their weights, and the derivatives of these by the position (zero
+/// where it was clamped); two taps for linear interpolation, four for cubic, the rest zero.
 ///
 /// # Safety
 /// Within a kernel only.
@@ -233,24 +253,28 @@ pub(crate) unsafe fn taps<L: Lanes, const D: usize, const CUBIC: bool>(
     cell: &Cell<L, D>,
     a: usize,
     size: usize,
-) -> ([L; 4], [L; 4]) {
+) -> [[L; 4]; 3] {
     // SAFETY: within a kernel.
     unsafe {
         let mut voxel = [splat::<L>(0.0); 4];
+        let (mut weight, mut slope) = (voxel, voxel);
         if CUBIC {
+            let [values, first, _] = spline_weights(cell.part[a]);
+            weight = values;
             for k in 0..4 {
                 voxel[k] = mirrored(cell.base[a], k, size);
+                slope[k] = cell.inside(a, first[k]);
             }
-            return (voxel, spline_weights(cell.part[a])[0]);
+            return [voxel, weight, slope];
         }
-        let mut weight = voxel;
+        let one = splat::<L>(1.0);
         voxel[0] = cell.base[a];
-        voxel[1] = cell.base[a]
-            .add(splat::<L>(1.0))
-            .min(splat::<L>((size - 1) as f64));
-        weight[0] = splat::<L>(1.0).sub(cell.part[a]);
+        voxel[1] = cell.base[a].add(one).min(splat::<L>((size - 1) as f64));
+        weight[0] = one.sub(cell.part[a]);
         weight[1] = cell.part[a];
-        (voxel, weight)
+        slope[1] = cell.inside(a, one);
+        slope[0] = splat::<L>(0.0).sub(slope[1]);
+        [voxel, weight, slope]
     }
 }
 

@@ -5,14 +5,27 @@ mod table;
 
 use candle_core::Tensor;
 
+use super::recorded::record;
 use super::storage::{read, with_real, write};
 use crate::Result;
 
 pub(crate) use table::Table;
 
 /// Applies one table an axis (fastest first; none leaves the axis alone) to the spatial axes of a tensor
-/// `[channels, (nz,) ny, nx]`.
+/// `[channels, (nz,) ny, nx]`. Part of the graph where the tensor is.
 pub(crate) fn separable(x: &Tensor, tables: &[Option<Table>]) -> Result<Tensor> {
+    let out = filtered(&x.detach(), tables)?;
+    let tables = tables.to_vec();
+    record("separable filter", x, out, move |g| {
+        let transposed: Vec<_> = tables
+            .iter()
+            .map(|table| table.as_ref().map(Table::transposed))
+            .collect();
+        filtered(g, &transposed)
+    })
+}
+
+fn filtered(x: &Tensor, tables: &[Option<Table>]) -> Result<Tensor> {
     let mut x = x.contiguous()?;
     let rank = tables.len();
     // shrinking axes first, slowest first: the strided passes then leave less for the others

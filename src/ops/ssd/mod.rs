@@ -1,6 +1,7 @@
 //! The feature-SSD energy in one fused pass: warp, residual, gradient and curvature blocks.
 
 mod cpu;
+mod pullback;
 
 use candle_core::{DType, Tensor};
 use half::f16;
@@ -8,6 +9,8 @@ use half::f16;
 use super::sample::Interpolation;
 use super::storage::{read, with_real, write};
 use crate::{Affine, Result};
+
+pub use pullback::SsdCotangents;
 
 /// The data of the feature-SSD energy on one level: tensors of one element type, without a batch axis.
 #[derive(Debug, Clone)]
