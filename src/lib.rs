@@ -101,7 +101,7 @@ pub use image::{
     Labels, NiftiReport, PointSpace, Points, ValueReport,
 };
 pub use linear::{
-    conjugate_gradients, gmres, minres, BlockJacobi, Krylov, LinearInfo, LinearOperator,
+    conjugate_gradients, gmres, minres, BlockJacobi, Diagonal, Krylov, LinearInfo, LinearOperator,
     LinearOptions, LinearSolve, LinearStop, Preconditioner,
 };
 pub use ops::{

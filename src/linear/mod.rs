@@ -14,5 +14,5 @@ pub use conjugate_gradients::{conjugate_gradients, Krylov, LinearInfo, LinearOpt
 pub(crate) use eigen::symmetric_eigen;
 pub use gmres::gmres;
 pub use minres::minres;
-pub use operator::{BlockJacobi, LinearOperator, Preconditioner};
+pub use operator::{BlockJacobi, Diagonal, LinearOperator, Preconditioner};
 pub use solve::LinearSolve;

@@ -6,7 +6,7 @@ use candle_core::{DType, Tensor};
 
 use super::composite::Composite;
 use super::{ImplicitProblem, Linearisation, Problem};
-use crate::linear::BlockJacobi;
+use crate::linear::{BlockJacobi, Diagonal};
 use crate::ops::{
     add_unfolded, convert, copy, dot, smallest_determinant, BlockSystem, Curvature, Differences,
     FoldBarrier, SsdData,
@@ -274,6 +274,12 @@ impl EnergyProblem {
             }
             inverse.make_definite()?;
         }
+        let diagonal = match field {
+            true => None,
+            false => self
+                .transform
+                .pull_diagonal(&self.grid, &inverse.main_diagonal()?)?,
+        };
         let preconditioner = BlockJacobi(inverse);
         if field && extra.is_none() && barrier.is_none() {
             return Ok(Linearisation {
@@ -311,7 +317,10 @@ impl EnergyProblem {
             energy,
             scale,
             operator: Box::new(operator),
-            preconditioner: Box::new(()),
+            preconditioner: match diagonal {
+                Some(diagonal) => Box::new(Diagonal(diagonal)),
+                None => Box::new(()),
+            },
         })
     }
 }

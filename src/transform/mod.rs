@@ -62,6 +62,12 @@ pub trait Transform: Send + Sync + std::fmt::Debug {
         Ok(cotangent.clone())
     }
 
+    /// The diagonal of `D' diag(d) D` with `D` the derivative at any `theta` and `d` in the shape of the displacement, for
+    /// preconditioners; none where it is not known.
+    fn pull_diagonal(&self, _grid: &Grid, _d: &Tensor) -> Result<Option<Tensor>> {
+        Ok(None)
+    }
+
     /// Writes the parameters reached from `theta` by `t` times `step` to `out`. A transform that must not fold may
     /// shorten `step` in place; returns whether `out` is admissible.
     fn retract(&self, theta: &Tensor, step: &Tensor, t: f64, out: &Tensor) -> Result<bool> {

@@ -175,9 +175,10 @@ fn operators_in_a_graph_hand_back_their_adjoints() {
 #[test]
 fn the_engine_does_not_differentiate_the_result_of_a_backward_pass() {
     let x = Var::from_tensor(&noise(&[4], 1)).unwrap();
-    let cubes = x.powf(3.0).unwrap().sum_all().unwrap();
-    let slope = cubes.backward().unwrap().get(&x).unwrap().clone();
-    let expected = values(&(x.as_tensor() * 6.0).unwrap());
+    // (x^2)^3, so that the derivative of one operation passes another
+    let sixth = x.sqr().unwrap().powf(3.0).unwrap().sum_all().unwrap();
+    let slope = sixth.backward().unwrap().get(&x).unwrap().clone();
+    let expected = values(&(x.powf(4.0).unwrap() * 30.0).unwrap());
     let again = slope.sum_all().unwrap().backward().unwrap();
     let right = again
         .get(&x)
