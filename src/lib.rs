@@ -100,12 +100,13 @@ pub use linear::{
     LinearStop, Preconditioner,
 };
 pub use ops::{
-    compose, compose_unfolded, corner_determinants_minimum, coverage, determinants, extend,
-    folded_voxels, inverse_displacement, minimum_determinant, non_diffeomorphic_volume,
-    pull_to_steps, relax_folds, resize, resize_adjoint, smallest_determinant, smooth,
-    smooth_adjoint, spline_coefficients, spline_coefficients_adjoint, warp, warp_adjoint,
-    warp_gradient, BarrierCurvature, BlockSystem, CorrelationData, CorrelationDerivative,
-    CorrelationSums, Curvature, Differences, FoldBarrier, Instructions, Interpolation, SsdData,
+    compose, compose_unfolded, convolve, convolve_joined, corner_determinants_minimum, coverage,
+    determinants, extend, folded_voxels, inverse_displacement, minimum_determinant,
+    non_diffeomorphic_volume, pull_to_steps, relax_folds, resize, resize_adjoint,
+    smallest_determinant, smooth, smooth_adjoint, spline_coefficients, spline_coefficients_adjoint,
+    warp, warp_adjoint, warp_gradient, BarrierCurvature, BlockSystem, CorrelationData,
+    CorrelationDerivative, CorrelationSums, Curvature, Differences, FoldBarrier, Instructions,
+    Interpolation, SsdData,
 };
 pub use phantom::Phantom;
 pub use picture::{Curve, ReportPage};

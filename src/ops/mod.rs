@@ -3,6 +3,7 @@
 mod barrier;
 mod blocks;
 mod bspline;
+mod convolve;
 mod correlation;
 mod coverage;
 mod diffusion;
@@ -26,6 +27,7 @@ mod warp;
 pub use barrier::{BarrierCurvature, FoldBarrier};
 pub use blocks::BlockSystem;
 pub use bspline::{spline_coefficients, spline_coefficients_adjoint};
+pub use convolve::{convolve, convolve_joined};
 pub use correlation::{CorrelationData, CorrelationDerivative, CorrelationSums};
 pub use coverage::coverage;
 pub use diffusion::Differences;
