@@ -87,7 +87,9 @@ pub use evaluation::{
     Overlap, PairedTest, Regularity, Summary, SurfaceDistance,
 };
 pub use features::{
-    foreground_box, gradient_energy, level_grid, matched_grid, IntensityRange, Level,
+    foreground_box, gradient_energy, level_grid, matched_grid, Architecture, BaseFeatures,
+    Downsampling, FeatureLevel, FeatureNetwork, HandMade, Intensities, IntensityRange, Level,
+    NetworkConfig, Normalisation, Parameters, Unet,
 };
 pub use geometry::{Affine, Grid};
 pub use image::{
@@ -100,13 +102,13 @@ pub use linear::{
     LinearStop, Preconditioner,
 };
 pub use ops::{
-    compose, compose_unfolded, convolve, convolve_joined, corner_determinants_minimum, coverage,
-    determinants, extend, folded_voxels, inverse_displacement, minimum_determinant,
-    non_diffeomorphic_volume, pull_to_steps, relax_folds, resize, resize_adjoint,
-    smallest_determinant, smooth, smooth_adjoint, spline_coefficients, spline_coefficients_adjoint,
-    warp, warp_adjoint, warp_gradient, BarrierCurvature, BlockSystem, CorrelationData,
-    CorrelationDerivative, CorrelationSums, Curvature, Differences, FoldBarrier, Instructions,
-    Interpolation, SsdData,
+    average_pool, compose, compose_unfolded, convolve, convolve_joined,
+    corner_determinants_minimum, coverage, determinants, extend, folded_voxels,
+    inverse_displacement, minimum_determinant, non_diffeomorphic_volume, normalise, pull_to_steps,
+    relax_folds, rescale, resize, resize_adjoint, smallest_determinant, smooth, smooth_adjoint,
+    spline_coefficients, spline_coefficients_adjoint, warp, warp_adjoint, warp_gradient,
+    BarrierCurvature, BlockSystem, CorrelationData, CorrelationDerivative, CorrelationSums,
+    Curvature, Differences, FoldBarrier, Instructions, Interpolation, SsdData,
 };
 pub use phantom::Phantom;
 pub use picture::{Curve, ReportPage};

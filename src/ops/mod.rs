@@ -14,6 +14,7 @@ mod gradient_energy;
 mod invert;
 mod jacobian;
 mod lanes;
+mod normalise;
 mod real;
 mod rows;
 mod sample;
@@ -44,8 +45,9 @@ pub use jacobian::{
     non_diffeomorphic_volume,
 };
 pub use lanes::Instructions;
+pub use normalise::normalise;
 pub use sample::Interpolation;
-pub use separable::{resize, resize_adjoint, smooth, smooth_adjoint};
+pub use separable::{average_pool, rescale, resize, resize_adjoint, smooth, smooth_adjoint};
 pub(crate) use separable::{separable, Table};
 pub use ssd::{Curvature, SsdData};
 pub(crate) use storage::read;
