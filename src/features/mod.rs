@@ -2,8 +2,13 @@
 
 mod energy;
 mod intensity;
+mod network;
 mod pyramid;
 
 pub use energy::gradient_energy;
 pub use intensity::{foreground_box, IntensityRange};
+pub use network::{
+    Architecture, BaseFeatures, Downsampling, FeatureLevel, FeatureNetwork, HandMade, Intensities,
+    NetworkConfig, Normalisation, Parameters, Unet,
+};
 pub use pyramid::{level_grid, matched_grid, Level};

@@ -3,6 +3,7 @@
 mod barrier;
 mod blocks;
 mod bspline;
+mod convolve;
 mod correlation;
 mod coverage;
 mod diffusion;
@@ -13,6 +14,7 @@ mod gradient_energy;
 mod invert;
 mod jacobian;
 mod lanes;
+mod normalise;
 mod real;
 mod recorded;
 mod rows;
@@ -27,6 +29,7 @@ mod warp;
 pub use barrier::{BarrierCurvature, FoldBarrier};
 pub use blocks::BlockSystem;
 pub use bspline::{spline_coefficients, spline_coefficients_adjoint};
+pub use convolve::{convolve, convolve_joined};
 pub use correlation::{CorrelationData, CorrelationDerivative, CorrelationSums};
 pub use coverage::coverage;
 pub use diffusion::Differences;
@@ -43,9 +46,10 @@ pub use jacobian::{
     non_diffeomorphic_volume,
 };
 pub use lanes::Instructions;
+pub use normalise::normalise;
 pub(crate) use recorded::{record, record2};
 pub use sample::Interpolation;
-pub use separable::{resize, resize_adjoint, smooth, smooth_adjoint};
+pub use separable::{average_pool, rescale, resize, resize_adjoint, smooth, smooth_adjoint};
 pub(crate) use separable::{separable, Table};
 pub use ssd::{Curvature, SsdCotangents, SsdData};
 pub(crate) use storage::read;

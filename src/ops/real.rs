@@ -42,6 +42,8 @@ pub trait Real:
     fn slice(storage: &CpuStorage) -> Option<&[Self]>;
     /// The elements of a CPU storage of this type, to be changed.
     fn slice_mut(storage: &mut CpuStorage) -> Option<&mut [Self]>;
+    /// A CPU storage of these elements.
+    fn storage(values: Vec<Self>) -> CpuStorage;
 }
 
 macro_rules! real {
@@ -74,6 +76,9 @@ macro_rules! real {
                     CpuStorage::$variant(v) => Some(v),
                     _ => None,
                 }
+            }
+            fn storage(values: Vec<Self>) -> CpuStorage {
+                CpuStorage::$variant(values)
             }
         }
     };

@@ -52,6 +52,11 @@ impl<T> Shared<T> {
         Self(slice.as_mut_ptr())
     }
 
+    /// Shares memory that is yet to be written.
+    pub(crate) fn of(pointer: *mut T) -> Self {
+        Self(pointer)
+    }
+
     /// Shares what is only read, beside what is written.
     pub(crate) fn of_const(pointer: *const T) -> Self {
         Self(pointer.cast_mut())

@@ -2,10 +2,40 @@
 
 use std::cell::Cell;
 
+use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, InplaceOp1, Layout, Storage, Tensor};
 
 use super::real::Real;
+use super::rows::Shared;
 use crate::{Error, Result};
+
+/// The elements of a contiguous CPU storage.
+pub(crate) fn slice<'a, T: Real>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [T]> {
+    let (start, end) = contiguous(layout)?;
+    let all = T::slice(storage).ok_or_else(|| {
+        Error::argument(
+            "tensor",
+            format!(
+                "expected elements of {:?}, got {:?}; convert one of the tensors",
+                T::KIND,
+                storage.dtype()
+            ),
+        )
+    })?;
+    Ok(&all[start..end])
+}
+
+/// `length` elements as `work` writes them, without being set to zero first.
+///
+/// # Safety
+/// `work` writes every element.
+pub(crate) unsafe fn computed<T: Real>(length: usize, work: impl FnOnce(Shared<T>)) -> Vec<T> {
+    let mut values = Vec::with_capacity(length);
+    work(Shared::of(values.as_mut_ptr()));
+    // SAFETY: the caller's promise.
+    unsafe { values.set_len(length) };
+    values
+}
 
 /// Calls `work` with the elements of a contiguous CPU tensor.
 pub(crate) fn read<T: Real, R>(tensor: &Tensor, work: impl FnOnce(&[T]) -> R) -> Result<R> {

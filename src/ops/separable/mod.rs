@@ -3,56 +3,140 @@
 mod cpu;
 mod table;
 
-use candle_core::Tensor;
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor};
 
-use super::recorded::record;
-use super::storage::{read, with_real, write};
+use super::real::Real;
+use super::storage::{slice, with_real};
 use crate::Result;
 
 pub(crate) use table::Table;
 
 /// Applies one table an axis (fastest first; none leaves the axis alone) to the spatial axes of a tensor
-/// `[channels, (nz,) ny, nx]`. Part of the graph where the tensor is.
+/// `[..., (nz,) ny, nx]`. Gradients flow through it.
 pub(crate) fn separable(x: &Tensor, tables: &[Option<Table>]) -> Result<Tensor> {
-    let out = filtered(&x.detach(), tables)?;
-    let tables = tables.to_vec();
-    record("separable filter", x, out, move |g| {
-        let transposed: Vec<_> = tables
-            .iter()
-            .map(|table| table.as_ref().map(Table::transposed))
-            .collect();
-        filtered(g, &transposed)
-    })
-}
-
-fn filtered(x: &Tensor, tables: &[Option<Table>]) -> Result<Tensor> {
-    let mut x = x.contiguous()?;
-    let rank = tables.len();
-    // shrinking axes first, slowest first: the strided passes then leave less for the others
-    let mut order: Vec<usize> = (0..rank).rev().collect();
-    order.sort_by_key(|&a| tables[a].as_ref().is_some_and(|t| t.outputs() > t.inputs()));
-    for axis in order {
-        if let Some(table) = &tables[axis] {
-            let dim = x.rank() - 1 - axis;
-            let dims = x.dims().to_vec();
-            if dims[dim] != table.inputs() {
-                return Err(crate::Error::Shape {
-                    what: "separable filter",
-                    expected: vec![table.inputs()],
-                    got: vec![dims[dim]],
-                });
-            }
-            let mut shape = dims.clone();
-            shape[dim] = table.outputs();
-            let out = Tensor::zeros(shape, x.dtype(), x.device())?;
-            let inner: usize = dims[dim + 1..].iter().product();
-            with_real!(x.dtype(), T => {
-                read::<T, _>(&x, |x| write::<T, _>(&out, |o| cpu::along_axis(x, inner, table, o)))?
-            })?;
-            x = out;
+    let x = x.contiguous()?;
+    for (axis, table) in tables.iter().enumerate() {
+        let here = x.dims()[x.rank() - 1 - axis];
+        if let Some(table) = table.as_ref().filter(|t| t.inputs() != here) {
+            return Err(crate::Error::Shape {
+                what: "separable filter",
+                expected: vec![table.inputs()],
+                got: vec![here],
+            });
         }
     }
-    Ok(x)
+    if tables.iter().all(Option::is_none) {
+        return Ok(x);
+    }
+    Ok(x.apply_op1(Filter {
+        tables: tables.to_vec(),
+    })?)
+}
+
+/// One table an axis, fastest first.
+struct Filter {
+    tables: Vec<Option<Table>>,
+}
+
+impl Filter {
+    fn apply<T: Real>(&self, x: &[T], dims: &[usize]) -> (Vec<T>, Vec<usize>) {
+        // shrinking axes first, slowest first: the strided passes then leave less for the others
+        let mut order: Vec<usize> = (0..self.tables.len()).rev().collect();
+        let grows = |t: &Table| t.outputs() > t.inputs();
+        order.sort_by_key(|&a| self.tables[a].as_ref().is_some_and(grows));
+        let mut shape = dims.to_vec();
+        let mut filtered: Option<Vec<T>> = None;
+        for axis in order {
+            if let Some(table) = &self.tables[axis] {
+                let dim = shape.len() - 1 - axis;
+                shape[dim] = table.outputs();
+                let inner = shape[dim + 1..].iter().product();
+                let mut out = vec![T::of(0.0); shape.iter().product()];
+                cpu::along_axis(filtered.as_deref().unwrap_or(x), inner, table, &mut out);
+                filtered = Some(out);
+            }
+        }
+        (filtered.unwrap_or_else(|| x.to_vec()), shape)
+    }
+
+    fn transposed(&self) -> Self {
+        let tables = self.tables.iter();
+        Self {
+            tables: tables.map(|t| t.as_ref().map(Table::transposed)).collect(),
+        }
+    }
+}
+
+impl CustomOp1 for Filter {
+    fn name(&self) -> &'static str {
+        "separable"
+    }
+
+    fn cpu_fwd(
+        &self,
+        storage: &CpuStorage,
+        layout: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        let compute = || -> Result<(CpuStorage, Shape)> {
+            with_real!(storage.dtype(), T => {
+                let (values, shape) = self.apply(slice::<T>(storage, layout)?, layout.dims());
+                Ok((T::storage(values), Shape::from(shape)))
+            })
+        };
+        compute().map_err(candle_core::Error::wrap)
+    }
+
+    fn bwd(
+        &self,
+        _: &Tensor,
+        _: &Tensor,
+        cotangent: &Tensor,
+    ) -> candle_core::Result<Option<Tensor>> {
+        Ok(Some(cotangent.contiguous()?.apply_op1(self.transposed())?))
+    }
+}
+
+/// Means over cells of `factor` voxels an axis (fastest first) of a tensor `[..., (nz,) ny, nx]`: `ceil(n / factor)`
+/// cells, over fewer voxels for a last one that is not full. Gradients flow through it.
+///
+/// # Errors
+/// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for a factor of zero.
+pub fn average_pool(x: &Tensor, factor: &[usize]) -> Result<Tensor> {
+    if factor.contains(&0) {
+        return Err(crate::Error::argument(
+            "factor",
+            "must be at least 1 along every axis",
+        ));
+    }
+    let tables: Vec<_> = (0..factor.len())
+        .map(|a| (factor[a] > 1).then(|| Table::average(x.dims()[x.rank() - 1 - a], factor[a])))
+        .collect();
+    separable(x, &tables)
+}
+
+/// Linear interpolation of a tensor `[..., (nz,) ny, nx]` at `(o + 1/2) scale - 1/2` for the voxels `o` of a grid of
+/// `size`, an entry an axis (fastest first), the nearest value beyond the border. Gradients flow through it.
+///
+/// A scale of 1/2 doubles the resolution and inverts the geometry of [`average_pool`] by two; `size` says where to stop.
+///
+/// # Errors
+/// [`Error::InvalidArgument`](crate::Error::InvalidArgument) when a scale is not positive or there are not as many as
+/// sizes.
+pub fn rescale(x: &Tensor, scale: &[f64], size: &[usize]) -> Result<Tensor> {
+    if scale.len() != size.len() || !scale.iter().all(|s| s.is_finite() && *s > 0.0) {
+        return Err(crate::Error::argument(
+            "scale",
+            format!("expected {} positive factors, got {scale:?}", size.len()),
+        ));
+    }
+    let tables: Vec<_> = (0..size.len())
+        .map(|a| {
+            let here = x.dims()[x.rank() - 1 - a];
+            (scale[a] != 1.0 || here != size[a]).then(|| Table::linear(here, size[a], scale[a]))
+        })
+        .collect();
+    separable(x, &tables)
 }
 
 /// Gaussian smoothing with `sigma` voxels an axis (0 leaves the axis alone), cut at 3 sigma, weights renormalised at

@@ -48,21 +48,42 @@ impl Table {
     /// Linear interpolation (with smoothing where it shrinks) over the same field of view.
     pub(crate) fn resize(inputs: usize, outputs: usize) -> Self {
         let factor = inputs as f64 / outputs as f64;
+        if factor <= 1.0 {
+            return Self::linear(inputs, outputs, factor);
+        }
         let rows: Vec<_> = (0..outputs)
             .map(|o| {
                 let at = (o as f64 + 0.5) * factor - 0.5;
-                if factor > 1.0 {
-                    bell(inputs, at, 0.5 * (factor * factor - 1.0).sqrt())
+                bell(inputs, at, 0.5 * (factor * factor - 1.0).sqrt())
+            })
+            .collect();
+        Self::new(inputs, &rows)
+    }
+
+    /// Linear interpolation at `(o + 1/2) scale - 1/2`, the nearest value beyond the ends.
+    pub(crate) fn linear(inputs: usize, outputs: usize, scale: f64) -> Self {
+        let rows: Vec<_> = (0..outputs)
+            .map(|o| {
+                let at = (o as f64 + 0.5) * scale - 0.5;
+                let at = at.clamp(0.0, (inputs - 1) as f64);
+                let first = (at.floor() as usize).min(inputs.saturating_sub(2));
+                let part = at - first as f64;
+                if inputs == 1 {
+                    (0, vec![1.0])
                 } else {
-                    let at = at.clamp(0.0, (inputs - 1) as f64);
-                    let first = (at.floor() as usize).min(inputs.saturating_sub(2));
-                    let part = at - first as f64;
-                    if inputs == 1 {
-                        (0, vec![1.0])
-                    } else {
-                        (first, vec![1.0 - part, part])
-                    }
+                    (first, vec![1.0 - part, part])
                 }
+            })
+            .collect();
+        Self::new(inputs, &rows)
+    }
+
+    /// Means of `factor` inputs each, of fewer for the last output where `factor` does not divide the inputs.
+    pub(crate) fn average(inputs: usize, factor: usize) -> Self {
+        let rows: Vec<_> = (0..inputs.div_ceil(factor))
+            .map(|o| {
+                let count = factor.min(inputs - o * factor);
+                (o * factor, vec![1.0 / count as f64; count])
             })
             .collect();
         Self::new(inputs, &rows)

@@ -1,0 +1,163 @@
+//! The parts that networks are built of.
+
+use candle_core::{Device, Tensor};
+
+use super::config::{NetworkConfig, Normalisation};
+use super::parameters::Maker;
+use crate::ops::{convolve, convolve_joined, normalise};
+use crate::Result;
+
+/// Weights `[outputs, inputs]` with a kernel of `size` along each axis.
+fn kernel_shape(outputs: usize, inputs: usize, size: usize, rank: usize) -> Vec<usize> {
+    let mut shape = vec![outputs, inputs];
+    shape.resize(rank + 2, size);
+    shape
+}
+
+/// The weights of a convolution.
+#[derive(Debug)]
+enum Kernel {
+    Plain(Tensor),
+    /// Kernels of five, three and one voxels, and the identity as a kernel of five.
+    Sum([Tensor; 4]),
+}
+
+impl Kernel {
+    fn merged(&self) -> Result<Tensor> {
+        match self {
+            Self::Plain(weight) => Ok(weight.clone()),
+            Self::Sum([five, three, one, identity]) => {
+                let widened = |small: &Tensor, by: usize| -> Result<Tensor> {
+                    let mut wide = small.clone();
+                    for dim in 2..small.rank() {
+                        wide = wide.pad_with_zeros(dim, by, by)?;
+                    }
+                    Ok(wide)
+                };
+                Ok((((five + widened(three, 1)?)? + widened(one, 2)?)? + identity)?)
+            }
+        }
+    }
+}
+
+/// Convolution, normalisation, rectifier.
+#[derive(Debug)]
+pub(super) struct Block {
+    kernel: Kernel,
+    gain: Tensor,
+    offset: Tensor,
+    groups: usize,
+    slope: f64,
+}
+
+impl Block {
+    /// With a kernel of three voxels.
+    pub(super) fn plain(
+        maker: &mut Maker,
+        name: &str,
+        config: &NetworkConfig,
+        inputs: usize,
+        outputs: usize,
+    ) -> Result<Self> {
+        let shape = kernel_shape(outputs, inputs, 3, config.rank);
+        let weight = maker.normal(format!("{name}.weight"), &shape, he_gain(config.slope))?;
+        Self::new(maker, name, config, outputs, Kernel::Plain(weight))
+    }
+
+    /// With kernels of five, three and one voxels and the identity.
+    pub(super) fn large(
+        maker: &mut Maker,
+        name: &str,
+        config: &NetworkConfig,
+        width: usize,
+    ) -> Result<Self> {
+        let rank = config.rank;
+        let mut weight = |size: usize| {
+            let shape = kernel_shape(width, width, size, rank);
+            maker.normal(
+                format!("{name}.weight{size}"),
+                &shape,
+                he_gain(config.slope),
+            )
+        };
+        let [five, three, one] = [weight(5)?, weight(3)?, weight(1)?];
+        let mut identity = Tensor::eye(width, maker.dtype(), &Device::Cpu)?
+            .reshape(kernel_shape(width, width, 1, rank))?;
+        for dim in 2..rank + 2 {
+            identity = identity.pad_with_zeros(dim, 2, 2)?;
+        }
+        let kernel = Kernel::Sum([five, three, one, identity]);
+        Self::new(maker, name, config, width, kernel)
+    }
+
+    fn new(
+        maker: &mut Maker,
+        name: &str,
+        config: &NetworkConfig,
+        outputs: usize,
+        kernel: Kernel,
+    ) -> Result<Self> {
+        Ok(Self {
+            kernel,
+            gain: maker.constant(format!("{name}.gain"), &[outputs], 1.0)?,
+            offset: maker.constant(format!("{name}.offset"), &[outputs], 0.0)?,
+            groups: match config.normalisation {
+                Normalisation::Instance => outputs,
+                Normalisation::Group(groups) => groups,
+            },
+            slope: config.slope,
+        })
+    }
+
+    /// Strides fastest axis first.
+    pub(super) fn apply(&self, x: &Tensor, stride: &[usize]) -> Result<Tensor> {
+        self.finish(&convolve(x, &self.kernel.merged()?, None, stride)?)
+    }
+
+    /// On the channels of two tensors.
+    pub(super) fn apply_joined(&self, first: &Tensor, second: &Tensor) -> Result<Tensor> {
+        self.finish(&convolve_joined(first, second, &self.kernel.merged()?)?)
+    }
+
+    fn finish(&self, x: &Tensor) -> Result<Tensor> {
+        normalise(x, &self.gain, &self.offset, self.groups, self.slope)
+    }
+}
+
+/// The gain that keeps the variance through a rectifier with this slope below zero.
+fn he_gain(slope: f64) -> f64 {
+    2.0 / (1.0 + slope * slope)
+}
+
+/// A convolution with bias that ends in feature channels.
+#[derive(Debug)]
+pub(super) struct Head {
+    weight: Tensor,
+    bias: Tensor,
+}
+
+impl Head {
+    /// At zero where the features are added to others.
+    pub(super) fn new(
+        maker: &mut Maker,
+        name: &str,
+        config: &NetworkConfig,
+        inputs: usize,
+    ) -> Result<Self> {
+        let shape = kernel_shape(config.outputs, inputs, 3, config.rank);
+        let weight = format!("{name}.weight");
+        Ok(Self {
+            weight: if config.base.is_some() {
+                maker.constant(weight, &shape, 0.0)?
+            } else {
+                maker.normal(weight, &shape, 1.0)?
+            },
+            bias: maker.constant(format!("{name}.bias"), &[config.outputs], 0.0)?,
+        })
+    }
+
+    pub(super) fn apply(&self, x: &Tensor) -> Result<Tensor> {
+        let stride = vec![1; x.rank() - 2];
+        convolve(x, &self.weight, Some(&self.bias), &stride)
+    }
+}

@@ -1,0 +1,215 @@
+//! Every output as the sum of its taps: the convolution and its adjoint with respect to the data.
+
+use rayon::prelude::*;
+
+use super::window::{Block, Window, SLACK};
+use super::Channels;
+use crate::ops::lanes::{dispatch, Kernel, Lanes};
+use crate::ops::real::Real;
+use crate::ops::rows::Shared;
+
+/// Output channels that share the loaded inputs.
+pub(super) const TOGETHER: usize = 4;
+
+/// Weights in the order of the taps, [`TOGETHER`] output channels side by side (two where no more are left).
+pub(super) struct PackedWeights<T> {
+    values: Vec<T>,
+    bias: Vec<T>,
+    outputs: usize,
+}
+
+impl<T: Real> PackedWeights<T> {
+    /// `weight(output, input, entry)`.
+    pub(super) fn new(
+        outputs: usize,
+        inputs: usize,
+        entries: &[usize],
+        bias: Option<&[T]>,
+        weight: impl Fn(usize, usize, usize) -> T,
+    ) -> Self {
+        let mut values = Vec::with_capacity(outputs * inputs * entries.len() + TOGETHER);
+        for first in (0..outputs).step_by(TOGETHER) {
+            for input in 0..inputs {
+                for &entry in entries {
+                    for o in first..first + side_by_side(outputs - first) {
+                        values.push(if o < outputs {
+                            weight(o, input, entry)
+                        } else {
+                            T::of(0.0)
+                        });
+                    }
+                }
+            }
+        }
+        let mut padded = vec![T::of(0.0); outputs.next_multiple_of(TOGETHER)];
+        if let Some(bias) = bias {
+            padded[..outputs].copy_from_slice(bias);
+        }
+        Self {
+            values,
+            bias: padded,
+            outputs,
+        }
+    }
+}
+
+/// How many channels are computed together when so many are left.
+pub(super) fn side_by_side(left: usize) -> usize {
+    if left > 2 {
+        TOGETHER
+    } else {
+        2
+    }
+}
+
+/// Computes the outputs of a window for a batch, into volumes `[batch, outputs, z, y, x]`.
+pub(super) fn gather<T: Real>(
+    window: &Window,
+    offsets: &[u32],
+    weights: &PackedWeights<T>,
+    source: &Channels<'_, T>,
+    out: Shared<T>,
+) {
+    let packed = source.count() * window.channel() + SLACK;
+    let run = window.run().next_multiple_of(16);
+    window.blocks(source.batch()).into_par_iter().for_each_init(
+        || (vec![T::of(0.0); packed], vec![T::of(0.0); TOGETHER * run]),
+        |(inputs, buffer), block| {
+            for (c, to) in inputs.chunks_exact_mut(window.channel()).enumerate() {
+                if c < source.count() {
+                    window.pack(source.volume(block.item, c), block, to);
+                }
+            }
+            dispatch(Tiles {
+                window,
+                block,
+                inputs,
+                offsets,
+                weights,
+                buffer,
+                run,
+                out,
+            });
+        },
+    );
+}
+
+struct Tiles<'a, T> {
+    window: &'a Window,
+    block: Block,
+    inputs: &'a [T],
+    offsets: &'a [u32],
+    weights: &'a PackedWeights<T>,
+    buffer: &'a mut [T],
+    run: usize,
+    out: Shared<T>,
+}
+
+impl<T: Real> Kernel<T> for Tiles<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<L: Lanes<Element = T>>(self) {
+        let [x, y, z] = &self.window.axes;
+        let volume = x.output * y.output * z.output;
+        let vectors = ((self.block.rows - 1) * self.window.pitch + x.count).div_ceil(L::COUNT);
+        // the registers hold 4 x 6 sums of 512 bits, or 4 x 3 of fewer
+        let widest = if L::COUNT * size_of::<T>() == 64 {
+            6
+        } else {
+            3
+        };
+        let tiles = vectors.div_ceil(widest);
+        let mut weights = self.weights.values.as_ptr();
+        // SAFETY: the slack after the inputs and the rounded buffer hold the last vector; rows lie inside the output.
+        unsafe {
+            for first in (0..self.weights.outputs).step_by(TOGETHER) {
+                let left = self.weights.outputs - first;
+                let together = side_by_side(left);
+                let bias = self.weights.bias.as_ptr().add(first);
+                for plane in 0..self.block.planes {
+                    let inputs = self.inputs.as_ptr().add(plane * self.window.plane());
+                    let mut done = 0;
+                    for tile in 0..tiles {
+                        let count = (vectors - done).div_ceil(tiles - tile);
+                        let from = inputs.add(done * L::COUNT);
+                        let to = self.buffer.as_mut_ptr().add(done * L::COUNT);
+                        let place = (from, self.offsets, weights, bias, to, self.run);
+                        match (together, count) {
+                            (4, 6) => sums::<L, 4, 6>(place),
+                            (4, 5) => sums::<L, 4, 5>(place),
+                            (4, 4) => sums::<L, 4, 4>(place),
+                            (4, 3) => sums::<L, 4, 3>(place),
+                            (4, 2) => sums::<L, 4, 2>(place),
+                            (4, _) => sums::<L, 4, 1>(place),
+                            (_, 6) => sums::<L, 2, 6>(place),
+                            (_, 5) => sums::<L, 2, 5>(place),
+                            (_, 4) => sums::<L, 2, 4>(place),
+                            (_, 3) => sums::<L, 2, 3>(place),
+                            (_, 2) => sums::<L, 2, 2>(place),
+                            _ => sums::<L, 2, 1>(place),
+                        }
+                        done += count;
+                    }
+                    let oz = z.first + z.step * (self.block.plane + plane);
+                    for o in 0..left.min(together) {
+                        let channel = (self.block.item * self.weights.outputs + first + o) * volume;
+                        for row in 0..self.block.rows {
+                            let oy = y.first + y.step * (self.block.row + row);
+                            let from = self
+                                .buffer
+                                .as_ptr()
+                                .add(o * self.run + row * self.window.pitch);
+                            let to = self
+                                .out
+                                .at(channel + (oz * y.output + oy) * x.output + x.first);
+                            if x.step == 1 {
+                                std::ptr::copy_nonoverlapping(from, to, x.count);
+                            } else {
+                                for j in 0..x.count {
+                                    *to.add(j * x.step) = *from.add(j);
+                                }
+                            }
+                        }
+                    }
+                }
+                weights = weights.add(together * self.offsets.len());
+            }
+        }
+    }
+}
+
+/// Where a tile reads and writes: inputs, taps, weights, bias, results, and from one channel's results to the next.
+type Place<'a, T> = (*const T, &'a [u32], *const T, *const T, *mut T, usize);
+
+/// `CO` output channels of `NV` vectors of outputs.
+#[inline(always)]
+unsafe fn sums<L: Lanes, const CO: usize, const NV: usize>(place: Place<'_, L::Element>) {
+    let (inputs, offsets, mut weights, bias, out, stride) = place;
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut sum = [[L::splat(*bias); NV]; CO];
+        for o in 1..CO {
+            sum[o] = [L::splat(*bias.add(o)); NV];
+        }
+        for &offset in offsets {
+            let from = inputs.add(offset as usize);
+            let mut v = [L::load(from); NV];
+            for n in 1..NV {
+                v[n] = L::load(from.add(n * L::COUNT));
+            }
+            for o in 0..CO {
+                let w = L::splat(*weights.add(o));
+                for n in 0..NV {
+                    sum[o][n] = v[n].fma(w, sum[o][n]);
+                }
+            }
+            weights = weights.add(CO);
+        }
+        for o in 0..CO {
+            for n in 0..NV {
+                sum[o][n].store(out.add(o * stride + n * L::COUNT));
+            }
+        }
+    }
+}

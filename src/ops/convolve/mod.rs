@@ -1,0 +1,170 @@
+//! Convolution of channels with small kernels, and its adjoints.
+
+mod axis;
+mod gather;
+mod op;
+mod weights;
+mod window;
+
+use axis::{outputs, Axis};
+use gather::{gather, PackedWeights};
+pub use op::{convolve, convolve_joined};
+use window::Window;
+
+use super::real::Real;
+use super::rows::{sum_over_rows, Shared};
+
+/// Volumes `[batch, channels, z, y, x]` of one or more tensors, channels one after the other.
+pub(super) struct Channels<'a, T> {
+    parts: Vec<(&'a [T], usize)>,
+    batch: usize,
+    voxels: usize,
+}
+
+impl<'a, T: Real> Channels<'a, T> {
+    /// Of tensors and their numbers of channels.
+    fn new(parts: Vec<(&'a [T], usize)>, batch: usize, voxels: usize) -> Self {
+        for (values, channels) in &parts {
+            assert_eq!(values.len(), batch * channels * voxels, "convolution");
+        }
+        Self {
+            parts,
+            batch,
+            voxels,
+        }
+    }
+
+    fn batch(&self) -> usize {
+        self.batch
+    }
+
+    fn count(&self) -> usize {
+        self.parts.iter().map(|p| p.1).sum()
+    }
+
+    fn volume(&self, item: usize, mut channel: usize) -> &'a [T] {
+        for (values, channels) in &self.parts {
+            if channel < *channels {
+                let at = (item * channels + channel) * self.voxels;
+                return &values[at..at + self.voxels];
+            }
+            channel -= channels;
+        }
+        unreachable!("channel beyond the tensors")
+    }
+}
+
+/// Sizes of a convolution, fastest axis first; two dimensions are three with one plane.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Sizes {
+    batch: usize,
+    inputs: usize,
+    outputs: usize,
+    size: [usize; 3],
+    kernel: [usize; 3],
+    stride: [usize; 3],
+}
+
+impl Sizes {
+    fn voxels(&self) -> usize {
+        self.size.iter().product()
+    }
+
+    fn result(&self) -> [usize; 3] {
+        std::array::from_fn(|a| outputs(self.size[a], self.stride[a]))
+    }
+
+    fn result_voxels(&self) -> usize {
+        self.result().iter().product()
+    }
+
+    fn entries(&self) -> usize {
+        self.kernel.iter().product()
+    }
+
+    fn axes(&self) -> [Axis; 3] {
+        std::array::from_fn(|a| Axis::forward(self.size[a], self.kernel[a], self.stride[a]))
+    }
+
+    /// `out[o] = bias[o] + sum_c weight[o, c] * in[c]`.
+    fn forward<T: Real>(
+        &self,
+        source: &Channels<'_, T>,
+        weight: &[T],
+        bias: Option<&[T]>,
+        out: Shared<T>,
+    ) {
+        let window = Window::new(self.axes(), self.inputs);
+        let (offsets, entries) = window.taps(self.inputs, self.kernel);
+        let (inputs, n) = (self.inputs, self.entries());
+        let packed = PackedWeights::new(self.outputs, inputs, &entries, bias, |o, c, k| {
+            weight[(o * inputs + c) * n + k]
+        });
+        gather(&window, &offsets, &packed, source, out);
+    }
+
+    /// The adjoint with respect to the input channels from `first` on, `channels` of them.
+    fn backward_data<T: Real>(
+        &self,
+        cotangent: &[T],
+        weight: &[T],
+        first: usize,
+        channels: usize,
+        out: Shared<T>,
+    ) {
+        let source = Channels::new(
+            vec![(cotangent, self.outputs)],
+            self.batch,
+            self.result_voxels(),
+        );
+        let (inputs, n) = (self.inputs, self.entries());
+        let [x, y, z]: [Vec<Axis>; 3] =
+            std::array::from_fn(|a| Axis::transposed(self.size[a], self.kernel[a], self.stride[a]));
+        for z in &z {
+            for y in &y {
+                for x in &x {
+                    let axes = [x.clone(), y.clone(), z.clone()];
+                    let window = Window::new(axes, self.outputs);
+                    let (offsets, entries) = window.taps(self.outputs, self.kernel);
+                    let packed =
+                        PackedWeights::new(channels, self.outputs, &entries, None, |c, o, k| {
+                            weight[(o * inputs + first + c) * n + k]
+                        });
+                    gather(&window, &offsets, &packed, &source, out);
+                }
+            }
+        }
+    }
+
+    /// The adjoint with respect to the weights, `[outputs, inputs, kernel]`.
+    fn backward_weights<T: Real>(&self, source: &Channels<'_, T>, cotangent: &[T]) -> Vec<T> {
+        let window = Window::new(self.axes(), self.inputs);
+        let (offsets, _) = window.taps(self.inputs, self.kernel);
+        let cotangent = Channels::new(
+            vec![(cotangent, self.outputs)],
+            self.batch,
+            self.result_voxels(),
+        );
+        weights::correlate(&window, &offsets, source, &cotangent)
+    }
+
+    /// The adjoint with respect to the bias.
+    fn backward_bias<T: Real>(&self, cotangent: &[T]) -> Vec<T> {
+        let voxels = self.result_voxels();
+        (0..self.outputs)
+            .map(|o| {
+                let sum: f64 = (0..self.batch)
+                    .map(|item| {
+                        let channel = &cotangent[(item * self.outputs + o) * voxels..][..voxels];
+                        let [sum] = sum_over_rows(voxels.div_ceil(1024), 1024, |rows| {
+                            let part = &channel[rows.start * 1024..(rows.end * 1024).min(voxels)];
+                            [part.iter().map(|v| v.wide()).sum()]
+                        });
+                        sum
+                    })
+                    .sum();
+                T::of(sum)
+            })
+            .collect()
+    }
+}

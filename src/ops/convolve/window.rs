@@ -1,0 +1,203 @@
+//! The inputs of a block of outputs, copied together with their zero border so that every tap of every output is a
+//! constant distance away.
+
+use super::axis::Axis;
+use crate::ops::real::Real;
+
+/// Elements that the packed inputs of a block may take: they stay in the second-level cache.
+const PACKED: usize = 96 << 10;
+/// Outputs of a block at most, and about how many blocks a volume should have at least.
+const MOST: usize = 4096;
+const BLOCKS: usize = 16;
+/// Elements after the last row that vectors may read.
+pub(super) const SLACK: usize = 128;
+
+/// The cut of the outputs into blocks of planes and rows, and the layout of a block's inputs: channels, phases
+/// (z, y, x), planes, rows.
+pub(super) struct Window {
+    /// Fastest axis first.
+    pub axes: [Axis; 3],
+    /// Planes and rows of outputs in a block.
+    pub planes: usize,
+    pub rows: usize,
+    /// From one row to the next.
+    pub pitch: usize,
+    packed_planes: usize,
+    packed_rows: usize,
+}
+
+/// The outputs of one block: first plane, planes, first row, rows.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Block {
+    pub item: usize,
+    pub plane: usize,
+    pub planes: usize,
+    pub row: usize,
+    pub rows: usize,
+}
+
+impl Window {
+    pub(super) fn new(axes: [Axis; 3], channels: usize) -> Self {
+        let pitch = axes[0].pitch();
+        let (ny, nz) = (axes[1].count, axes[2].count);
+        let (ry, rz) = (axes[1].reach(), axes[2].reach());
+        let phases: usize = axes.iter().map(|a| a.scale).product();
+        let most = (ny * nz * pitch / BLOCKS).clamp(1, MOST);
+        let mut best = (f64::INFINITY, 1, 1);
+        for planes in 1..=nz.min(16) {
+            for rows in 1..=ny {
+                let packed = channels * phases * (planes + rz) * (rows + ry) * pitch;
+                let fits = planes * rows * pitch <= most && packed <= PACKED;
+                if fits || planes * rows == 1 {
+                    // inputs copied an output, and a little for starting a run
+                    let copies = packed as f64 / (channels * planes * rows * pitch) as f64;
+                    let cost = copies + 32.0 / (rows * pitch) as f64;
+                    if cost < best.0 {
+                        best = (cost, planes, rows);
+                    }
+                }
+            }
+        }
+        let (_, planes, rows) = best;
+        Self {
+            planes,
+            rows,
+            pitch,
+            packed_planes: planes + rz,
+            packed_rows: rows + ry,
+            axes,
+        }
+    }
+
+    /// The blocks of a batch.
+    pub(super) fn blocks(&self, batch: usize) -> Vec<Block> {
+        let (ny, nz) = (self.axes[1].count, self.axes[2].count);
+        let mut blocks = Vec::new();
+        for item in 0..batch {
+            for plane in (0..nz).step_by(self.planes) {
+                for row in (0..ny).step_by(self.rows) {
+                    blocks.push(Block {
+                        item,
+                        plane,
+                        planes: self.planes.min(nz - plane),
+                        row,
+                        rows: self.rows.min(ny - row),
+                    });
+                }
+            }
+        }
+        blocks
+    }
+
+    /// From one plane of a block to the next.
+    pub(super) fn plane(&self) -> usize {
+        self.packed_rows * self.pitch
+    }
+
+    /// Elements of a phase.
+    fn phase(&self) -> usize {
+        self.packed_planes * self.plane()
+    }
+
+    /// Elements of a channel.
+    pub(super) fn channel(&self) -> usize {
+        self.axes.iter().map(|a| a.scale).product::<usize>() * self.phase()
+    }
+
+    /// The longest run of outputs in a plane of a block, its gaps between rows included.
+    pub(super) fn run(&self) -> usize {
+        self.rows * self.pitch
+    }
+
+    /// How far ahead each tap lies, for channel after channel, and the tap's place in the kernel of size `kernel`.
+    pub(super) fn taps(&self, channels: usize, kernel: [usize; 3]) -> (Vec<u32>, Vec<usize>) {
+        let [x, y, z] = &self.axes;
+        let (mut offsets, mut entries) = (Vec::new(), Vec::new());
+        for c in 0..channels {
+            for &tz in &z.taps {
+                for &ty in &y.taps {
+                    for &tx in &x.taps {
+                        let ((pz, dz), (py, dy), (px, dx)) =
+                            (z.place(tz), y.place(ty), x.place(tx));
+                        let phase = (pz * y.scale + py) * x.scale + px;
+                        let at = c * self.channel()
+                            + phase * self.phase()
+                            + dz * self.plane()
+                            + dy * self.pitch
+                            + dx;
+                        offsets.push(at as u32);
+                        entries.push((tz.entry * kernel[1] + ty.entry) * kernel[0] + tx.entry);
+                    }
+                }
+            }
+        }
+        entries.truncate(entries.len() / channels.max(1));
+        (offsets, entries)
+    }
+
+    /// Copies the inputs of a block from a channel's volume.
+    pub(super) fn pack<T: Real>(&self, volume: &[T], block: Block, to: &mut [T]) {
+        let [x, y, z] = &self.axes;
+        let zero = T::of(0.0);
+        let (nx, ny) = (x.input, y.input);
+        let mut rest = to;
+        for pz in 0..z.scale {
+            for py in 0..y.scale {
+                for px in 0..x.scale {
+                    let (phase, next) = rest.split_at_mut(self.phase());
+                    rest = next;
+                    for (p, plane) in phase.chunks_exact_mut(self.plane()).enumerate() {
+                        let iz = inside(z, block.plane + p, pz);
+                        let Some(iz) = iz.filter(|_| p < block.planes + z.reach()) else {
+                            plane.fill(zero);
+                            continue;
+                        };
+                        for (r, row) in plane.chunks_exact_mut(self.pitch).enumerate() {
+                            let iy = inside(y, block.row + r, py);
+                            let Some(iy) = iy.filter(|_| r < block.rows + y.reach()) else {
+                                row.fill(zero);
+                                continue;
+                            };
+                            deal(x, &volume[(iz * ny + iy) * nx..][..nx], px, row);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The input at place `at` of a phase, if there is one.
+fn inside(axis: &Axis, at: usize, phase: usize) -> Option<usize> {
+    let index = (axis.scale * at + phase) as isize + axis.low();
+    (0..axis.input as isize)
+        .contains(&index)
+        .then_some(index as usize)
+}
+
+/// A phase of a row, zero where there is no input.
+fn deal<T: Real>(axis: &Axis, from: &[T], phase: usize, to: &mut [T]) {
+    let zero = T::of(0.0);
+    let shift = phase as isize + axis.low();
+    // first and last place with an input
+    let first = (-shift).max(0) as usize;
+    let first = first.div_ceil(axis.scale).min(to.len());
+    let end = (axis.input as isize - shift).max(0) as usize;
+    let end = end.div_ceil(axis.scale).clamp(first, to.len());
+    to[..first].fill(zero);
+    to[end..].fill(zero);
+    if first == end {
+        return;
+    }
+    let start = ((axis.scale * first) as isize + shift) as usize;
+    if axis.scale == 1 {
+        to[first..end].copy_from_slice(&from[start..start + end - first]);
+    } else {
+        for (to, from) in to[first..end]
+            .iter_mut()
+            .zip(from[start..].iter().step_by(axis.scale))
+        {
+            *to = *from;
+        }
+    }
+}
