@@ -69,6 +69,7 @@ mod features;
 mod geometry;
 pub mod guide;
 mod image;
+mod layer;
 mod linear;
 mod ops;
 mod phantom;
@@ -94,7 +95,7 @@ pub use evaluation::{
 pub use features::{
     foreground_box, gradient_energy, level_grid, matched_grid, Architecture, BaseFeatures,
     Downsampling, FeatureLevel, FeatureNetwork, HandMade, Intensities, IntensityRange, Level,
-    NetworkConfig, Normalisation, Parameters, Unet,
+    NetworkConfig, Normalisation, Parameters, Pyramid, Unet,
 };
 pub use geometry::{Affine, Grid};
 pub use image::{
@@ -102,6 +103,7 @@ pub use image::{
     write_affine, DisplacementField, GeometryReport, HeaderReport, Image, ImageOptions, ImageSpace,
     Labels, NiftiReport, PointSpace, Points, ValueReport,
 };
+pub use layer::{LayerFailure, LayerInput, LayerLevel, LayerOutput, RegistrationLayer};
 pub use linear::{
     conjugate_gradients, gmres, minres, BlockJacobi, Diagonal, Krylov, LinearInfo, LinearOperator,
     LinearOptions, LinearSolve, LinearStop, Preconditioner,
@@ -125,7 +127,7 @@ pub use rng::Rng;
 pub use solver::{
     align, Adam, Alignment, AlignmentPair, AlignmentStart, Candidate, Certificate, GaussNewton,
     GradientDescent, Iteration, Lbfgs, LevelReport, Multilevel, MultilevelSolution, Pair,
-    ScaleReport, Solution, Solver, StageReport, StartReport, Status, TrustRegion,
+    ScaleReport, Solution, SolvedLevel, Solver, StageReport, StartReport, Status, TrustRegion,
 };
 pub use transform::{
     resample_image, resample_labels, BSpline, Chain, Compositive, Displacement, LabelResampling,

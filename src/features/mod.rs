@@ -11,4 +11,4 @@ pub use network::{
     Architecture, BaseFeatures, Downsampling, FeatureLevel, FeatureNetwork, HandMade, Intensities,
     NetworkConfig, Normalisation, Parameters, Unet,
 };
-pub use pyramid::{level_grid, matched_grid, Level};
+pub use pyramid::{level_grid, matched_grid, Level, Pyramid};

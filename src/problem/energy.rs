@@ -86,6 +86,13 @@ impl EnergyProblem {
         }
     }
 
+    /// Gives back the memory that linearisations keep from call to call.
+    pub fn release(&self) {
+        for slot in [&self.blocks, &self.compact_blocks, &self.inverse_blocks] {
+            *slot.lock().unwrap_or_else(|e| e.into_inner()) = None;
+        }
+    }
+
     /// The tensor for the blocks, kept from call to call.
     fn block_tensor(
         slot: &Mutex<Option<Tensor>>,

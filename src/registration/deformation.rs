@@ -114,7 +114,7 @@ impl Deformation {
     }
 
     /// The levels with their solvers.
-    pub(super) fn multilevel(&self, shrinks: Vec<usize>) -> Multilevel {
+    pub(crate) fn multilevel(&self, shrinks: Vec<usize>) -> Multilevel {
         Multilevel {
             solvers: (0..shrinks.len()).map(|l| self.solver(l)).collect(),
             shrinks,

@@ -23,7 +23,7 @@ pub use alignment::{
 pub use gauss_newton::GaussNewton;
 pub use gradient_descent::GradientDescent;
 pub use lbfgs::Lbfgs;
-pub use multilevel::{LevelReport, Multilevel, MultilevelSolution, Pair};
+pub use multilevel::{LevelReport, Multilevel, MultilevelSolution, Pair, SolvedLevel};
 pub use solution::{Certificate, Iteration, Solution, Status};
 pub use trust_region::TrustRegion;
 

@@ -6,25 +6,27 @@ use std::time::Instant;
 use candle_core::{DType, Tensor};
 
 use super::{Certificate, Iteration, Solver, Status};
-use crate::features::{gradient_energy, level_grid, matched_grid, Level};
+use crate::features::{gradient_energy, level_grid, matched_grid, Level, Pyramid};
 use crate::ops::{coverage, smooth, spline_coefficients, FoldBarrier, Interpolation, SsdData};
 use crate::problem::EnergyProblem;
 use crate::regulariser::Regulariser;
 use crate::transform::Transform;
 use crate::{Affine, Error, Grid, Result};
 
-/// What is registered: features of both images on their own grids, at full resolution.
+/// What is registered: features of both images on their own grids.
 #[derive(Debug)]
 pub struct Pair<'a> {
     /// Fixed features.
-    pub fixed: &'a Level,
+    pub fixed: Pyramid<'a>,
     /// Moving features.
-    pub moving: &'a Level,
+    pub moving: Pyramid<'a>,
     /// Where the moving image lies before it is deformed: fixed world to moving world, RAS mm.
     pub affine: Affine,
-    /// Weight of each fixed voxel, `[(nz,) ny, nx]` on the fixed grid.
+    /// Weights of the channels on each level, coarse first; none is one everywhere.
+    pub channel_weights: Option<&'a [Vec<f64>]>,
+    /// Weight of each fixed voxel, `[(nz,) ny, nx]` on the finest fixed grid.
     pub fixed_mask: Option<&'a Tensor>,
-    /// Weight of each moving voxel, on the moving grid.
+    /// Weight of each moving voxel, on the finest moving grid.
     pub moving_mask: Option<&'a Tensor>,
 }
 
@@ -90,6 +92,17 @@ pub struct MultilevelSolution {
     pub levels: Vec<LevelReport>,
 }
 
+/// A level that is solved.
+#[derive(Debug)]
+pub struct SolvedLevel {
+    /// Its energy.
+    pub problem: EnergyProblem,
+    /// The best parameters.
+    pub theta: Tensor,
+    /// How they were found.
+    pub report: LevelReport,
+}
+
 impl Multilevel {
     /// Registers a pair. `watch` sees every iteration with its level's number and may stop the run by an error.
     ///
@@ -100,45 +113,17 @@ impl Multilevel {
         pair: &Pair<'_>,
         watch: &mut dyn FnMut(usize, &Iteration) -> Result<()>,
     ) -> Result<MultilevelSolution> {
-        let finest = pair.fixed;
         let mut levels = Vec::new();
-        let mut state: Option<(Tensor, Grid)> = None;
-        for (number, &shrink) in self.shrinks.iter().enumerate() {
-            let clock = Instant::now();
-            let grid = level_grid(&finest.grid, shrink)?;
-            // the coarser level's parameters are given back before this level allocates
-            let theta = match state.take() {
-                Some((theta, from)) => self.transform.resample(&theta, &from, &grid)?,
-                None => self
-                    .transform
-                    .identity(&grid, self.dtype, finest.features.device())?,
-            };
-
-            let problem = self.problem(pair, &grid, &theta)?;
-            let unit = problem.unit;
-            let theta = unfolded(&problem, theta)?;
-            let solution =
-                self.solvers[number].solve(&problem, theta, &mut |i| watch(number, i))?;
-            let (data, penalty) = problem.parts(&solution.theta)?;
-            levels.push(LevelReport {
-                shrink,
-                size: grid.size().to_vec(),
-                spacing: grid.spacing().to_vec(),
-                gradient_energy: unit,
-                status: solution.status,
-                certificate: solution.certificate,
-                products: solution.products(),
-                iterations: solution.iterations,
-                data,
-                penalty,
-                barrier: problem.barrier_value(&solution.theta)?,
-                seconds: clock.elapsed().as_secs_f64(),
-            });
-            state = Some((solution.theta, grid));
-        }
-        let (theta, grid) =
-            state.ok_or_else(|| Error::argument("levels", "give at least one level"))?;
-        let mut u = self.transform.displacement(&theta, &grid)?;
+        let mut last = None;
+        self.solve_levels(pair, watch, &mut |solved| {
+            let grid = solved.problem.grid.clone();
+            last = Some((self.transform.displacement(&solved.theta, &grid)?, grid));
+            levels.push(solved.report);
+            Ok(())
+        })?;
+        let (mut u, grid) =
+            last.ok_or_else(|| Error::argument("levels", "give at least one level"))?;
+        let finest = pair.fixed.finest()?;
         if grid.size() != finest.grid.size() {
             u = crate::transform::resample_field(&u, &grid, &finest.grid)?;
         }
@@ -151,26 +136,93 @@ impl Multilevel {
         })
     }
 
+    /// [`Multilevel::solve`], handing every level to `finished` when it is solved: its energy, optimum and report.
+    ///
+    /// # Errors
+    /// As [`Multilevel::solve`], and what `finished` returns.
+    pub fn solve_levels(
+        &self,
+        pair: &Pair<'_>,
+        watch: &mut dyn FnMut(usize, &Iteration) -> Result<()>,
+        finished: &mut dyn FnMut(SolvedLevel) -> Result<()>,
+    ) -> Result<()> {
+        let mut state: Option<(Tensor, Grid)> = None;
+        for (number, &shrink) in self.shrinks.iter().enumerate() {
+            let clock = Instant::now();
+            let (fixed, moving) = self.maps(pair, number)?;
+            let grid = fixed.grid.clone();
+            // the coarser level's parameters are given back before this level allocates
+            let theta = match state.take() {
+                Some((theta, from)) => self.transform.resample(&theta, &from, &grid)?,
+                None => self
+                    .transform
+                    .identity(&grid, self.dtype, fixed.features.device())?,
+            };
+            let problem = self.problem(pair, number, fixed, moving, &theta)?;
+            let unit = problem.unit;
+            let theta = unfolded(&problem, theta)?;
+            let solution =
+                self.solvers[number].solve(&problem, theta, &mut |i| watch(number, i))?;
+            let (data, penalty) = problem.parts(&solution.theta)?;
+            let report = LevelReport {
+                shrink,
+                size: grid.size().to_vec(),
+                spacing: grid.spacing().to_vec(),
+                gradient_energy: unit,
+                status: solution.status,
+                certificate: solution.certificate,
+                products: solution.products(),
+                iterations: solution.iterations,
+                data,
+                penalty,
+                barrier: problem.barrier_value(&solution.theta)?,
+                seconds: clock.elapsed().as_secs_f64(),
+            };
+            state = Some((solution.theta.clone(), grid));
+            finished(SolvedLevel {
+                problem,
+                theta: solution.theta,
+                report,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Fixed and moving features of a level.
+    fn maps(&self, pair: &Pair<'_>, number: usize) -> Result<(Level, Level)> {
+        let count = self.shrinks.len();
+        let fixed = match pair.fixed.given(number, count)? {
+            Some(level) => level.clone(),
+            None => {
+                let finest = pair.fixed.finest()?;
+                finest.on(&level_grid(&finest.grid, self.shrinks[number])?)?
+            }
+        };
+        let moving = match pair.moving.given(number, count)? {
+            Some(level) => level.clone(),
+            None => {
+                let finest = pair.moving.finest()?;
+                finest.on(&matched_grid(&finest.grid, &fixed.grid)?)?
+            }
+        };
+        Ok((fixed, moving))
+    }
+
     /// The energy of a level.
-    fn problem(&self, pair: &Pair<'_>, grid: &Grid, theta: &Tensor) -> Result<EnergyProblem> {
-        let finest = pair.fixed;
-        let same = grid.size() == finest.grid.size();
-        let fixed = if same {
-            finest.features.clone()
-        } else {
-            finest.resized(grid)?.features
-        };
-        let moving_grid = matched_grid(&pair.moving.grid, grid)?;
-        let moving = if moving_grid.size() == pair.moving.grid.size() {
-            pair.moving.features.clone()
-        } else {
-            pair.moving.resized(&moving_grid)?.features
-        };
+    fn problem(
+        &self,
+        pair: &Pair<'_>,
+        number: usize,
+        fixed: Level,
+        moving: Level,
+        theta: &Tensor,
+    ) -> Result<EnergyProblem> {
+        let (grid, moving_grid) = (&fixed.grid, &moving.grid);
         let map = moving_grid
             .world_to_index()
             .compose(&pair.affine)
             .compose(&grid.index_to_world());
-        let unit = gradient_energy(&fixed)?;
+        let unit = gradient_energy(&fixed.features)?;
         if unit == 0.0 {
             return Err(Error::data(
                 "fixed image",
@@ -180,19 +232,35 @@ impl Multilevel {
                 ),
             ));
         }
-        let fixed = fixed.to_dtype(self.dtype)?;
-        let mut moving = moving.to_dtype(self.dtype)?;
+        let fixed_features = fixed.features.to_dtype(self.dtype)?;
+        let mut moving_features = moving.features.to_dtype(self.dtype)?;
         let u = self.transform.displacement(theta, grid)?;
-        let mask = self.mask(pair, grid, &moving_grid, &map, &u)?;
+        let mask = self.mask(pair, grid, moving_grid, &map, &u)?;
         if self.interpolation == Interpolation::Cubic {
-            moving = spline_coefficients(&moving)?;
+            moving_features = spline_coefficients(&moving_features)?;
         }
-        let channels = fixed.dims()[0];
+        let channels = fixed_features.dims()[0];
+        let channel_weight = match pair.channel_weights {
+            Some(weights) => weights.get(number).cloned().unwrap_or_default(),
+            None => vec![1.0; channels],
+        };
+        for (what, got) in [
+            ("moving features: channels", moving_features.dims()[0]),
+            ("channel weights", channel_weight.len()),
+        ] {
+            if got != channels {
+                return Err(Error::Shape {
+                    what,
+                    expected: vec![channels],
+                    got: vec![got],
+                });
+            }
+        }
         let data = SsdData {
-            fixed,
-            moving,
+            fixed: fixed_features,
+            moving: moving_features,
             mask,
-            channel_weight: vec![1.0; channels],
+            channel_weight,
             map,
             interpolation: self.interpolation,
         };

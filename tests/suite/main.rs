@@ -19,6 +19,7 @@ mod geometry;
 mod gradients;
 mod image_writing;
 mod jacobian;
+mod layer;
 mod layering;
 mod linear_maps;
 mod linear_solvers;
