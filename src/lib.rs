@@ -119,7 +119,7 @@ pub use ops::{
     Interpolation, SsdCotangents, SsdData,
 };
 pub use phantom::Phantom;
-pub use picture::{Curve, ReportPage};
+pub use picture::{charts_to_png, Chart, Curve, ReportPage, Series};
 pub use problem::{EnergyProblem, ImplicitProblem, Linearisation, Problem};
 pub use registration::{inverse_on, DeformableReport, Deformation, Registered, Registration, Step};
 pub use regulariser::{Bending, Diffusion, Elastic, Regulariser};

@@ -2,7 +2,8 @@
 
 // Large tensors come and go at every step; the system's allocator gives them back and faults them in again.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: stillpoint::cli::Counted<mimalloc::MiMalloc> =
+    stillpoint::cli::Counted(mimalloc::MiMalloc);
 
 /// `mi_option_purge_delay` of `mimalloc.h`, in versions 2 and 3.
 const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
