@@ -8,17 +8,19 @@ use crate::ops::stencil::{row_neighbours, segment};
 use crate::Affine;
 use half::f16;
 
+use super::marks::Marks;
+
 pub(super) fn compose<T: Real>(u: &[T], d: &[T], size: &[usize], t: T, out: &mut [T]) {
-    compose_rows(u, d, size, t, &[], out);
+    compose_rows(u, d, size, t, &Marks::all(size), out);
 }
 
-/// Composes in the marked rows alone; no marks at all stand for every row.
+/// Composes in the marked voxels alone.
 pub(super) fn compose_rows<T: Real>(
     u: &[T],
     d: &[T],
     size: &[usize],
     t: T,
-    marked: &[bool],
+    marked: &Marks,
     out: &mut [T],
 ) {
     if size.len() == 2 {
@@ -33,7 +35,7 @@ fn composed<T: Real, const D: usize>(
     d: &[T],
     size: &[usize],
     t: T,
-    marked: &[bool],
+    marked: &Marks,
     out: &mut [T],
 ) {
     let frame = Frame::<T, D>::new(size, size, &Affine::identity());
@@ -59,7 +61,7 @@ struct Compose<'a, T, const D: usize> {
     u: &'a [T],
     d: &'a [T],
     frame: &'a Frame<T, D>,
-    marked: &'a [bool],
+    marked: &'a Marks,
     t: T,
     rows: std::ops::Range<usize>,
     out: Shared<T>,
@@ -70,32 +72,42 @@ impl<T: Real, const D: usize> Kernel<T> for Compose<'_, T, D> {
 
     #[inline(always)]
     unsafe fn run<L: Lanes<Element = T>>(self) {
-        let (n, width) = (self.frame.voxels(), self.frame.fixed[0]);
         // SAFETY: lengths were checked; each task writes its own rows.
         unsafe {
             let t = L::splat(self.t);
             for row in self.rows.clone() {
-                if !self.marked.is_empty() && !self.marked[row] {
-                    continue;
+                for run in self.marked.runs(row) {
+                    self.run_of::<L>(t, row, run);
                 }
-                let begin = self.frame.row_start(row);
-                let mut i = 0;
-                while i < width {
-                    let count = (width - i).min(L::COUNT);
-                    let at = row * width + i;
-                    let mut d = [t; D];
-                    for a in 0..D {
-                        d[a] = t.mul(L::load_some(self.d.as_ptr().add(a * n + at), count));
-                    }
-                    let cell = Cell::at(self.frame.positions(&begin, i, d), &self.frame.moving);
-                    let offset = cell.offset(&self.frame.stride);
-                    for a in 0..D {
-                        let image = self.u.as_ptr().add(a * n);
-                        let moved = linear_value(image, &cell, offset, &self.frame.stride);
-                        d[a].add(moved).store_some(self.out.at(a * n + at), count);
-                    }
-                    i += count;
+            }
+        }
+    }
+}
+
+impl<T: Real, const D: usize> Compose<'_, T, D> {
+    /// A run of voxels of a row.
+    #[inline(always)]
+    unsafe fn run_of<L: Lanes<Element = T>>(&self, t: L, row: usize, run: std::ops::Range<usize>) {
+        let (n, width) = (self.frame.voxels(), self.frame.fixed[0]);
+        // SAFETY: as in `run`.
+        unsafe {
+            let begin = self.frame.row_start(row);
+            let mut i = run.start;
+            while i < run.end {
+                let count = (run.end - i).min(L::COUNT);
+                let at = row * width + i;
+                let mut d = [t; D];
+                for a in 0..D {
+                    d[a] = t.mul(L::load_some(self.d.as_ptr().add(a * n + at), count));
                 }
+                let cell = Cell::at(self.frame.positions(&begin, i, d), &self.frame.moving);
+                let offset = cell.offset(&self.frame.stride);
+                for a in 0..D {
+                    let image = self.u.as_ptr().add(a * n);
+                    let moved = linear_value(image, &cell, offset, &self.frame.stride);
+                    d[a].add(moved).store_some(self.out.at(a * n + at), count);
+                }
+                i += count;
             }
         }
     }
