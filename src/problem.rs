@@ -6,8 +6,8 @@ use candle_core::{DType, Tensor};
 
 use crate::linear::{BlockJacobi, LinearOperator, Preconditioner};
 use crate::ops::{
-    add_unfolded, combine, convert, copy, dot, smallest_determinant, BarrierCurvature, BlockSystem,
-    Curvature, FoldBarrier, SsdData,
+    add_unfolded, combine, convert, copy, dot, pull_to_steps, smallest_determinant,
+    BarrierCurvature, BlockSystem, Curvature, FoldBarrier, SsdData,
 };
 use crate::regulariser::Regulariser;
 use crate::transform::{Transform, SMALLEST_DETERMINANT};
@@ -124,10 +124,10 @@ impl EnergyProblem {
     /// The data term and the weighted regulariser at `theta`.
     pub fn parts(&self, theta: &Tensor) -> Result<(f64, f64)> {
         let u = self.transform.displacement(theta, &self.grid)?;
-        Ok((
-            self.data.value(Some(&u))?,
-            self.lambda * self.regulariser.value(&u, &self.grid)?,
-        ))
+        let differences = self.regulariser.differences(&self.grid).scaled(self.lambda);
+        let [data, penalty] = self.data.values(&u, &differences)?;
+        let extra = self.regulariser.extra_value(&u, &self.grid)?;
+        Ok((data, penalty + self.lambda * extra))
     }
 
     /// The barrier at `theta`; zero where there is none.
@@ -249,16 +249,27 @@ impl EnergyProblem {
             own = u.zeros_like()?;
             &own
         };
-        let mut energy = self
-            .data
-            .linearise_stored(Some(&u), curvature, g, &blocks, factor)?;
         let differences = self.regulariser.differences(&self.grid).scaled(self.lambda);
-        energy += differences.value(&u)?;
-        differences.add_gradient(&u, g)?;
         let extra = self.regulariser.extra_diagonal(&self.grid);
+        let composes = curvature == Curvature::GaussNewton
+            && self.barrier.is_none()
+            && self.transform.composes();
+        let [data, penalty] = self.data.model(
+            Some(&u),
+            // what is added below must be carried too
+            Some((&differences, composes && extra.is_none())),
+            curvature,
+            g,
+            &blocks,
+            factor,
+        )?;
+        let mut energy = data + penalty;
         if extra.is_some() {
             energy += self.lambda * self.regulariser.extra_value(&u, &self.grid)?;
             self.regulariser.add_extra(&u, &self.grid, self.lambda, g)?;
+            if composes {
+                pull_to_steps(&u, g, &blocks)?;
+            }
         }
         let barrier = match &self.barrier {
             Some(barrier) => {
@@ -271,9 +282,6 @@ impl EnergyProblem {
             }
             None => None,
         };
-        if curvature == Curvature::GaussNewton && barrier.is_none() {
-            self.transform.pull_to_steps(&u, g, &blocks)?;
-        }
         let stiffness = self.lambda
             * match curvature {
                 Curvature::GaussNewton => 1.0 + self.damping,

@@ -13,6 +13,8 @@ mod gradient_energy;
 mod invert;
 mod jacobian;
 mod lanes;
+mod near;
+mod pull;
 mod real;
 mod rows;
 mod sample;
