@@ -16,6 +16,7 @@ mod lanes;
 mod near;
 mod pull;
 mod real;
+mod round_trip;
 mod rows;
 mod sample;
 mod separable;
@@ -39,15 +40,19 @@ pub(crate) use divergence::{add_divergence_gradient, divergence_value};
 pub use extend::extend;
 pub(crate) use gradient_energy::squared_gradient;
 pub use invert::inverse_displacement;
+pub(crate) use invert::inverted;
+pub(crate) use jacobian::digital_folds;
 pub use jacobian::{
     corner_determinants_minimum, determinants, folded_voxels, minimum_determinant,
     non_diffeomorphic_volume,
 };
 pub use lanes::Instructions;
+pub(crate) use round_trip::RoundTrip;
 pub use sample::Interpolation;
 pub use separable::{resize, resize_adjoint, smooth, smooth_adjoint};
 pub(crate) use separable::{separable, Table};
 pub use ssd::{Curvature, SsdData};
 pub(crate) use storage::read;
 pub(crate) use vector::{clear, combine, convert, copy, dot};
+pub(crate) use warp::warped_values;
 pub use warp::{warp, warp_adjoint, warp_gradient};

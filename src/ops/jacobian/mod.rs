@@ -88,6 +88,26 @@ pub fn minimum_determinant<T: Real>(u: &[T], size: &[usize]) -> f32 {
         .reduce(|| f32::INFINITY, f32::min)
 }
 
+/// At how many voxels the digital criterion fails, and [`minimum_determinant`].
+pub(crate) fn digital_folds<T: Real>(u: &[T], size: &[usize]) -> (usize, f32) {
+    let field = cpu::Field::new(u, size);
+    (0..field.lines().div_ceil(LINES))
+        .into_par_iter()
+        .map_init(
+            || vec![T::of(0.0); field.length()],
+            |buffer, chunk| {
+                let (mut folds, mut smallest) = (0, f32::INFINITY);
+                for line in chunk * LINES..((chunk + 1) * LINES).min(field.lines()) {
+                    field.measure(Measure::Corners, line, 0..field.length(), buffer);
+                    folds += buffer.iter().filter(|v| **v <= T::of(0.0)).count();
+                    smallest = smallest.min(cpu::smallest(buffer).narrow());
+                }
+                (folds, smallest)
+            },
+        )
+        .reduce(|| (0, f32::INFINITY), |a, b| (a.0 + b.0, a.1.min(b.1)))
+}
+
 /// The voxels at which the digital criterion fails: [`corner_determinants_minimum`] zero or negative.
 ///
 /// # Panics

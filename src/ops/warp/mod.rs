@@ -59,7 +59,7 @@ pub fn warp_adjoint(
     let (cotangent, fixed) = (cotangent.contiguous()?, size(u));
     with_real!(u.dtype(), T => {
         read::<T, _>(u, |u| read::<T, _>(&cotangent, |g| write::<T, _>(&out, |o| {
-            let place = Place { fixed: &fixed, moving, map, interpolation };
+            let place = Place { fixed: &fixed, moving, map, interpolation, continued: true };
             adjoint::scatter(&place, u, g, o);
         })))??
     })?;
@@ -91,7 +91,7 @@ pub fn warp_gradient(
     with_real!(u.dtype(), T => {
         read::<T, _>(&image, |image| read::<T, _>(u, |u| read::<T, _>(&cotangent, |g| {
             write::<T, _>(&out, |o| {
-                let place = Place { fixed: &fixed, moving: &moving, map, interpolation };
+                let place = Place { fixed: &fixed, moving: &moving, map, interpolation, continued: true };
                 cpu::gradient(&place, image, u, g, o);
             })
         })))???
@@ -116,6 +116,7 @@ pub(super) fn sampled(
         moving: &moving,
         map,
         interpolation,
+        continued: true,
     };
     with_real!(voxels.dtype(), T => {
         read::<T, _>(voxels, |voxels| {
@@ -129,12 +130,40 @@ pub(super) fn sampled(
     Ok(out)
 }
 
+/// Planar values of a grid of size `moving`, moved by a displacement on one of size `fixed`, interpolated linearly. Farther
+/// than half a voxel beyond the grid the values are 0, or continued by the nearest where `continued`.
+pub(crate) fn warped_values(
+    values: &[f32],
+    moving: &[usize],
+    u: Option<&Tensor>,
+    fixed: &[usize],
+    map: &Affine,
+    continued: bool,
+) -> Result<Vec<f32>> {
+    let place = Place {
+        fixed,
+        moving,
+        map,
+        interpolation: Interpolation::Linear,
+        continued,
+    };
+    let channels = values.len() / moving.iter().product::<usize>();
+    let mut out = vec![0.0; channels * fixed.iter().product::<usize>()];
+    match u {
+        Some(u) => read(u, |u| cpu::forward(&place, values, Some(u), &mut out))?,
+        None => cpu::forward(&place, values, None, &mut out),
+    }
+    Ok(out)
+}
+
 /// Both grids (fastest axis first), the map between them and the interpolation.
 struct Place<'a> {
     fixed: &'a [usize],
     moving: &'a [usize],
     map: &'a Affine,
     interpolation: Interpolation,
+    /// Whether values beyond half a voxel around the moving grid are its nearest ones rather than 0.
+    continued: bool,
 }
 
 impl Place<'_> {
