@@ -69,6 +69,8 @@ mod geometry;
 pub mod guide;
 mod image;
 mod linear;
+#[doc(hidden)]
+pub mod memory;
 mod ops;
 mod phantom;
 mod picture;
