@@ -71,6 +71,8 @@ pub mod guide;
 mod image;
 mod layer;
 mod linear;
+#[doc(hidden)]
+pub mod memory;
 mod ops;
 mod phantom;
 mod picture;

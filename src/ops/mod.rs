@@ -14,9 +14,12 @@ mod gradient_energy;
 mod invert;
 mod jacobian;
 mod lanes;
+mod near;
 mod normalise;
+mod pull;
 mod real;
 mod recorded;
+mod round_trip;
 mod rows;
 mod sample;
 mod separable;
@@ -41,6 +44,8 @@ pub(crate) use divergence::{add_divergence_gradient, divergence_value};
 pub use extend::extend;
 pub(crate) use gradient_energy::squared_gradient;
 pub use invert::inverse_displacement;
+pub(crate) use invert::inverted;
+pub(crate) use jacobian::digital_folds;
 pub use jacobian::{
     corner_determinants_minimum, determinants, folded_voxels, minimum_determinant,
     non_diffeomorphic_volume,
@@ -48,10 +53,12 @@ pub use jacobian::{
 pub use lanes::Instructions;
 pub use normalise::normalise;
 pub(crate) use recorded::{record, record2};
+pub(crate) use round_trip::RoundTrip;
 pub use sample::Interpolation;
 pub use separable::{average_pool, rescale, resize, resize_adjoint, smooth, smooth_adjoint};
 pub(crate) use separable::{separable, Table};
 pub use ssd::{Curvature, SsdCotangents, SsdData};
 pub(crate) use storage::read;
 pub(crate) use vector::{clear, combine, convert, copy, dot};
+pub(crate) use warp::warped_values;
 pub use warp::{warp, warp_adjoint, warp_adjoint_derivative, warp_derivative, warp_gradient};

@@ -8,8 +8,8 @@ use super::composite::Composite;
 use super::{ImplicitProblem, Linearisation, Problem};
 use crate::linear::{BlockJacobi, Diagonal};
 use crate::ops::{
-    add_unfolded, convert, copy, dot, smallest_determinant, BlockSystem, Curvature, Differences,
-    FoldBarrier, SsdData,
+    add_unfolded, convert, copy, dot, pull_to_steps, smallest_determinant, BlockSystem, Curvature,
+    Differences, FoldBarrier, SsdData,
 };
 use crate::regulariser::Regulariser;
 use crate::transform::{Transform, SMALLEST_DETERMINANT};
@@ -72,10 +72,10 @@ impl EnergyProblem {
     /// The data term and the weighted regulariser at `theta`.
     pub fn parts(&self, theta: &Tensor) -> Result<(f64, f64)> {
         let u = self.transform.displacement(theta, &self.grid)?;
-        Ok((
-            self.data.value(Some(&u))?,
-            self.lambda * self.regulariser.value(&u, &self.grid)?,
-        ))
+        let differences = self.regulariser.differences(&self.grid).scaled(self.lambda);
+        let [data, penalty] = self.data.values(&u, &differences)?;
+        let extra = self.regulariser.extra_value(&u, &self.grid)?;
+        Ok((data, penalty + self.lambda * extra))
     }
 
     /// The barrier at `theta`; zero where there is none.
@@ -217,16 +217,26 @@ impl EnergyProblem {
             own = u.zeros_like()?;
             &own
         };
-        let mut energy = self
-            .data
-            .linearise_stored(Some(&u), curvature, g, &blocks, factor)?;
         let differences = self.regulariser.differences(&self.grid).scaled(self.lambda);
-        energy += differences.value(&u)?;
-        differences.add_gradient(&u, g)?;
         let extra = self.regulariser.extra_diagonal(&self.grid);
+        let steps = steps && curvature == Curvature::GaussNewton;
+        let composes = steps && self.barrier.is_none() && self.transform.composes();
+        let [data, penalty] = self.data.model(
+            Some(&u),
+            // what is added below must be carried too
+            Some((&differences, composes && extra.is_none())),
+            curvature,
+            g,
+            &blocks,
+            factor,
+        )?;
+        let mut energy = data + penalty;
         if extra.is_some() {
             energy += self.lambda * self.regulariser.extra_value(&u, &self.grid)?;
             self.regulariser.add_extra(&u, &self.grid, self.lambda, g)?;
+            if composes {
+                pull_to_steps(&u, g, &blocks)?;
+            }
         }
         let barrier = match &self.barrier {
             Some(barrier) => {
@@ -239,10 +249,6 @@ impl EnergyProblem {
             }
             None => None,
         };
-        let steps = steps && curvature == Curvature::GaussNewton;
-        if steps && barrier.is_none() {
-            self.transform.pull_to_steps(&u, g, &blocks)?;
-        }
         let stiffness = self.lambda * if steps { 1.0 + self.damping } else { 1.0 };
         let (scale, blocks) = if model == u.dtype() || direct {
             (factor, blocks)

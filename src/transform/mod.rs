@@ -76,10 +76,11 @@ pub trait Transform: Send + Sync + std::fmt::Debug {
         Ok(true)
     }
 
-    /// Carries gradient and Gauss-Newton blocks from displacements to the steps of [`Transform::retract`], in place, for
-    /// fields whose retraction is not an addition.
-    fn pull_to_steps(&self, _theta: &Tensor, _gradient: &Tensor, _blocks: &Tensor) -> Result<()> {
-        Ok(())
+    /// Whether [`Transform::retract`] composes with the step rather than adding it: the gradient of the energy with
+    /// respect to the step is then that with respect to the displacement, carried by
+    /// [`pull_to_steps`](crate::pull_to_steps). For fields.
+    fn composes(&self) -> bool {
+        false
     }
 
     /// Whether the solver must keep all determinants positive.

@@ -191,6 +191,25 @@ impl<L: Lanes, const D: usize> Cell<L, D> {
         }
     }
 
+    /// One where the position lies within `slack` of the outer voxels, zero elsewhere.
+    ///
+    /// # Safety
+    /// Within a kernel only.
+    #[inline(always)]
+    pub(crate) unsafe fn within(&self, size: &[usize; D], slack: f64) -> L {
+        // SAFETY: within a kernel.
+        unsafe {
+            let low = L::constant(-slack);
+            let mut inside = L::constant(1.0);
+            for a in 0..D {
+                let high = L::constant((size[a] - 1) as f64 + slack);
+                let held = self.position[a].max(low).min(high);
+                inside = held.where_equal(self.position[a], inside);
+            }
+            inside
+        }
+    }
+
     /// Keeps `value` where the position is inside along axis `a`, else zero.
     ///
     /// # Safety

@@ -61,6 +61,7 @@ fn ranked<T: Real, const D: usize>(
         dispatch(Warp {
             frame: &frame,
             interpolation: place.interpolation,
+            continued: place.continued,
             image,
             channels,
             u,
@@ -74,6 +75,7 @@ fn ranked<T: Real, const D: usize>(
 struct Warp<'a, T, const D: usize> {
     frame: &'a Frame<T, D>,
     interpolation: Interpolation,
+    continued: bool,
     image: &'a [T],
     channels: usize,
     u: Option<&'a [T]>,
@@ -136,13 +138,17 @@ impl<T: Real, const D: usize> Warp<'_, T, D> {
                     let at = row * width + i;
                     let cell: Cell<L, D> = self.cell(&start, (i, at, count));
                     let offset = cell.offset(&frame.stride);
+                    let inside = cell.within(&frame.moving, 0.5);
                     for c in 0..self.channels {
                         let image = self.image.as_ptr().add(c * m);
-                        let value = if CUBIC {
+                        let mut value = if CUBIC {
                             cubic::<L, D, 0>(image, &cell, &frame.moving, &frame.stride).0
                         } else {
                             linear_value(image, &cell, offset, &frame.stride)
                         };
+                        if !self.continued {
+                            value = value.mul(inside);
+                        }
                         value.store_some(self.out.at(c * n + at), count);
                     }
                     i += count;

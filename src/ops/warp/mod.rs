@@ -138,6 +138,7 @@ pub(crate) fn adjoint_of_both(
         moving,
         map,
         interpolation,
+        continued: true,
     };
     with_real!(u.dtype(), T => {
         read::<T, _>(u, |u| read::<T, _>(&cotangent, |g| write::<T, _>(&out, |o| {
@@ -183,7 +184,7 @@ pub fn warp_gradient(
     with_real!(u.dtype(), T => {
         read::<T, _>(&image, |image| read::<T, _>(u, |u| read::<T, _>(&cotangent, |g| {
             write::<T, _>(&out, |o| {
-                let place = Place { fixed: &fixed, moving: &moving, map, interpolation };
+                let place = Place { fixed: &fixed, moving: &moving, map, interpolation, continued: true };
                 cpu::pass(&place, image, Some(u), cpu::Task::Gradient(g), o);
             })
         })))???
@@ -208,6 +209,7 @@ pub(super) fn sampled(
         moving: &moving,
         map,
         interpolation,
+        continued: true,
     };
     with_real!(voxels.dtype(), T => {
         read::<T, _>(voxels, |voxels| {
@@ -240,6 +242,7 @@ pub(super) fn sampled_along(
         moving: &moving,
         map,
         interpolation,
+        continued: true,
     };
     with_real!(voxels.dtype(), T => {
         read::<T, _>(voxels, |v| read::<T, _>(u, |u| read::<T, _>(step, |q| {
@@ -249,12 +252,42 @@ pub(super) fn sampled_along(
     Ok(out)
 }
 
+/// Planar values of a grid of size `moving`, moved by a displacement on one of size `fixed`, interpolated linearly. Farther
+/// than half a voxel beyond the grid the values are 0, or continued by the nearest where `continued`.
+pub(crate) fn warped_values(
+    values: &[f32],
+    moving: &[usize],
+    u: Option<&Tensor>,
+    fixed: &[usize],
+    map: &Affine,
+    continued: bool,
+) -> Result<Vec<f32>> {
+    let place = Place {
+        fixed,
+        moving,
+        map,
+        interpolation: Interpolation::Linear,
+        continued,
+    };
+    let channels = values.len() / moving.iter().product::<usize>();
+    let mut out = vec![0.0; channels * fixed.iter().product::<usize>()];
+    match u {
+        Some(u) => read(u, |u| {
+            cpu::pass(&place, values, Some(u), cpu::Task::Values, &mut out)
+        })?,
+        None => cpu::pass(&place, values, None, cpu::Task::Values, &mut out),
+    }
+    Ok(out)
+}
+
 /// Both grids (fastest axis first), the map between them and the interpolation.
 struct Place<'a> {
     fixed: &'a [usize],
     moving: &'a [usize],
     map: &'a Affine,
     interpolation: Interpolation,
+    /// Whether values beyond half a voxel around the moving grid are its nearest ones rather than 0.
+    continued: bool,
 }
 
 impl Place<'_> {
