@@ -85,7 +85,7 @@ mod transform;
 
 pub use adjoint::{
     attach, attach_residual, compare_gradients, Adjoint, AdjointInfo, AdjointRecord,
-    GradientComparison, Policy, Residual, Unconverged,
+    AutodiffProblem, Energy, GradientComparison, Policy, Residual, Unconverged,
 };
 pub use error::{Error, Result};
 pub use evaluation::{
@@ -127,9 +127,10 @@ pub use registration::{inverse_on, DeformableReport, Deformation, Registered, Re
 pub use regulariser::{Bending, Diffusion, Elastic, Regulariser};
 pub use rng::Rng;
 pub use solver::{
-    align, Adam, Alignment, AlignmentPair, AlignmentStart, Candidate, Certificate, GaussNewton,
-    GradientDescent, Iteration, Lbfgs, LevelReport, Multilevel, MultilevelSolution, Pair,
-    ScaleReport, Solution, SolvedLevel, Solver, StageReport, StartReport, Status, TrustRegion,
+    align, Adam, Alignment, AlignmentPair, AlignmentStart, Anderson, Candidate, Certificate,
+    FixedPoint, GaussNewton, GradientDescent, Iteration, Lbfgs, LevelReport, Multilevel,
+    MultilevelSolution, Pair, ScaleReport, Solution, SolvedLevel, Solver, StageReport, StartReport,
+    Status, TrustRegion,
 };
 pub use transform::{
     resample_image, resample_labels, BSpline, Chain, Compositive, Displacement, LabelResampling,

@@ -3,6 +3,7 @@
 //! This room sees a problem and its solution; neither a similarity nor a transform.
 
 mod attach;
+mod autodiff;
 mod check;
 mod energy;
 mod policy;
@@ -10,6 +11,7 @@ mod residual;
 mod unrolled;
 
 pub use attach::{attach, AdjointRecord};
+pub use autodiff::{AutodiffProblem, Energy};
 pub use check::{compare_gradients, GradientComparison};
 pub use policy::{Adjoint, AdjointInfo, Policy, Unconverged};
 pub use residual::{attach_residual, Residual};

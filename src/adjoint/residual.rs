@@ -74,19 +74,24 @@ pub fn attach_residual(
 }
 
 /// `(dg/dtheta)' p` by automatic differentiation; the graph of `g` is built once.
-struct Transposed {
+pub(super) struct Transposed {
     theta: Var,
     g: Tensor,
 }
 
 impl Transposed {
-    fn new(residual: &dyn Residual, theta: &Tensor, data: &[Tensor]) -> Result<Self> {
+    /// `g` at `theta`.
+    pub fn value(&self) -> &Tensor {
+        &self.g
+    }
+
+    pub fn new(residual: &dyn Residual, theta: &Tensor, data: &[Tensor]) -> Result<Self> {
         let theta = Var::from_tensor(theta)?;
         let g = residual.residual(theta.as_tensor(), data)?;
         Ok(Self { theta, g })
     }
 
-    fn product(&self, p: &Tensor) -> Result<Tensor> {
+    pub fn product(&self, p: &Tensor) -> Result<Tensor> {
         let sum = (&self.g * p.detach())?.sum_all()?;
         let gradients = sum.backward()?;
         Ok(match gradients.get(&self.theta) {

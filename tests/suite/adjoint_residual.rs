@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use candle_core::{Tensor, Var};
-use stillpoint::{attach_residual, Adjoint, LinearStop, Policy, Residual, Result};
+use stillpoint::{
+    attach_residual, Adjoint, AutodiffProblem, Curvature, Energy, Lbfgs, LinearStop, Policy,
+    Problem, Residual, Result, Solver, Status, TrustRegion,
+};
 
 use crate::samples::{along, close, dot, noise, values, zeros};
 
@@ -37,6 +40,17 @@ impl Residual for LeastSquares {
 
     fn is_symmetric(&self) -> bool {
         true
+    }
+}
+
+impl Energy for LeastSquares {
+    fn energy(&self, theta: &Tensor, data: &[Tensor]) -> Result<Tensor> {
+        let [a, b, m] = data else {
+            unreachable!("three data")
+        };
+        let rest = (a.matmul(theta)? - b)?.sqr()?.sum_all()?;
+        let pull = (theta.sqr()?.sum_all()? * m.exp()?.sum_all()?)?;
+        Ok(((rest + pull)? * 0.5)?)
     }
 }
 
@@ -177,4 +191,42 @@ fn policies_that_need_an_energy_are_refused() {
         Adjoint::exact()
     )
     .is_err());
+}
+
+#[test]
+fn an_energy_in_a_graph_is_a_problem_for_every_solver() {
+    let data = squares_data();
+    let problem = AutodiffProblem::new(Arc::new(LeastSquares), &data);
+    let theta = noise(&[N, 1], 5);
+    let gradient = zeros(&theta);
+    let model = problem
+        .linearise(&theta, Curvature::Newton, &gradient)
+        .unwrap();
+    let d = noise(&[N, 1], 6);
+    let value = |t: f64| problem.value(&along(&theta, t, &d)).unwrap();
+    close(
+        dot(&gradient, &d),
+        (value(1e-4) - value(-1e-4)) / 2e-4,
+        1e-8,
+        "slope",
+    );
+    let product = zeros(&theta);
+    let bend = model.operator.apply(&d, &product).unwrap();
+    let second = (value(1e-2) - 2.0 * value(0.0) + value(-1e-2)) / 1e-4;
+    close(bend, second, 1e-7, "curvature");
+    let limit = values(&root(&LeastSquares, &data, 0.05));
+    for solver in [
+        &TrustRegion::default() as &dyn Solver,
+        &Lbfgs {
+            gradient: 1e-6,
+            ..Lbfgs::default()
+        },
+    ] {
+        let found = solver
+            .solve(&problem, zeros(&theta), &mut |_| Ok(()))
+            .unwrap();
+        assert_eq!(found.status, Status::Converged, "{}", solver.name());
+        let gap = crate::samples::distance(&values(&found.theta), &limit);
+        assert!(gap < 1e-4, "{}: {gap}", solver.name());
+    }
 }

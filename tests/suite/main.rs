@@ -15,6 +15,7 @@ mod conjugate_gradients;
 mod damaged_files;
 mod energy_problem;
 mod evaluation;
+mod fixed_points;
 mod geometry;
 mod gradients;
 mod image_writing;

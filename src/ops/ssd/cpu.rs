@@ -184,7 +184,7 @@ impl<T: Real, const D: usize> Pass<'_, T, D> {
                             u[a] = L::load_some(field.as_ptr().add(a * n + at), count);
                         }
                     }
-                    let cell = Cell::at(frame.positions(&start, i, u), &frame.moving);
+                    let cell = Cell::of::<CUBIC>(frame.positions(&start, i, u), &frame.moving);
                     let offset = cell.offset(&frame.stride);
                     let mask = match input.mask {
                         Some(m) => L::load_some(m.as_ptr().add(at), count),

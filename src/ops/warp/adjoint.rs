@@ -54,6 +54,7 @@ fn ranked<T: Real, const D: usize>(
     for_rows(frame.rows(), frame.fixed[0], |rows| {
         dispatch(Reach {
             frame: &frame,
+            interpolation: place.interpolation,
             u,
             rows,
             out: shared,
@@ -81,7 +82,7 @@ fn ranked<T: Real, const D: usize>(
 
 /// The cell of the lanes that start at voxel `i` of a row, which is voxel `at` of the grid.
 #[inline(always)]
-unsafe fn cell<L: Lanes, const D: usize>(
+unsafe fn cell<L: Lanes, const D: usize, const CUBIC: bool>(
     frame: &Frame<L::Element, D>,
     u: &[L::Element],
     start: &[L::Element; D],
@@ -93,13 +94,14 @@ unsafe fn cell<L: Lanes, const D: usize>(
         for a in 0..D {
             v[a] = L::load_some(u.as_ptr().add(a * frame.voxels() + at), count);
         }
-        Cell::at(frame.positions(start, i, v), &frame.moving)
+        Cell::of::<CUBIC>(frame.positions(start, i, v), &frame.moving)
     }
 }
 
 /// First and last plane of the moving grid that each fixed row reaches.
 struct Reach<'a, T, const D: usize> {
     frame: &'a Frame<T, D>,
+    interpolation: Interpolation,
     u: &'a [T],
     rows: std::ops::Range<usize>,
     out: Shared<[usize; 2]>,
@@ -110,8 +112,21 @@ impl<T: Real, const D: usize> Kernel<T> for Reach<'_, T, D> {
 
     #[inline(always)]
     unsafe fn run<L: Lanes<Element = T>>(self) {
-        let width = self.frame.fixed[0];
         // SAFETY: lengths were checked; each task writes its own rows.
+        unsafe {
+            match self.interpolation {
+                Interpolation::Linear => self.rows::<L, false>(),
+                Interpolation::Cubic => self.rows::<L, true>(),
+            }
+        }
+    }
+}
+
+impl<T: Real, const D: usize> Reach<'_, T, D> {
+    #[inline(always)]
+    unsafe fn rows<L: Lanes<Element = T>, const CUBIC: bool>(&self) {
+        let width = self.frame.fixed[0];
+        // SAFETY: as in `run`.
         unsafe {
             for row in self.rows.clone() {
                 let start = self.frame.row_start(row);
@@ -119,8 +134,12 @@ impl<T: Real, const D: usize> Kernel<T> for Reach<'_, T, D> {
                 let mut i = 0;
                 while i < width {
                     let count = (width - i).min(L::COUNT);
-                    let cell: Cell<L, D> =
-                        cell(self.frame, self.u, &start, (i, row * width + i, count));
+                    let cell: Cell<L, D> = cell::<L, D, CUBIC>(
+                        self.frame,
+                        self.u,
+                        &start,
+                        (i, row * width + i, count),
+                    );
                     let mut lanes = [T::of(0.0); 16];
                     cell.base[D - 1].store(lanes.as_mut_ptr());
                     for lane in &lanes[..count] {
@@ -195,7 +214,7 @@ impl<T: Real, const D: usize> Scatter<'_, T, D> {
                 while i < width {
                     let count = (width - i).min(L::COUNT);
                     let at = row * width + i;
-                    let cell: Cell<L, D> = cell(self.frame, self.u, &start, (i, at, count));
+                    let cell = cell::<L, D, CUBIC>(self.frame, self.u, &start, (i, at, count));
                     let mut step = [L::splat(T::of(0.0)); D];
                     if let (true, Some((q, _))) = (ALONG, self.shares.along) {
                         for a in 0..D {

@@ -106,7 +106,7 @@ impl<T: Real, const D: usize> Kernel<T> for Warp<'_, T, D> {
 impl<T: Real, const D: usize> Warp<'_, T, D> {
     /// The cell of the lanes that start at voxel `i` of a row, which is voxel `at` of the grid.
     #[inline(always)]
-    unsafe fn cell<L: Lanes<Element = T>>(
+    unsafe fn cell<L: Lanes<Element = T>, const CUBIC: bool>(
         &self,
         start: &[T; D],
         (i, at, count): (usize, usize, usize),
@@ -119,7 +119,7 @@ impl<T: Real, const D: usize> Warp<'_, T, D> {
                     u[a] = L::load_some(field.as_ptr().add(a * self.frame.voxels() + at), count);
                 }
             }
-            Cell::at(self.frame.positions(start, i, u), &self.frame.moving)
+            Cell::of::<CUBIC>(self.frame.positions(start, i, u), &self.frame.moving)
         }
     }
 
@@ -136,7 +136,7 @@ impl<T: Real, const D: usize> Warp<'_, T, D> {
                 while i < width {
                     let count = (width - i).min(L::COUNT);
                     let at = row * width + i;
-                    let cell: Cell<L, D> = self.cell(&start, (i, at, count));
+                    let cell = self.cell::<L, CUBIC>(&start, (i, at, count));
                     let offset = cell.offset(&frame.stride);
                     let inside = cell.within(&frame.moving, 0.5);
                     for c in 0..self.channels {
@@ -170,7 +170,7 @@ impl<T: Real, const D: usize> Warp<'_, T, D> {
                 while i < width {
                     let count = (width - i).min(L::COUNT);
                     let at = row * width + i;
-                    let cell: Cell<L, D> = self.cell(&start, (i, at, count));
+                    let cell = self.cell::<L, CUBIC>(&start, (i, at, count));
                     let offset = cell.offset(&frame.stride);
                     let mut q = [L::splat(T::of(0.0)); D];
                     for a in 0..D {
@@ -209,7 +209,7 @@ impl<T: Real, const D: usize> Warp<'_, T, D> {
                 while i < width {
                     let count = (width - i).min(L::COUNT);
                     let at = row * width + i;
-                    let cell: Cell<L, D> = self.cell(&start, (i, at, count));
+                    let cell = self.cell::<L, CUBIC>(&start, (i, at, count));
                     let offset = cell.offset(&frame.stride);
                     let mut sum = [L::splat(T::of(0.0)); D];
                     for c in 0..self.channels {

@@ -18,7 +18,8 @@ use crate::{Affine, Error, Result};
 /// `image` is `[channels, (mz,) my, mx]` on the moving grid, `u` is `[rank, (nz,) ny, nx]` in voxels of the fixed grid and
 /// `map` carries fixed index to moving index; the result is `[channels, (nz,) ny, nx]`. Beyond its border the image
 /// continues by its nearest value. Cubic interpolation takes the image's B-spline coefficients itself
-/// ([`spline_coefficients`]) and mirrors at the border voxels.
+/// ([`spline_coefficients`]) and continues by the mirror image at the border voxels, twice continuously differentiable
+/// there too.
 ///
 /// Part of the graph where an argument is: its derivatives are [`warp_adjoint`] for the image and [`warp_gradient`] for the
 /// displacement.
