@@ -87,9 +87,9 @@ pub use evaluation::{
     Overlap, PairedTest, Regularity, Summary, SurfaceDistance,
 };
 pub use features::{
-    foreground_box, gradient_energy, level_grid, matched_grid, Architecture, BaseFeatures,
-    Downsampling, FeatureLevel, FeatureNetwork, HandMade, Intensities, IntensityRange, Level,
-    NetworkConfig, Normalisation, Parameters, Unet,
+    foreground_box, gradient_energy, level_grid, matched_grid, read_tensors, write_tensors,
+    Architecture, BaseFeatures, Downsampling, FeatureLevel, FeatureNetwork, HandMade, Intensities,
+    IntensityRange, Level, NetworkConfig, Normalisation, Parameters, Provenance, Unet, Weights,
 };
 pub use geometry::{Affine, Grid};
 pub use image::{
@@ -102,13 +102,13 @@ pub use linear::{
     LinearStop, Preconditioner,
 };
 pub use ops::{
-    average_pool, compose, compose_unfolded, convolve, convolve_joined,
-    corner_determinants_minimum, coverage, determinants, extend, folded_voxels,
-    inverse_displacement, minimum_determinant, non_diffeomorphic_volume, normalise, pull_to_steps,
-    relax_folds, rescale, resize, resize_adjoint, smallest_determinant, smooth, smooth_adjoint,
-    spline_coefficients, spline_coefficients_adjoint, warp, warp_adjoint, warp_gradient,
-    BarrierCurvature, BlockSystem, CorrelationData, CorrelationDerivative, CorrelationSums,
-    Curvature, Differences, FoldBarrier, Instructions, Interpolation, SsdData,
+    average_pool, compose, compose_unfolded, convolve, convolve_adjoint, convolve_joined,
+    convolve_weight_gradient, corner_determinants_minimum, coverage, determinants, extend,
+    folded_voxels, inverse_displacement, minimum_determinant, non_diffeomorphic_volume, normalise,
+    pull_to_steps, relax_folds, rescale, resize, resize_adjoint, smallest_determinant, smooth,
+    smooth_adjoint, spline_coefficients, spline_coefficients_adjoint, warp, warp_adjoint,
+    warp_gradient, BarrierCurvature, BlockSystem, CorrelationData, CorrelationDerivative,
+    CorrelationSums, Curvature, Differences, FoldBarrier, Instructions, Interpolation, SsdData,
 };
 pub use phantom::Phantom;
 pub use picture::{Curve, ReportPage};
