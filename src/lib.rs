@@ -95,9 +95,10 @@ pub use evaluation::{
     Overlap, PairedTest, Regularity, Summary, SurfaceDistance,
 };
 pub use features::{
-    foreground_box, gradient_energy, level_grid, matched_grid, Architecture, BaseFeatures,
-    Downsampling, FeatureLevel, FeatureNetwork, HandMade, Intensities, IntensityRange, Level,
-    NetworkConfig, Normalisation, Parameters, Pyramid, Unet,
+    foreground_box, gradient_energy, level_grid, matched_grid, read_tensors, write_tensors,
+    Architecture, BaseFeatures, Downsampling, FeatureLevel, FeatureNetwork, HandMade, Intensities,
+    IntensityRange, Level, NetworkConfig, Normalisation, Parameters, Provenance, Pyramid, Unet,
+    Weights,
 };
 pub use geometry::{Affine, Grid};
 pub use image::{
@@ -111,14 +112,14 @@ pub use linear::{
     LinearOptions, LinearSolve, LinearStop, Preconditioner,
 };
 pub use ops::{
-    average_pool, compose, compose_unfolded, convolve, convolve_joined,
-    corner_determinants_minimum, coverage, determinants, extend, folded_voxels,
-    inverse_displacement, minimum_determinant, non_diffeomorphic_volume, normalise, pull_to_steps,
-    relax_folds, rescale, resize, resize_adjoint, smallest_determinant, smooth, smooth_adjoint,
-    spline_coefficients, spline_coefficients_adjoint, warp, warp_adjoint, warp_adjoint_derivative,
-    warp_derivative, warp_gradient, BarrierCurvature, BlockSystem, CorrelationData,
-    CorrelationDerivative, CorrelationSums, Curvature, Differences, FoldBarrier, Instructions,
-    Interpolation, SsdCotangents, SsdData,
+    average_pool, compose, compose_unfolded, convolve, convolve_adjoint, convolve_joined,
+    convolve_weight_gradient, corner_determinants_minimum, coverage, determinants, extend,
+    folded_voxels, inverse_displacement, minimum_determinant, non_diffeomorphic_volume, normalise,
+    pull_to_steps, relax_folds, rescale, resize, resize_adjoint, smallest_determinant, smooth,
+    smooth_adjoint, spline_coefficients, spline_coefficients_adjoint, warp, warp_adjoint,
+    warp_adjoint_derivative, warp_derivative, warp_gradient, BarrierCurvature, BlockSystem,
+    CorrelationData, CorrelationDerivative, CorrelationSums, Curvature, Differences, FoldBarrier,
+    Instructions, Interpolation, SsdCotangents, SsdData,
 };
 pub use phantom::Phantom;
 pub use picture::{charts_to_png, Chart, Curve, ReportPage, Series};

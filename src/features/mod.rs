@@ -8,7 +8,8 @@ mod pyramid;
 pub use energy::gradient_energy;
 pub use intensity::{foreground_box, IntensityRange};
 pub use network::{
-    Architecture, BaseFeatures, Downsampling, FeatureLevel, FeatureNetwork, HandMade, Intensities,
-    NetworkConfig, Normalisation, Parameters, Unet,
+    read_tensors, write_tensors, Architecture, BaseFeatures, Downsampling, FeatureLevel,
+    FeatureNetwork, HandMade, Intensities, NetworkConfig, Normalisation, Parameters, Provenance,
+    Unet, Weights,
 };
 pub use pyramid::{level_grid, matched_grid, Level, Pyramid};

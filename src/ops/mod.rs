@@ -32,7 +32,7 @@ mod warp;
 pub use barrier::{BarrierCurvature, FoldBarrier};
 pub use blocks::BlockSystem;
 pub use bspline::{spline_coefficients, spline_coefficients_adjoint};
-pub use convolve::{convolve, convolve_joined};
+pub use convolve::{convolve, convolve_adjoint, convolve_joined, convolve_weight_gradient};
 pub use correlation::{CorrelationData, CorrelationDerivative, CorrelationSums};
 pub use coverage::coverage;
 pub use diffusion::Differences;

@@ -2,10 +2,11 @@
 
 use candle_core::Tensor;
 use stillpoint::{
-    resize, resize_adjoint, smooth, smooth_adjoint, spline_coefficients,
+    average_pool, rescale, resize, resize_adjoint, smooth, smooth_adjoint, spline_coefficients,
     spline_coefficients_adjoint,
 };
 
+use crate::gradients::check;
 use crate::samples::{close, distance, dot, noise, shape, tensor, values, SIZES};
 
 /// A tensor of a function of the index, fastest axis first.
@@ -181,4 +182,90 @@ fn inputs_stay_as_they_are() {
         ) == 0.0
     );
     assert_eq!(values(&x), before);
+}
+
+/// Sizes and factors of pooling.
+const POOLS: &[(&[usize], &[usize])] = &[
+    (&[8, 6], &[2, 2]),
+    (&[7, 5], &[2, 2]),
+    (&[1, 6], &[2, 1]),
+    (&[5, 4, 3], &[2, 2, 2]),
+    (&[37, 4, 5], &[2, 1, 3]),
+];
+
+#[test]
+fn pooling_takes_means_of_what_is_there() {
+    for &(size, factor) in POOLS {
+        let x = noise(&[&[2], shape(3, size).as_slice()].concat(), 1);
+        let got = average_pool(&x, factor).unwrap();
+        let pooled: Vec<usize> = (0..size.len())
+            .map(|a| size[a].div_ceil(factor[a]))
+            .collect();
+        let (cells, count) = (values(&got), size.iter().product::<usize>());
+        let m: usize = pooled.iter().product();
+        assert_eq!(cells.len(), 6 * m);
+        let mut sums = vec![(0.0, 0.0); 6 * m];
+        for (at, v) in values(&x).iter().enumerate() {
+            let (mut rest, mut cell, mut stride) = (at % count, 0, 1);
+            for a in 0..size.len() {
+                cell += rest % size[a] / factor[a] * stride;
+                rest /= size[a];
+                stride *= pooled[a];
+            }
+            let sum = &mut sums[at / count * m + cell];
+            *sum = (sum.0 + v, sum.1 + 1.0);
+        }
+        let expected: Vec<f64> = sums.iter().map(|s| s.0 / s.1).collect();
+        assert!(distance(&cells, &expected) < 1e-14, "{size:?}");
+        check("average_pool", &[x], |t| {
+            average_pool(&t[0], factor).unwrap()
+        });
+    }
+    assert!(average_pool(&noise(&[1, 4, 4], 1), &[0, 2]).is_err());
+}
+
+#[test]
+fn rescaling_doubles_in_place_and_stops_where_asked() {
+    for (coarse, fine) in [
+        (&[4, 3][..], &[8, 5][..]),
+        (&[1, 4], &[2, 7]),
+        (&[5, 4, 3], &[9, 8, 6]),
+        (&[20, 3, 2], &[40, 3, 4]),
+    ] {
+        let scale: Vec<f64> = (0..coarse.len())
+            .map(|a| if coarse[a] == fine[a] { 1.0 } else { 0.5 })
+            .collect();
+        let slope = [0.3, -0.7, 0.2];
+        let ramp = sampled(coarse, |p| (0..coarse.len()).map(|a| slope[a] * p[a]).sum());
+        let got = values(&rescale(&ramp, &scale, fine).unwrap());
+        let expected = values(&sampled(fine, |p| {
+            (0..coarse.len())
+                .map(|a| {
+                    let at = (p[a] + 0.5) * scale[a] - 0.5;
+                    slope[a] * at.clamp(0.0, (coarse[a] - 1) as f64)
+                })
+                .sum()
+        }));
+        assert!(distance(&got, &expected) < 1e-14, "{coarse:?}");
+        let x = noise(&[&[2], shape(2, coarse).as_slice()].concat(), 1);
+        check("rescale", &[x], |t| rescale(&t[0], &scale, fine).unwrap());
+    }
+    assert!(rescale(&noise(&[1, 4, 4], 1), &[0.5], &[8, 8]).is_err());
+    assert!(rescale(&noise(&[1, 4, 4], 1), &[0.5, 0.0], &[8, 8]).is_err());
+}
+
+#[test]
+fn gradients_flow_through_filters() {
+    let x = noise(&[2, 3, 9, 7], 1);
+    check("smooth", &[x.clone()], |t| {
+        smooth(&t[0], &[1.0, 0.7]).unwrap()
+    });
+    check("resize", &[x.clone()], |t| resize(&t[0], &[4, 13]).unwrap());
+    check("view", &[x], |t| {
+        let turned = t[0].transpose(2, 3).unwrap();
+        average_pool(&turned, &[2, 2])
+            .unwrap()
+            .transpose(1, 2)
+            .unwrap()
+    });
 }

@@ -101,6 +101,11 @@ impl NetworkConfig {
         }
     }
 
+    /// The finest scale that features are made for.
+    pub(super) fn finest(&self) -> usize {
+        self.shrinks.last().map_or(0, |&s| scale_of(s))
+    }
+
     /// What is wrong with the configuration, if anything.
     ///
     /// # Errors
@@ -132,6 +137,17 @@ impl NetworkConfig {
                 ),
             );
         }
+        if self.architecture == Architecture::EncoderUnet && self.shrinks[0] != coarsest {
+            return fail(
+                "widths",
+                format!(
+                    "an encoder alone ends at its coarsest level: expected {} for levels {:?}, got {:?}",
+                    scale_of(self.shrinks[0]) + 1,
+                    self.shrinks,
+                    self.widths
+                ),
+            );
+        }
         if let Normalisation::Group(groups) = self.normalisation {
             if groups == 0 || self.widths.iter().any(|w| w % groups != 0) {
                 return fail(
@@ -148,4 +164,9 @@ impl NetworkConfig {
         }
         Ok(())
     }
+}
+
+/// The scale of a level.
+pub(super) fn scale_of(shrink: usize) -> usize {
+    shrink.ilog2() as usize
 }

@@ -161,3 +161,37 @@ impl Head {
         convolve(x, &self.weight, Some(&self.bias), &stride)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::DType;
+
+    use super::*;
+
+    #[test]
+    fn large_kernels_are_the_sum_of_their_parts() {
+        for rank in [2, 3] {
+            let config = NetworkConfig::large_kernel_unet(rank, 1, 4);
+            let mut maker = Maker::new(1, DType::F64);
+            let block = Block::large(&mut maker, "block", &config, 4).unwrap();
+            let size = [9, 6, 7];
+            let shape: Vec<usize> = [&[2, 4], &size[..rank]].concat();
+            let x = maker.normal("x".into(), &shape, 1.0).unwrap();
+            let unit = vec![1; rank];
+            let with = |w: &Tensor| convolve(&x, w, None, &unit).unwrap();
+            let Kernel::Sum([five, three, one, _]) = &block.kernel else {
+                panic!("not a sum of kernels")
+            };
+            let parts = (((with(five) + with(three)).unwrap() + with(one)).unwrap() + &x).unwrap();
+            let gap = (parts - with(&block.kernel.merged().unwrap())).unwrap();
+            let gap = gap
+                .abs()
+                .unwrap()
+                .max_all()
+                .unwrap()
+                .to_scalar::<f64>()
+                .unwrap();
+            assert!(gap < 1e-12, "{gap}");
+        }
+    }
+}

@@ -5,14 +5,18 @@ mod config;
 mod layers;
 mod parameters;
 mod scales;
+mod tensor_file;
 mod unet;
+mod weights;
 
 use candle_core::Tensor;
 
 pub use base::{BaseFeatures, HandMade, Intensities};
 pub use config::{Architecture, Downsampling, NetworkConfig, Normalisation};
 pub use parameters::Parameters;
+pub use tensor_file::{read_tensors, write_tensors};
 pub use unet::Unet;
+pub use weights::{Provenance, Weights};
 
 use super::pyramid::{level_grid, matched_grid, Level};
 use crate::ops::resize;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::{DType, Tensor};
 
 use super::base::{base_features, BaseFeatures};
-use super::config::{Architecture, Downsampling, NetworkConfig};
+use super::config::{scale_of, Architecture, Downsampling, NetworkConfig};
 use super::layers::{Block, Head};
 use super::parameters::{Maker, Parameters};
 use super::scales::Scales;
@@ -21,7 +21,7 @@ pub struct Unet {
     base: Option<Arc<dyn BaseFeatures>>,
     /// Two blocks a scale, fine to coarse.
     encoder: Vec<[Block; 2]>,
-    /// Two blocks a scale, fine to coarse; none at the coarsest.
+    /// Two blocks a scale, from the finest that features are made for to the coarsest but one.
     decoder: Vec<[Block; 2]>,
     /// One a level, coarse first.
     heads: Vec<Head>,
@@ -65,7 +65,7 @@ impl Unet {
         }
         let mut decoder = Vec::new();
         if config.architecture != Architecture::EncoderUnet {
-            for scale in 0..widths.len() - 1 {
+            for scale in config.finest()..widths.len() - 1 {
                 let (width, inputs) = (widths[scale], widths[scale] + widths[scale + 1]);
                 decoder.push([
                     Block::plain(make, &format!("decoder{scale}.0"), config, inputs, width)?,
@@ -110,19 +110,14 @@ impl Unet {
             };
             maps.push(second.apply(&half, &unit)?);
         }
-        let finest = self.config.shrinks.last().map_or(0, |&s| scale_of(s));
-        for (scale, [first, second]) in self.decoder.iter().enumerate().skip(finest).rev() {
+        for (place, [first, second]) in self.decoder.iter().enumerate().rev() {
+            let scale = self.config.finest() + place;
             let coarser = scales.finer(&maps[scale + 1], scale + 1)?;
             let joined = first.apply_joined(&maps[scale], &coarser)?;
             maps[scale] = second.apply(&joined, &unit)?;
         }
         Ok(maps)
     }
-}
-
-/// The scale of a level.
-fn scale_of(shrink: usize) -> usize {
-    shrink.ilog2() as usize
 }
 
 fn check_base(config: &NetworkConfig, base: Option<&dyn BaseFeatures>) -> Result<()> {

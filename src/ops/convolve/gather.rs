@@ -130,24 +130,14 @@ impl<T: Real> Kernel<T> for Tiles<'_, T> {
                 for plane in 0..self.block.planes {
                     let inputs = self.inputs.as_ptr().add(plane * self.window.plane());
                     let mut done = 0;
-                    for tile in 0..tiles {
-                        let count = (vectors - done).div_ceil(tiles - tile);
+                    for number in 0..tiles {
+                        let count = (vectors - done).div_ceil(tiles - number);
                         let from = inputs.add(done * L::COUNT);
                         let to = self.buffer.as_mut_ptr().add(done * L::COUNT);
                         let place = (from, self.offsets, weights, bias, to, self.run);
-                        match (together, count) {
-                            (4, 6) => sums::<L, 4, 6>(place),
-                            (4, 5) => sums::<L, 4, 5>(place),
-                            (4, 4) => sums::<L, 4, 4>(place),
-                            (4, 3) => sums::<L, 4, 3>(place),
-                            (4, 2) => sums::<L, 4, 2>(place),
-                            (4, _) => sums::<L, 4, 1>(place),
-                            (_, 6) => sums::<L, 2, 6>(place),
-                            (_, 5) => sums::<L, 2, 5>(place),
-                            (_, 4) => sums::<L, 2, 4>(place),
-                            (_, 3) => sums::<L, 2, 3>(place),
-                            (_, 2) => sums::<L, 2, 2>(place),
-                            _ => sums::<L, 2, 1>(place),
+                        match together {
+                            TOGETHER => tile::<L, TOGETHER>(place, count),
+                            _ => tile::<L, 2>(place, count),
                         }
                         done += count;
                     }
@@ -175,6 +165,30 @@ impl<T: Real> Kernel<T> for Tiles<'_, T> {
                 }
                 weights = weights.add(together * self.offsets.len());
             }
+        }
+    }
+}
+
+/// Whether vectors have 512 bits: the registers then hold 4 x 6 sums, and 4 x 3 of shorter ones.
+#[inline(always)]
+pub(super) const fn wide<L: Lanes>() -> bool {
+    L::COUNT * size_of::<L::Element>() == 64
+}
+
+/// `CO` output channels of `count` vectors of outputs.
+#[inline(always)]
+unsafe fn tile<L: Lanes, const CO: usize>(place: Place<'_, L::Element>, count: usize) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match count {
+            1 => sums::<L, CO, 1>(place),
+            2 => sums::<L, CO, 2>(place),
+            3 => sums::<L, CO, 3>(place),
+            // no code for what shorter vectors do not reach
+            _ if !wide::<L>() => {}
+            4 => sums::<L, CO, 4>(place),
+            5 => sums::<L, CO, 5>(place),
+            _ => sums::<L, CO, 6>(place),
         }
     }
 }

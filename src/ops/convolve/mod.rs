@@ -2,17 +2,20 @@
 
 mod axis;
 mod gather;
+mod gradient;
 mod op;
 mod weights;
 mod window;
 
 use axis::{outputs, Axis};
 use gather::{gather, PackedWeights};
+pub use gradient::{convolve_adjoint, convolve_weight_gradient};
 pub use op::{convolve, convolve_joined};
 use window::Window;
 
 use super::real::Real;
 use super::rows::{sum_over_rows, Shared};
+use crate::{Error, Result};
 
 /// Volumes `[batch, channels, z, y, x]` of one or more tensors, channels one after the other.
 pub(super) struct Channels<'a, T> {
@@ -66,6 +69,56 @@ struct Sizes {
 }
 
 impl Sizes {
+    /// Of shapes of images, of which `inputs` channels are taken, and weight.
+    fn new(images: &[usize], inputs: usize, shape: &[usize], stride: &[usize]) -> Result<Self> {
+        let rank = stride.len();
+        if !(2..=3).contains(&rank) || images.len() != rank + 2 {
+            return Err(Error::Shape {
+                what: "images of a convolution (batch, channels, then an axis for each stride)",
+                expected: vec![0; rank + 2],
+                got: images.to_vec(),
+            });
+        }
+        if shape.len() != rank + 2 || shape[1] != inputs {
+            let mut expected = vec![0, inputs];
+            expected.extend(shape.iter().skip(2));
+            return Err(Error::Shape {
+                what: "weight of a convolution (outputs, inputs, then the kernel)",
+                expected,
+                got: shape.to_vec(),
+            });
+        }
+        if shape[2..].iter().any(|k| k % 2 == 0) {
+            return Err(Error::argument(
+                "weight",
+                format!("kernel sizes must be odd, got {:?}", &shape[2..]),
+            ));
+        }
+        if stride.contains(&0) {
+            return Err(Error::argument(
+                "stride",
+                "must be at least 1 along every axis",
+            ));
+        }
+        let fastest =
+            |dims: &[usize]| std::array::from_fn(|a| if a < rank { dims[rank - 1 - a] } else { 1 });
+        Ok(Self {
+            batch: images[0],
+            inputs,
+            outputs: shape[0],
+            size: fastest(&images[2..]),
+            kernel: fastest(&shape[2..]),
+            stride: std::array::from_fn(|a| stride.get(a).copied().unwrap_or(1)),
+        })
+    }
+
+    /// The shape of the result, of as many axes as the images have.
+    fn shape(&self, rank: usize) -> Vec<usize> {
+        let mut shape = vec![self.batch, self.outputs];
+        shape.extend(self.result()[..rank - 2].iter().rev());
+        shape
+    }
+
     fn voxels(&self) -> usize {
         self.size.iter().product()
     }

@@ -5,7 +5,7 @@ use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Shape, Tensor};
 
 use super::{Channels, Sizes};
 use crate::ops::real::Real;
-use crate::ops::storage::{computed, read, slice, with_real};
+use crate::ops::storage::{computed, slice, with_real};
 use crate::{Error, Result};
 
 /// Convolution with zeros beyond the border (a correlation, as networks have it):
@@ -24,12 +24,8 @@ pub fn convolve(
     bias: Option<&Tensor>,
     stride: &[usize],
 ) -> Result<Tensor> {
-    let sizes = sizes(
-        images.dims(),
-        images.dims()[1..].first().copied().unwrap_or(0),
-        weight,
-        stride,
-    )?;
+    let inputs = images.dims().get(1).copied().unwrap_or(0);
+    let sizes = Sizes::new(images.dims(), inputs, weight.dims(), stride)?;
     let (images, weight) = (images.contiguous()?, weight.contiguous()?);
     let op = Convolve { sizes };
     Ok(match bias {
@@ -65,7 +61,7 @@ pub fn convolve_joined(first: &Tensor, second: &Tensor, weight: &Tensor) -> Resu
     }
     let inputs = first.dims()[1] + second.dims()[1];
     let stride = vec![1; first.rank() - 2];
-    let sizes = sizes(first.dims(), inputs, weight, &stride)?;
+    let sizes = Sizes::new(first.dims(), inputs, weight.dims(), &stride)?;
     let op = ConvolveJoined {
         sizes,
         split: first.dims()[1],
@@ -75,110 +71,12 @@ pub fn convolve_joined(first: &Tensor, second: &Tensor, weight: &Tensor) -> Resu
         .apply_op3(&second.contiguous()?, &weight.contiguous()?, op)?)
 }
 
-fn sizes(images: &[usize], inputs: usize, weight: &Tensor, stride: &[usize]) -> Result<Sizes> {
-    let rank = stride.len();
-    if !(2..=3).contains(&rank) || images.len() != rank + 2 {
-        return Err(Error::Shape {
-            what: "images of a convolution (batch, channels, then an axis for each stride)",
-            expected: vec![0; rank + 2],
-            got: images.to_vec(),
-        });
-    }
-    let shape = weight.dims();
-    if shape.len() != rank + 2 || shape[1] != inputs {
-        let mut expected = vec![0, inputs];
-        expected.extend(shape.iter().skip(2));
-        return Err(Error::Shape {
-            what: "weight of a convolution (outputs, inputs, then the kernel)",
-            expected,
-            got: shape.to_vec(),
-        });
-    }
-    if shape[2..].iter().any(|k| k % 2 == 0) {
-        return Err(Error::argument(
-            "weight",
-            format!("kernel sizes must be odd, got {:?}", &shape[2..]),
-        ));
-    }
-    if stride.contains(&0) {
-        return Err(Error::argument(
-            "stride",
-            "must be at least 1 along every axis",
-        ));
-    }
-    let fastest =
-        |dims: &[usize]| std::array::from_fn(|a| if a < rank { dims[rank - 1 - a] } else { 1 });
-    Ok(Sizes {
-        batch: images[0],
-        inputs,
-        outputs: shape[0],
-        size: fastest(&images[2..]),
-        kernel: fastest(&shape[2..]),
-        stride: std::array::from_fn(|a| stride.get(a).copied().unwrap_or(1)),
-    })
-}
-
 impl Sizes {
-    /// The shape of the result, of as many axes as the images have.
-    fn shape(&self, rank: usize) -> Vec<usize> {
-        let mut shape = vec![self.batch, self.outputs];
-        shape.extend(self.result()[..rank - 2].iter().rev());
-        shape
-    }
-
     fn run<T: Real>(&self, parts: Vec<(&[T], usize)>, weight: &[T], bias: Option<&[T]>) -> Vec<T> {
         let source = Channels::new(parts, self.batch, self.voxels());
         let length = self.batch * self.outputs * self.result_voxels();
         // SAFETY: every output belongs to one block and is written.
         unsafe { computed(length, |out| self.forward(&source, weight, bias, out)) }
-    }
-
-    /// The gradient of the input channels from `first` on, like `images`.
-    fn images_gradient(
-        &self,
-        cotangent: &Tensor,
-        weight: &Tensor,
-        first: usize,
-        images: &Tensor,
-    ) -> Result<Tensor> {
-        let channels = images.dims()[1];
-        with_real!(cotangent.dtype(), T => {
-            let values = read::<T, _>(cotangent, |g| read::<T, _>(weight, |w| {
-                let length = self.batch * channels * self.voxels();
-                // SAFETY: the classes of inputs cover all of them.
-                unsafe { computed(length, |out| self.backward_data(g, w, first, channels, out)) }
-            }))??;
-            Ok(Tensor::from_vec(values, images.dims(), images.device())?)
-        })
-    }
-
-    fn weight_gradient(
-        &self,
-        images: &[&Tensor],
-        cotangent: &Tensor,
-        weight: &Tensor,
-    ) -> Result<Tensor> {
-        with_real!(cotangent.dtype(), T => {
-            let values = read::<T, _>(cotangent, |g| match images {
-                [one] => read::<T, _>(one, |a| self.weight_sums(vec![(a, one.dims()[1])], g)),
-                [one, two, ..] => read::<T, _>(one, |a| read::<T, _>(two, |b| {
-                    self.weight_sums(vec![(a, one.dims()[1]), (b, two.dims()[1])], g)
-                }))?,
-                [] => unreachable!("a convolution has images"),
-            })??;
-            Ok(Tensor::from_vec(values, weight.dims(), weight.device())?)
-        })
-    }
-
-    fn weight_sums<T: Real>(&self, parts: Vec<(&[T], usize)>, cotangent: &[T]) -> Vec<T> {
-        self.backward_weights(&Channels::new(parts, self.batch, self.voxels()), cotangent)
-    }
-
-    fn bias_gradient(&self, cotangent: &Tensor) -> Result<Tensor> {
-        with_real!(cotangent.dtype(), T => {
-            let values = read::<T, _>(cotangent, |g| self.backward_bias(g))?;
-            Ok(Tensor::from_vec(values, self.outputs, cotangent.device())?)
-        })
     }
 }
 
@@ -213,11 +111,11 @@ impl Convolve {
         let s = &self.sizes;
         let of_images = images
             .track_op()
-            .then(|| s.images_gradient(cotangent, weight, 0, images))
+            .then(|| s.images_gradient(cotangent, weight, 0, images.dims()))
             .transpose()?;
         let of_weight = weight
             .track_op()
-            .then(|| s.weight_gradient(&[images], cotangent, weight))
+            .then(|| s.weight_gradient(&[images], cotangent, weight.dims()))
             .transpose()?;
         Ok((of_images, of_weight))
     }
@@ -338,13 +236,13 @@ impl CustomOp3 for ConvolveJoined {
         let gradient = |images: &Tensor, from: usize| {
             images
                 .track_op()
-                .then(|| s.images_gradient(&cotangent, weight, from, images))
+                .then(|| s.images_gradient(&cotangent, weight, from, images.dims()))
                 .transpose()
                 .map_err(candle_core::Error::wrap)
         };
         let of_weight = weight
             .track_op()
-            .then(|| s.weight_gradient(&[first, second], &cotangent, weight))
+            .then(|| s.weight_gradient(&[first, second], &cotangent, weight.dims()))
             .transpose()
             .map_err(candle_core::Error::wrap)?;
         Ok((

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::gather::TOGETHER;
+use super::gather::{wide, TOGETHER};
 use super::window::{Block, Window, SLACK};
 use super::Channels;
 use crate::ops::lanes::{dispatch, Kernel, Lanes};
@@ -163,12 +163,14 @@ impl<T: Real> Kernel<T> for Products<'_, T> {
                 // SAFETY: all lie inside the scratch; `sums` has a row of `taps` for each of the four channels.
                 unsafe {
                     match count {
-                        6 => place.add_products::<L, 6>(first, offsets, sums, taps),
-                        5 => place.add_products::<L, 5>(first, offsets, sums, taps),
-                        4 => place.add_products::<L, 4>(first, offsets, sums, taps),
-                        3 => place.add_products::<L, 3>(first, offsets, sums, taps),
+                        1 => place.add_products::<L, 1>(first, offsets, sums, taps),
                         2 => place.add_products::<L, 2>(first, offsets, sums, taps),
-                        _ => place.add_products::<L, 1>(first, offsets, sums, taps),
+                        // no code for what shorter vectors do not reach
+                        _ if !wide::<L>() => {}
+                        3 => place.add_products::<L, 3>(first, offsets, sums, taps),
+                        4 => place.add_products::<L, 4>(first, offsets, sums, taps),
+                        5 => place.add_products::<L, 5>(first, offsets, sums, taps),
+                        _ => place.add_products::<L, 6>(first, offsets, sums, taps),
                     }
                 }
                 at += count;

@@ -120,11 +120,19 @@ impl<T: Real> Kernel<T> for Moment<'_, T> {
     }
 }
 
-/// `max(z, slope z)` with `z = scale x + shift`, a scale and a shift for each run of `length` elements.
+/// What a run of elements is multiplied with once `centre` is taken off, and what is added then.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Scaling {
+    pub centre: f64,
+    pub factor: f64,
+    pub offset: f64,
+}
+
+/// `max(z, slope z)` with `z = factor (x - centre) + offset`, a scaling for each run of `length` elements.
 pub(super) fn activate<T: Real>(
     x: &[T],
     length: usize,
-    scale: &[[f64; 2]],
+    scale: &[Scaling],
     slope: f64,
     out: Shared<T>,
 ) {
@@ -141,7 +149,7 @@ pub(super) fn activate<T: Real>(
 
 struct Activate<'a, T> {
     x: &'a [T],
-    scale: [f64; 2],
+    scale: Scaling,
     slope: f64,
     out: *mut T,
 }
@@ -154,12 +162,22 @@ impl<T: Real> Kernel<T> for Activate<'_, T> {
         let n = self.x.len();
         // SAFETY: partial vectors stay within the chunk.
         unsafe {
-            let (a, b) = (L::constant(self.scale[0]), L::constant(self.scale[1]));
+            let Scaling {
+                centre,
+                factor,
+                offset,
+            } = self.scale;
+            let (centre, a, b) = (
+                L::constant(centre),
+                L::constant(factor),
+                L::constant(offset),
+            );
             let slope = L::constant(self.slope);
             let mut at = 0;
             while at < n {
                 let count = (n - at).min(L::COUNT);
-                let z = L::load_some(self.x.as_ptr().add(at), count).fma(a, b);
+                let x = L::load_some(self.x.as_ptr().add(at), count);
+                let z = x.sub(centre).fma(a, b);
                 z.max(z.mul(slope)).store_some(self.out.add(at), count);
                 at += count;
             }
@@ -167,12 +185,12 @@ impl<T: Real> Kernel<T> for Activate<'_, T> {
     }
 }
 
-/// The sums over each run of `d` and `d x`, where `d` is the cotangent of `z` (see [`activate`]).
+/// The sums over each run of `d` and `d (x - centre)`, where `d` is the cotangent of `z` (see [`activate`]).
 pub(super) fn cotangent_sums<T: Real>(
     x: &[T],
     g: &[T],
     length: usize,
-    scale: &[[f64; 2]],
+    scale: &[Scaling],
     slope: f64,
 ) -> Vec<[f64; 2]> {
     per_chunk(scale.len(), length, |run, range| {
@@ -193,12 +211,12 @@ pub(super) fn cotangent_sums<T: Real>(
     .collect()
 }
 
-/// `p d + q x + r` with three factors for each run.
+/// `p d + q (x - centre) + r` with three factors for each run.
 pub(super) fn cotangent<T: Real>(
     x: &[T],
     g: &[T],
     length: usize,
-    scale: &[[f64; 2]],
+    scale: &[Scaling],
     slope: f64,
     factors: &[[f64; 3]],
     out: Shared<T>,
@@ -218,7 +236,7 @@ pub(super) fn cotangent<T: Real>(
 struct Back<'a, T> {
     x: &'a [T],
     g: &'a [T],
-    scale: [f64; 2],
+    scale: Scaling,
     slope: f64,
     /// Factors and where the results go; sums alone where there is none.
     result: Option<([f64; 3], *mut T)>,
@@ -232,14 +250,23 @@ impl<T: Real> Kernel<T> for Back<'_, T> {
         let n = self.x.len();
         // SAFETY: partial vectors stay within the chunk; what lies beyond counts as a cotangent of zero.
         unsafe {
-            let (a, b) = (L::constant(self.scale[0]), L::constant(self.scale[1]));
+            let Scaling {
+                centre,
+                factor,
+                offset,
+            } = self.scale;
+            let (centre, a, b) = (
+                L::constant(centre),
+                L::constant(factor),
+                L::constant(offset),
+            );
             let slope = L::constant(self.slope);
             let rest = L::constant(1.0 - self.slope);
             let mut sums = [L::splat(T::of(0.0)); 2];
             let mut at = 0;
             while at < n {
                 let count = (n - at).min(L::COUNT);
-                let x = L::load_some(self.x.as_ptr().add(at), count);
+                let x = L::load_some(self.x.as_ptr().add(at), count).sub(centre);
                 let g = L::load_some(self.g.as_ptr().add(at), count);
                 let z = x.fma(a, b);
                 let above = z.where_equal(z.max(z.mul(slope)), g.mul(rest));

@@ -10,6 +10,7 @@ use candle_core::{CpuStorage, CustomOp3, Layout, Shape, Tensor};
 use super::real::Real;
 use super::storage::{computed, read, slice, with_real};
 use crate::{Error, Result};
+use cpu::Scaling;
 
 /// Added to the variance, so that flat channels stay finite.
 const EPSILON: f64 = 1e-5;
@@ -96,14 +97,17 @@ impl Normalise {
         })
     }
 
-    /// What is multiplied with and added to each channel of each item.
-    fn scale<T: Real>(&self, statistics: &[[f64; 2]], gain: &[T], offset: &[T]) -> Vec<[f64; 2]> {
+    /// What is done to each channel of each item.
+    fn scale<T: Real>(&self, statistics: &[[f64; 2]], gain: &[T], offset: &[T]) -> Vec<Scaling> {
         (0..statistics.len() * self.together)
             .map(|run| {
-                let [mean, reciprocal] = statistics[run / self.together];
+                let [centre, reciprocal] = statistics[run / self.together];
                 let c = run % self.channels;
-                let factor = gain[c].wide() * reciprocal;
-                [factor, offset[c].wide() - mean * factor]
+                Scaling {
+                    centre,
+                    factor: gain[c].wide() * reciprocal,
+                    offset: offset[c].wide(),
+                }
             })
             .collect()
     }
@@ -130,8 +134,7 @@ impl Normalise {
         let share = 1.0 / (self.together * self.voxels) as f64;
         for (run, [plain, with_x]) in sums.into_iter().enumerate() {
             let (group, c) = (run / self.together, run % self.channels);
-            let [mean, reciprocal] = statistics[group];
-            let product = (with_x - mean * plain) * reciprocal;
+            let product = with_x * statistics[group][1];
             of_gain[c] += product;
             of_offset[c] += plain;
             means[group][0] += share * gain[c].wide() * plain;
@@ -140,9 +143,12 @@ impl Normalise {
         let factors: Vec<[f64; 3]> = (0..scale.len())
             .map(|run| {
                 let group = run / self.together;
-                let ([mean, reciprocal], [plain, product]) = (statistics[group], means[group]);
-                let with_x = -reciprocal * reciprocal * product;
-                [scale[run][0], with_x, -reciprocal * plain - with_x * mean]
+                let ([_, reciprocal], [plain, product]) = (statistics[group], means[group]);
+                [
+                    scale[run].factor,
+                    -reciprocal * reciprocal * product,
+                    -reciprocal * plain,
+                ]
             })
             .collect();
         // SAFETY: every element lies in one chunk.
