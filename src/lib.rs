@@ -87,7 +87,8 @@ pub use evaluation::{
     Overlap, PairedTest, Regularity, Summary, SurfaceDistance,
 };
 pub use features::{
-    foreground_box, gradient_energy, level_grid, matched_grid, IntensityRange, Level,
+    foreground_box, gradient_energy, level_grid, matched_grid, FeatureMaps, Features,
+    IntensityRange, Level,
 };
 pub use geometry::{Affine, Grid};
 pub use image::{
@@ -101,7 +102,7 @@ pub use linear::{
 };
 pub use ops::{
     compose, compose_unfolded, corner_determinants_minimum, coverage, determinants, extend,
-    folded_voxels, inverse_displacement, minimum_determinant, non_diffeomorphic_volume,
+    folded_voxels, inverse_displacement, mind, minimum_determinant, non_diffeomorphic_volume,
     pull_to_steps, relax_folds, resize, resize_adjoint, smallest_determinant, smooth,
     smooth_adjoint, spline_coefficients, spline_coefficients_adjoint, warp, warp_adjoint,
     warp_gradient, BarrierCurvature, BlockSystem, CorrelationData, CorrelationDerivative,

@@ -13,6 +13,7 @@ mod gradient_energy;
 mod invert;
 mod jacobian;
 mod lanes;
+mod mind;
 mod real;
 mod rows;
 mod sample;
@@ -42,6 +43,7 @@ pub use jacobian::{
     non_diffeomorphic_volume,
 };
 pub use lanes::Instructions;
+pub use mind::mind;
 pub use sample::Interpolation;
 pub use separable::{resize, resize_adjoint, smooth, smooth_adjoint};
 pub(crate) use separable::{separable, Table};

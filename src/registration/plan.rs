@@ -149,6 +149,7 @@ impl Registration {
         )?);
         registered.deformable = Some(DeformableReport {
             transform: deformation.transform.name(),
+            features: deformation.features,
             regulariser: deformation.regulariser.name(),
             lambda: deformation.lambda,
             certify: deformation.certify,

@@ -6,19 +6,19 @@ use std::time::Instant;
 use candle_core::{DType, Tensor};
 
 use super::{Certificate, Iteration, Solver, Status};
-use crate::features::{gradient_energy, level_grid, matched_grid, Level};
+use crate::features::{level_grid, matched_grid, Features, Level};
 use crate::ops::{coverage, smooth, spline_coefficients, FoldBarrier, Interpolation, SsdData};
 use crate::problem::EnergyProblem;
 use crate::regulariser::Regulariser;
 use crate::transform::Transform;
 use crate::{Affine, Error, Grid, Result};
 
-/// What is registered: features of both images on their own grids, at full resolution.
+/// What is registered: intensities of both images on their own grids, at full resolution.
 #[derive(Debug)]
 pub struct Pair<'a> {
-    /// Fixed features.
+    /// Fixed intensities.
     pub fixed: &'a Level,
-    /// Moving features.
+    /// Moving intensities.
     pub moving: &'a Level,
     /// Where the moving image lies before it is deformed: fixed world to moving world, RAS mm.
     pub affine: Affine,
@@ -33,13 +33,15 @@ pub struct Pair<'a> {
 pub struct Multilevel {
     /// How much coarser each level is than the finest axis, coarse first.
     pub shrinks: Vec<usize>,
+    /// What is compared on the levels.
+    pub features: Features,
     /// A solver for each level.
     pub solvers: Vec<Arc<dyn Solver>>,
     /// The parametrisation.
     pub transform: Arc<dyn Transform>,
     /// The regulariser.
     pub regulariser: Arc<dyn Regulariser>,
-    /// Its weight relative to the features' [`gradient_energy`].
+    /// Its weight relative to the features' [`gradient_energy`](crate::gradient_energy).
     pub lambda: f64,
     /// See [`EnergyProblem`].
     pub damping: f64,
@@ -47,7 +49,7 @@ pub struct Multilevel {
     pub dtype: DType,
     /// How the moving features are interpolated.
     pub interpolation: Interpolation,
-    /// A barrier against folding as part of the energy, its weight relative to the features' [`gradient_energy`].
+    /// A barrier against folding as part of the energy, its weight relative to the features' [`gradient_energy`](crate::gradient_energy).
     pub barrier: Option<FoldBarrier>,
 }
 
@@ -114,7 +116,7 @@ impl Multilevel {
                     .identity(&grid, self.dtype, finest.features.device())?,
             };
 
-            let problem = self.problem(pair, &grid, &theta)?;
+            let problem = self.problem(pair, shrink, &grid, &theta)?;
             let unit = problem.unit;
             let theta = unfolded(&problem, theta)?;
             let solution =
@@ -152,25 +154,32 @@ impl Multilevel {
     }
 
     /// The energy of a level.
-    fn problem(&self, pair: &Pair<'_>, grid: &Grid, theta: &Tensor) -> Result<EnergyProblem> {
+    fn problem(
+        &self,
+        pair: &Pair<'_>,
+        shrink: usize,
+        grid: &Grid,
+        theta: &Tensor,
+    ) -> Result<EnergyProblem> {
         let finest = pair.fixed;
         let same = grid.size() == finest.grid.size();
         let fixed = if same {
-            finest.features.clone()
+            finest.clone()
         } else {
-            finest.resized(grid)?.features
+            finest.resized(grid)?
         };
         let moving_grid = matched_grid(&pair.moving.grid, grid)?;
         let moving = if moving_grid.size() == pair.moving.grid.size() {
-            pair.moving.features.clone()
+            pair.moving.clone()
         } else {
-            pair.moving.resized(&moving_grid)?.features
+            pair.moving.resized(&moving_grid)?
         };
         let map = moving_grid
             .world_to_index()
             .compose(&pair.affine)
             .compose(&grid.index_to_world());
-        let unit = gradient_energy(&fixed)?;
+        let maps = self.features.maps(shrink, fixed, moving, &pair.affine)?;
+        let unit = maps.unit;
         if unit == 0.0 {
             return Err(Error::data(
                 "fixed image",
@@ -180,19 +189,18 @@ impl Multilevel {
                 ),
             ));
         }
-        let fixed = fixed.to_dtype(self.dtype)?;
-        let mut moving = moving.to_dtype(self.dtype)?;
+        let fixed = maps.fixed.to_dtype(self.dtype)?;
+        let mut moving = maps.moving.to_dtype(self.dtype)?;
         let u = self.transform.displacement(theta, grid)?;
         let mask = self.mask(pair, grid, &moving_grid, &map, &u)?;
         if self.interpolation == Interpolation::Cubic {
             moving = spline_coefficients(&moving)?;
         }
-        let channels = fixed.dims()[0];
         let data = SsdData {
             fixed,
             moving,
             mask,
-            channel_weight: vec![1.0; channels],
+            channel_weight: maps.channel_weight,
             map,
             interpolation: self.interpolation,
         };

@@ -133,6 +133,7 @@ fn deformation(args: &RegisterArgs) -> Option<Deformation> {
         iterations: args.iterations.as_ref().map(|i| i.list().to_vec()),
         ..mode
     };
+    deformation.features = args.features.unwrap_or(deformation.features);
     deformation.lambda = args.lambda.unwrap_or(deformation.lambda);
     deformation.transform = match stage {
         Stage::Displacement => Arc::new(Displacement),
