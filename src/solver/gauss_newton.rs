@@ -31,7 +31,7 @@ impl Default for GaussNewton {
     fn default() -> Self {
         Self {
             steps: 20,
-            decrease: 5e-3,
+            decrease: 1e-2,
             gradient: 1e-6,
             products: 30,
             tolerance: 0.1,

@@ -289,8 +289,8 @@ fn masks_shut_out_what_is_wrong_with_an_image() {
             if wrong(p) {
                 values[v] = 0.9;
             }
-            // Only what is well away from the fault is judged.
-            if (p[0] - 25.0).powi(2) + (p[1] - 20.0).powi(2) < 35.0f64.powi(2) {
+            // Only what is away from the fault is judged.
+            if (p[0] - 25.0).powi(2) + (p[1] - 20.0).powi(2) < 27.0f64.powi(2) {
                 pair.phantom.fixed_labels[v] = 0;
             }
         }
@@ -298,10 +298,10 @@ fn masks_shut_out_what_is_wrong_with_an_image() {
         write_image(&pair.program, &format!("{side}.nii.gz"), &grid, values);
         let mask = "mask.nii.gz";
         write_mask(&pair.program, mask, &grid, |p| !wrong(p));
-        pair.report("--init identity -t compositive");
+        pair.report("--init identity -t compositive --features intensities");
         let without = pair.error();
         let report = pair.report(&format!(
-            "--init identity -t compositive --{side}-mask {mask}"
+            "--init identity -t compositive --features intensities --{side}-mask {mask}"
         ));
         let with = pair.error();
         assert!(with < 0.95 * without, "{side}: {with} against {without}");
@@ -309,7 +309,7 @@ fn masks_shut_out_what_is_wrong_with_an_image() {
         // A mask over everything is as good as none.
         write_mask(&pair.program, "all.nii.gz", &grid, |_| true);
         pair.report(&format!(
-            "--init identity -t compositive --{side}-mask all.nii.gz"
+            "--init identity -t compositive --features intensities --{side}-mask all.nii.gz"
         ));
         assert!((pair.error() - without).abs() < 0.05 * without, "{side}");
     }
