@@ -53,6 +53,9 @@ impl Solver for GaussNewton {
         mut theta: Tensor,
         watch: &mut dyn FnMut(&Iteration) -> Result<()>,
     ) -> Result<Solution> {
+        if self.steps == 0 {
+            return Solution::skipped(problem, theta);
+        }
         let model_type = problem.model_type(theta.dtype());
         let krylov = Krylov::new(theta.shape(), model_type, theta.device())?;
         let (direction, mut trial) = (theta.zeros_like()?, theta.zeros_like()?);

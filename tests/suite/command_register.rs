@@ -328,6 +328,18 @@ fn levels_iterations_and_lambda_are_honoured() {
     assert!(joined(&report["warnings"]).contains("allow more with --iterations"));
     let report = pair.report("--levels 3x1 --iterations 2x0");
     assert_eq!(levels(&report), [(3, 2), (1, 0)]);
+    let last = &report["deformable"]["levels"][1];
+    assert_eq!(last["status"], "skipped");
+    assert_eq!(last["products"], 0);
+    assert_eq!(last["certificate"]["gradient_ratio"], 1.0);
+    let [energy, data, penalty] = [
+        &last["iterations"][0]["energy"],
+        &last["data"],
+        &last["penalty"],
+    ]
+    .map(number);
+    assert_abs_diff_eq!(energy, data + penalty, epsilon = 1e-6 * energy);
+    assert!(!joined(&report["warnings"]).contains("level 1"));
     let shrinks: Vec<u64> = levels(&pair.report("")).iter().map(|l| l.0).collect();
     assert_eq!(shrinks, [4, 2, 1]);
     let spread = [0.1, 1.0, 10.0].map(|lambda| {

@@ -28,8 +28,9 @@ pub struct Report {
     pub deformable: Option<DeformableReport>,
     pub difference: Difference,
     pub regularity: Regularity,
-    /// Distance between points of the fixed grid and where warp and inverse warp bring them, mm.
-    pub inverse_consistency: InverseConsistency,
+    /// Distance between points of the fixed grid and where warp and inverse warp bring them, mm; null when none of them
+    /// comes to lie between voxel centres of the moving grid.
+    pub inverse_consistency: Option<InverseConsistency>,
     /// Share of the voxels where the inversion did not reach a hundredth of a voxel.
     pub inverse_missed: f64,
     pub dice: Option<DiceReport>,

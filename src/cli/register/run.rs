@@ -19,7 +19,7 @@ use crate::ops::determinants;
 use crate::registration::{Deformation, Registered, Registration};
 use crate::solver::AlignmentStart;
 use crate::transform::{resample_labels, Chain, Compositive, Displacement, LabelResampling};
-use crate::Result;
+use crate::{Error, Result};
 
 /// The command.
 pub(in crate::cli) fn run(args: &RegisterArgs, session: &Session) -> Result<()> {
@@ -161,12 +161,18 @@ fn finish(
     put("_warp.nii.gz", &|path| total.write(path))?;
     let (inverse, inverse_missed) = registered.inverse_field(moving)?;
     put("_inverse_warp.nii.gz", &|path| inverse.write(path))?;
-    let inverse_consistency = inverse_consistency(
+    let measured = inverse_consistency(
         total.values(),
         total.grid(),
         inverse.values(),
         inverse.grid(),
-    )?;
+    );
+    let (inverse_consistency, unmeasured) = match measured {
+        Ok(found) => (Some(found), None),
+        // the images of few slices may lie between each other's
+        Err(Error::Data { reason, .. }) => (None, Some(reason)),
+        Err(other) => return Err(other),
+    };
     drop(inverse);
     if args.ants_outputs {
         let rank = fixed.grid().rank();
@@ -215,6 +221,9 @@ fn finish(
         run: Run::default(),
     };
     report.warnings.extend(report::doubts(registered));
+    report
+        .warnings
+        .extend(unmeasured.map(|reason| format!("no inverse consistency: {reason}")));
     let png = draw(
         args,
         &report,
