@@ -48,6 +48,7 @@
 //! | know where voxels lie | [`Grid`], [`Affine`] |
 //! | carry images, labels and points | [`Chain`], [`resample_image`], [`resample_labels`], [`inverse_on`] |
 //! | measure | [`overlap`](fn@overlap), [`surface_distance`], [`regularity`](fn@regularity), [`inverse_consistency`], [`landmark_errors`]; statistics: [`paired_t_test`], [`wilcoxon_signed_rank`], [`holm`], [`bootstrap_interval`] |
+//! | choose what is compared | [`Features`], [`mind`](fn@mind), [`IntensityRange`] |
 //! | choose or write a transform | [`Transform`]: [`Displacement`], [`Compositive`], [`BSpline`]; [`Linear`] |
 //! | choose or write a regulariser | [`Regulariser`]: [`Diffusion`], [`Bending`], [`Elastic`] |
 //! | choose or write a solver | [`Solver`]: [`GaussNewton`], [`TrustRegion`], [`Lbfgs`], [`Adam`], [`GradientDescent`]; over levels [`Multilevel`]; linear stages [`align`] |
@@ -96,9 +97,9 @@ pub use evaluation::{
 };
 pub use features::{
     foreground_box, gradient_energy, level_grid, matched_grid, read_tensors, write_tensors,
-    Architecture, BaseFeatures, Downsampling, FeatureLevel, FeatureNetwork, HandMade, Intensities,
-    IntensityRange, Level, NetworkConfig, Normalisation, Parameters, Provenance, Pyramid, Unet,
-    Weights,
+    Architecture, BaseFeatures, Downsampling, FeatureLevel, FeatureMaps, FeatureNetwork, Features,
+    HandMade, Intensities, IntensityRange, Level, NetworkConfig, Normalisation, Parameters,
+    Provenance, Pyramid, Unet, Weights,
 };
 pub use geometry::{Affine, Grid};
 pub use image::{
@@ -114,9 +115,9 @@ pub use linear::{
 pub use ops::{
     average_pool, compose, compose_unfolded, convolve, convolve_adjoint, convolve_joined,
     convolve_weight_gradient, corner_determinants_minimum, coverage, determinants, extend,
-    folded_voxels, inverse_displacement, minimum_determinant, non_diffeomorphic_volume, normalise,
-    pull_to_steps, relax_folds, rescale, resize, resize_adjoint, smallest_determinant, smooth,
-    smooth_adjoint, spline_coefficients, spline_coefficients_adjoint, warp, warp_adjoint,
+    folded_voxels, inverse_displacement, mind, minimum_determinant, non_diffeomorphic_volume,
+    normalise, pull_to_steps, relax_folds, rescale, resize, resize_adjoint, smallest_determinant,
+    smooth, smooth_adjoint, spline_coefficients, spline_coefficients_adjoint, warp, warp_adjoint,
     warp_adjoint_derivative, warp_derivative, warp_gradient, BarrierCurvature, BlockSystem,
     CorrelationData, CorrelationDerivative, CorrelationSums, Curvature, Differences, FoldBarrier,
     Instructions, Interpolation, SsdCotangents, SsdData,

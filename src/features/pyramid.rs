@@ -17,7 +17,7 @@ pub struct Level {
 /// The feature maps of an image for all levels of a solve.
 #[derive(Debug, Clone, Copy)]
 pub enum Pyramid<'a> {
-    /// One map at full resolution, resized for each level.
+    /// Intensities at full resolution, from which the features of each level are made.
     Finest(&'a Level),
     /// A map of its own for each level, coarse first, as a network makes them.
     Levels(&'a [Level]),

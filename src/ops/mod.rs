@@ -14,6 +14,7 @@ mod gradient_energy;
 mod invert;
 mod jacobian;
 mod lanes;
+mod mind;
 mod near;
 mod normalise;
 mod pull;
@@ -51,6 +52,7 @@ pub use jacobian::{
     non_diffeomorphic_volume,
 };
 pub use lanes::Instructions;
+pub use mind::mind;
 pub use normalise::normalise;
 pub(crate) use recorded::{record, record2};
 pub(crate) use round_trip::RoundTrip;

@@ -9,7 +9,7 @@ use crate::solver::{align, Alignment, AlignmentPair, AlignmentStart, Iteration, 
 use crate::transform::LinearKind;
 use crate::{Affine, Error, Image, Labels, Result};
 
-/// A registration of two images by their intensities.
+/// A registration of two images by their intensities and by descriptors made of them.
 ///
 /// ```no_run
 /// # fn main() -> stillpoint::Result<()> {
@@ -150,6 +150,7 @@ impl Registration {
         )?);
         registered.deformable = Some(DeformableReport {
             transform: deformation.transform.name(),
+            features: deformation.features,
             regulariser: deformation.regulariser.name(),
             lambda: deformation.lambda,
             certify: deformation.certify,

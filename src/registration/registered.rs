@@ -4,7 +4,7 @@ use candle_core::Tensor;
 use rayon::prelude::*;
 
 use super::fields::{inverse_on, total_in_voxels, total_on};
-use crate::features::IntensityRange;
+use crate::features::{Features, IntensityRange};
 use crate::ops::{read, warped_values, FoldBarrier};
 use crate::solver::{Alignment, LevelReport};
 use crate::{Affine, DisplacementField, Grid, Image, Result};
@@ -14,6 +14,8 @@ use crate::{Affine, DisplacementField, Grid, Image, Result};
 pub struct DeformableReport {
     /// Name of the transform.
     pub transform: &'static str,
+    /// What of the images was compared.
+    pub features: Features,
     /// Name of the regulariser.
     pub regulariser: &'static str,
     /// Its weight.

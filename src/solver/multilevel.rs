@@ -6,7 +6,7 @@ use std::time::Instant;
 use candle_core::{DType, Tensor};
 
 use super::{Certificate, Iteration, Solver, Status};
-use crate::features::{gradient_energy, level_grid, matched_grid, Level, Pyramid};
+use crate::features::{level_grid, matched_grid, FeatureMaps, Features, Pyramid};
 use crate::ops::{coverage, smooth, spline_coefficients, FoldBarrier, Interpolation, SsdData};
 use crate::problem::EnergyProblem;
 use crate::regulariser::Regulariser;
@@ -16,13 +16,13 @@ use crate::{Affine, Error, Grid, Result};
 /// What is registered: features of both images on their own grids.
 #[derive(Debug)]
 pub struct Pair<'a> {
-    /// Fixed features.
+    /// Fixed intensities at full resolution, or features for every level.
     pub fixed: Pyramid<'a>,
-    /// Moving features.
+    /// Moving ones, of the same kind.
     pub moving: Pyramid<'a>,
     /// Where the moving image lies before it is deformed: fixed world to moving world, RAS mm.
     pub affine: Affine,
-    /// Weights of the channels on each level, coarse first; none is one everywhere.
+    /// Weights of the channels of features that are given for every level, coarse first; none is one everywhere.
     pub channel_weights: Option<&'a [Vec<f64>]>,
     /// Weight of each fixed voxel, `[(nz,) ny, nx]` on the finest fixed grid.
     pub fixed_mask: Option<&'a Tensor>,
@@ -35,13 +35,16 @@ pub struct Pair<'a> {
 pub struct Multilevel {
     /// How much coarser each level is than the finest axis, coarse first.
     pub shrinks: Vec<usize>,
+    /// What of intensities at full resolution is compared on the levels; features given for every level are compared as
+    /// they are.
+    pub features: Features,
     /// A solver for each level.
     pub solvers: Vec<Arc<dyn Solver>>,
     /// The parametrisation.
     pub transform: Arc<dyn Transform>,
     /// The regulariser.
     pub regulariser: Arc<dyn Regulariser>,
-    /// Its weight relative to the features' [`gradient_energy`].
+    /// Its weight relative to the features' [`gradient_energy`](crate::gradient_energy).
     pub lambda: f64,
     /// See [`EnergyProblem`].
     pub damping: f64,
@@ -49,7 +52,7 @@ pub struct Multilevel {
     pub dtype: DType,
     /// How the moving features are interpolated.
     pub interpolation: Interpolation,
-    /// A barrier against folding as part of the energy, its weight relative to the features' [`gradient_energy`].
+    /// A barrier against folding as part of the energy, its weight relative to the features' [`gradient_energy`](crate::gradient_energy).
     pub barrier: Option<FoldBarrier>,
 }
 
@@ -149,16 +152,15 @@ impl Multilevel {
         let mut state: Option<(Tensor, Grid)> = None;
         for (number, &shrink) in self.shrinks.iter().enumerate() {
             let clock = Instant::now();
-            let (fixed, moving) = self.maps(pair, number)?;
-            let grid = fixed.grid.clone();
+            let (maps, [grid, moving_grid]) = self.maps(pair, number)?;
             // the coarser level's parameters are given back before this level allocates
             let theta = match state.take() {
                 Some((theta, from)) => self.transform.resample(&theta, &from, &grid)?,
                 None => self
                     .transform
-                    .identity(&grid, self.dtype, fixed.features.device())?,
+                    .identity(&grid, self.dtype, maps.fixed.device())?,
             };
-            let problem = self.problem(pair, number, fixed, moving, &theta)?;
+            let problem = self.problem(pair, maps, [&grid, &moving_grid], &theta)?;
             let unit = problem.unit;
             let theta = unfolded(&problem, theta)?;
             let solution =
@@ -188,41 +190,39 @@ impl Multilevel {
         Ok(())
     }
 
-    /// Fixed and moving features of a level.
-    fn maps(&self, pair: &Pair<'_>, number: usize) -> Result<(Level, Level)> {
+    /// Fixed and moving features of a level, with their grids.
+    fn maps(&self, pair: &Pair<'_>, number: usize) -> Result<(FeatureMaps, [Grid; 2])> {
         let count = self.shrinks.len();
-        let fixed = match pair.fixed.given(number, count)? {
-            Some(level) => level.clone(),
-            None => {
-                let finest = pair.fixed.finest()?;
-                finest.on(&level_grid(&finest.grid, self.shrinks[number])?)?
-            }
-        };
-        let moving = match pair.moving.given(number, count)? {
-            Some(level) => level.clone(),
-            None => {
-                let finest = pair.moving.finest()?;
-                finest.on(&matched_grid(&finest.grid, &fixed.grid)?)?
-            }
-        };
-        Ok((fixed, moving))
+        if let (Some(fixed), Some(moving)) = (
+            pair.fixed.given(number, count)?,
+            pair.moving.given(number, count)?,
+        ) {
+            let weights = pair.channel_weights.map(|weights| weights[number].clone());
+            let maps = FeatureMaps::of(fixed, moving, weights)?;
+            return Ok((maps, [fixed.grid.clone(), moving.grid.clone()]));
+        }
+        let shrink = self.shrinks[number];
+        let (fixed, moving) = (pair.fixed.finest()?, pair.moving.finest()?);
+        let fixed = fixed.on(&level_grid(&fixed.grid, shrink)?)?;
+        let moving = moving.on(&matched_grid(&moving.grid, &fixed.grid)?)?;
+        let grids = [fixed.grid.clone(), moving.grid.clone()];
+        let maps = self.features.maps(shrink, fixed, moving, &pair.affine)?;
+        Ok((maps, grids))
     }
 
     /// The energy of a level.
     fn problem(
         &self,
         pair: &Pair<'_>,
-        number: usize,
-        fixed: Level,
-        moving: Level,
+        maps: FeatureMaps,
+        [grid, moving_grid]: [&Grid; 2],
         theta: &Tensor,
     ) -> Result<EnergyProblem> {
-        let (grid, moving_grid) = (&fixed.grid, &moving.grid);
         let map = moving_grid
             .world_to_index()
             .compose(&pair.affine)
             .compose(&grid.index_to_world());
-        let unit = gradient_energy(&fixed.features)?;
+        let unit = maps.unit;
         if unit == 0.0 {
             return Err(Error::data(
                 "fixed image",
@@ -232,35 +232,18 @@ impl Multilevel {
                 ),
             ));
         }
-        let fixed_features = fixed.features.to_dtype(self.dtype)?;
-        let mut moving_features = moving.features.to_dtype(self.dtype)?;
+        let fixed = maps.fixed.to_dtype(self.dtype)?;
+        let mut moving = maps.moving.to_dtype(self.dtype)?;
         let u = self.transform.displacement(theta, grid)?;
         let mask = self.mask(pair, grid, moving_grid, &map, &u)?;
         if self.interpolation == Interpolation::Cubic {
-            moving_features = spline_coefficients(&moving_features)?;
-        }
-        let channels = fixed_features.dims()[0];
-        let channel_weight = match pair.channel_weights {
-            Some(weights) => weights.get(number).cloned().unwrap_or_default(),
-            None => vec![1.0; channels],
-        };
-        for (what, got) in [
-            ("moving features: channels", moving_features.dims()[0]),
-            ("channel weights", channel_weight.len()),
-        ] {
-            if got != channels {
-                return Err(Error::Shape {
-                    what,
-                    expected: vec![channels],
-                    got: vec![got],
-                });
-            }
+            moving = spline_coefficients(&moving)?;
         }
         let data = SsdData {
-            fixed: fixed_features,
-            moving: moving_features,
+            fixed,
+            moving,
             mask,
-            channel_weight,
+            channel_weight: maps.channel_weight,
             map,
             interpolation: self.interpolation,
         };

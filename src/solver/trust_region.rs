@@ -74,6 +74,9 @@ impl Solver for TrustRegion {
         mut theta: Tensor,
         watch: &mut dyn FnMut(&Iteration) -> Result<()>,
     ) -> Result<Solution> {
+        if self.steps == 0 {
+            return Solution::skipped(problem, theta);
+        }
         let mut run = Run {
             options: self,
             problem,

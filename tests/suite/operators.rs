@@ -5,8 +5,8 @@ use std::sync::Arc;
 use candle_core::{DType, Tensor};
 use stillpoint::{
     compose, compose_unfolded, conjugate_gradients, coverage, extend, gradient_energy,
-    inverse_displacement, pull_to_steps, resize, resize_adjoint, smallest_determinant, smooth,
-    smooth_adjoint, spline_coefficients, spline_coefficients_adjoint, warp, warp_adjoint,
+    inverse_displacement, mind, pull_to_steps, resize, resize_adjoint, smallest_determinant,
+    smooth, smooth_adjoint, spline_coefficients, spline_coefficients_adjoint, warp, warp_adjoint,
     warp_gradient, Affine, Bending, BlockSystem, Curvature, Differences, Diffusion, Displacement,
     Elastic, EnergyProblem, Grid, Interpolation, Krylov, LinearOptions, Problem, Regulariser,
     SsdData,
@@ -146,6 +146,8 @@ fn filters(results: &mut Results) {
     results.tensor("spline", &spline_coefficients(&x).unwrap());
     results.tensor("spline adjoint", &spline_coefficients_adjoint(&x).unwrap());
     results.tensor("extend", &extend(&x, &[2, 3, 1], &[41, 33, 25]).unwrap());
+    let offsets = [[1.6, 0.3, -0.2], [-0.4, 2.2, 0.5], [0.1, -0.6, 1.3]];
+    results.tensor("mind", &mind(&x, &offsets, &sigma).unwrap());
     results.numbers("gradient energy", &[gradient_energy(&x).unwrap()]);
 }
 

@@ -19,7 +19,7 @@ use crate::ops::determinants;
 use crate::registration::{Deformation, Registered, Registration};
 use crate::solver::AlignmentStart;
 use crate::transform::{resample_labels, Chain, Compositive, Displacement, LabelResampling};
-use crate::Result;
+use crate::{Error, Result};
 
 /// The command.
 pub(in crate::cli) fn run(args: &RegisterArgs, session: &Session) -> Result<()> {
@@ -133,6 +133,7 @@ fn deformation(args: &RegisterArgs) -> Option<Deformation> {
         iterations: args.iterations.as_ref().map(|i| i.list().to_vec()),
         ..mode
     };
+    deformation.features = args.features.unwrap_or(deformation.features);
     deformation.lambda = args.lambda.unwrap_or(deformation.lambda);
     deformation.transform = match stage {
         Stage::Displacement => Arc::new(Displacement),
@@ -216,12 +217,18 @@ impl Results<'_> {
     fn measure(&self, args: &RegisterArgs, session: &Session) -> Result<(Report, Vec<u8>)> {
         let (registered, inputs) = (self.registered, self.inputs);
         let (fixed, moving) = (&inputs.fixed, &inputs.moving);
-        let inverse_consistency = inverse_consistency(
+        let measured = inverse_consistency(
             self.total.values(),
             self.total.grid(),
             self.inverse.values(),
             self.inverse.grid(),
-        )?;
+        );
+        let (inverse_consistency, unmeasured) = match measured {
+            Ok(found) => (Some(found), None),
+            // the images of few slices may lie between each other's
+            Err(Error::Data { reason, .. }) => (None, Some(reason)),
+            Err(other) => return Err(other),
+        };
         session.proceed()?;
         let dice = match &inputs.labels {
             Some(labels) => Some(dice(labels, registered, &self.total)?),
@@ -258,6 +265,9 @@ impl Results<'_> {
                 run: Run::default(),
             };
             report.warnings.extend(report::doubts(registered));
+            report
+                .warnings
+                .extend(unmeasured.map(|reason| format!("no inverse consistency: {reason}")));
             let png = draw(
                 args,
                 &report,
