@@ -32,6 +32,13 @@ pub trait Problem: Send + Sync {
         theta
     }
 
+    /// The element type in which [`Problem::linearise`] writes the gradient and [`Problem::retract`] takes steps, for
+    /// parameters of type `theta`: that, or the type of the model. In the latter case what is written is `scale` times the
+    /// gradient.
+    fn step_type(&self, theta: DType) -> DType {
+        theta
+    }
+
     /// The energy at `theta`; infinite outside its domain.
     fn value(&self, theta: &Tensor) -> Result<f64>;
 
@@ -171,6 +178,15 @@ impl Problem for EnergyProblem {
             DType::F32 if self.is_compact() => DType::F16,
             DType::F64 if self.is_compact() => DType::F32,
             other => other,
+        }
+    }
+
+    fn step_type(&self, theta: DType) -> DType {
+        let model = self.model_type(theta);
+        if model == DType::F16 && self.transform.composes() && self.barrier.is_none() {
+            model
+        } else {
+            theta
         }
     }
 
