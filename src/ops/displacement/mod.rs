@@ -17,7 +17,7 @@ use super::real::Real;
 use crate::Result;
 
 /// Local shortenings of one step at most.
-const ROUNDS: usize = 4;
+const ROUNDS: usize = 8;
 
 /// `out(x) = t d(x) + u(x + t d(x))`: the displacement of "first `t d`, then `u`"; all `[rank, (nz,) ny, nx]`, in voxels.
 ///
