@@ -290,13 +290,8 @@ impl<T: Real, const D: usize> Pass<'_, T, D> {
                             gradient = pull(&near.slope, gradient);
                             if WHAT == 1 {
                                 let mut vector = gradient;
-                                for a in 0..D {
-                                    vector[a] = block[a];
-                                }
-                                let vector = pull(&near.slope, vector);
-                                for a in 0..D {
-                                    block[a] = vector[a];
-                                }
+                                vector.copy_from_slice(&block[..D]);
+                                block[..D].copy_from_slice(&pull(&near.slope, vector));
                             } else {
                                 block = pull_block(&near.slope, block);
                             }
