@@ -68,7 +68,10 @@ pub fn inverse_consistency(
     .errors();
     let voxels = errors.len();
     // points outside are marked by a negative error
-    let errors: Vec<f32> = errors.into_iter().filter(|e| !(*e < 0.0)).collect();
+    let errors: Vec<f32> = errors
+        .into_iter()
+        .filter(|e| e.is_nan() || *e >= 0.0)
+        .collect();
     if errors.iter().any(|e| !e.is_finite()) {
         return Err(not_finite());
     }

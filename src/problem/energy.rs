@@ -129,6 +129,15 @@ impl Problem for EnergyProblem {
         }
     }
 
+    fn step_type(&self, theta: DType) -> DType {
+        let model = self.model_type(theta);
+        if model == DType::F16 && self.transform.composes() && self.barrier.is_none() {
+            model
+        } else {
+            theta
+        }
+    }
+
     fn value(&self, theta: &Tensor) -> Result<f64> {
         let barrier = self.barrier_value(theta)?;
         if barrier.is_infinite() {

@@ -30,6 +30,13 @@ pub trait Problem: Send + Sync {
         theta
     }
 
+    /// The element type in which [`Problem::linearise`] writes the gradient and [`Problem::retract`] takes steps, for
+    /// parameters of type `theta`: that, or the type of the model. In the latter case what is written is `scale` times the
+    /// gradient.
+    fn step_type(&self, theta: DType) -> DType {
+        theta
+    }
+
     /// The energy at `theta`; infinite outside its domain.
     fn value(&self, theta: &Tensor) -> Result<f64>;
 
@@ -45,7 +52,7 @@ pub trait Problem: Send + Sync {
 
     /// The curvature at `theta` with respect to the parameters themselves, undamped and in their precision whatever
     /// [`Problem::model_type`] says: what a certificate and an adjoint rest on. [`Curvature::Newton`] is the true Hessian.
-    /// Writes the gradient too.
+    /// Writes the gradient too, in that precision as well.
     fn curvature(
         &self,
         theta: &Tensor,

@@ -120,7 +120,7 @@ impl Deformation {
     /// The levels with their solvers.
     pub(crate) fn multilevel(&self, shrinks: Vec<usize>) -> Multilevel {
         Multilevel {
-            solvers: (0..shrinks.len()).map(|l| self.solver(l)).collect(),
+            solvers: (0..shrinks.len()).map(|level| self.solver(level)).collect(),
             shrinks,
             features: self.features,
             transform: self.transform.clone(),

@@ -58,7 +58,15 @@ impl Solver for GaussNewton {
         }
         let model_type = problem.model_type(theta.dtype());
         let krylov = Krylov::new(theta.shape(), model_type, theta.device())?;
-        let (direction, mut trial) = (theta.zeros_like()?, theta.zeros_like()?);
+        // steps of the model's type need no tensors of their own
+        let direct = problem.step_type(theta.dtype()) != theta.dtype();
+        let (gradient, descent) = if direct {
+            (krylov.r.clone(), krylov.x.clone())
+        } else {
+            let own = theta.zeros_like()?;
+            (own.clone(), own)
+        };
+        let mut trial = theta.zeros_like()?;
         let mut iterations: Vec<Iteration> = Vec::new();
         let mut first = 0.0;
         let mut ratio = f64::NAN;
@@ -70,9 +78,11 @@ impl Solver for GaussNewton {
             radius: f64::INFINITY,
         };
         for step in 0..self.steps {
-            let model = problem.linearise(&theta, Curvature::GaussNewton, &direction)?;
+            let model = problem.linearise(&theta, Curvature::GaussNewton, &gradient)?;
             let energy = model.energy;
-            convert(-model.scale, &direction, &krylov.r)?;
+            if !direct {
+                convert(model.scale, &gradient, &krylov.r)?;
+            }
             let info =
                 conjugate_gradients(&*model.operator, &*model.preconditioner, &krylov, &options)?;
             if step == 0 {
@@ -101,12 +111,14 @@ impl Solver for GaussNewton {
                 break;
             }
             products = info.steps;
-            // the gradient's tensor takes the step
-            convert(1.0, &krylov.x, &direction)?;
+            if !direct {
+                convert(1.0, &krylov.x, &descent)?;
+            }
             length = 1.0;
             let mut next = None;
             for _ in 0..HALVINGS {
-                if problem.retract(&theta, &direction, length, &trial)? {
+                // the solution leads along the gradient, the step against it
+                if problem.retract(&theta, &descent, -length, &trial)? {
                     let candidate = problem.value(&trial)?;
                     if candidate < energy {
                         next = Some(candidate);

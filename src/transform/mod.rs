@@ -78,7 +78,7 @@ pub trait Transform: Send + Sync + std::fmt::Debug {
 
     /// Whether [`Transform::retract`] composes with the step rather than adding it: the gradient of the energy with
     /// respect to the step is then that with respect to the displacement, carried by
-    /// [`pull_to_steps`](crate::pull_to_steps). For fields.
+    /// [`pull_to_steps`](crate::pull_to_steps). For fields; such a transform takes steps of half precision too.
     fn composes(&self) -> bool {
         false
     }

@@ -16,24 +16,24 @@ pub(super) fn compose<T: Real>(u: &[T], d: &[T], size: &[usize], t: T, out: &mut
 }
 
 /// Composes in the marked voxels alone.
-pub(super) fn compose_rows<T: Real>(
+pub(super) fn compose_rows<T: Real, B: Stored<T>>(
     u: &[T],
-    d: &[T],
+    d: &[B],
     size: &[usize],
     t: T,
     marked: &Marks,
     out: &mut [T],
 ) {
     if size.len() == 2 {
-        composed::<T, 2>(u, d, size, t, marked, out);
+        composed::<T, B, 2>(u, d, size, t, marked, out);
     } else {
-        composed::<T, 3>(u, d, size, t, marked, out);
+        composed::<T, B, 3>(u, d, size, t, marked, out);
     }
 }
 
-fn composed<T: Real, const D: usize>(
+fn composed<T: Real, B: Stored<T>, const D: usize>(
     u: &[T],
-    d: &[T],
+    d: &[B],
     size: &[usize],
     t: T,
     marked: &Marks,
@@ -58,9 +58,9 @@ fn composed<T: Real, const D: usize>(
     });
 }
 
-struct Compose<'a, T, const D: usize> {
+struct Compose<'a, T, B, const D: usize> {
     u: &'a [T],
-    d: &'a [T],
+    d: &'a [B],
     frame: &'a Frame<T, D>,
     marked: &'a Marks,
     t: T,
@@ -68,7 +68,7 @@ struct Compose<'a, T, const D: usize> {
     out: Shared<T>,
 }
 
-impl<T: Real, const D: usize> Kernel<T> for Compose<'_, T, D> {
+impl<T: Real, B: Stored<T>, const D: usize> Kernel<T> for Compose<'_, T, B, D> {
     type Output = ();
 
     #[inline(always)]
@@ -85,7 +85,7 @@ impl<T: Real, const D: usize> Kernel<T> for Compose<'_, T, D> {
     }
 }
 
-impl<T: Real, const D: usize> Compose<'_, T, D> {
+impl<T: Real, B: Stored<T>, const D: usize> Compose<'_, T, B, D> {
     /// A run of voxels of a row.
     #[inline(always)]
     unsafe fn run_of<L: Lanes<Element = T>>(&self, t: L, row: usize, run: std::ops::Range<usize>) {
@@ -99,7 +99,7 @@ impl<T: Real, const D: usize> Compose<'_, T, D> {
                 let at = row * width + i;
                 let mut d = [t; D];
                 for a in 0..D {
-                    d[a] = t.mul(L::load_some(self.d.as_ptr().add(a * n + at), count));
+                    d[a] = t.mul(B::take(self.d.as_ptr().add(a * n + at), count));
                 }
                 let cell = Cell::at(self.frame.positions(&begin, i, d), &self.frame.moving);
                 let offset = cell.offset(&self.frame.stride);
@@ -114,7 +114,7 @@ impl<T: Real, const D: usize> Compose<'_, T, D> {
     }
 }
 
-pub(super) fn pull_to_steps<T: Real, B: Blocks<T>>(
+pub(super) fn pull_to_steps<T: Real, B: Stored<T>>(
     u: &[T],
     size: &[usize],
     gradient: &mut [T],
@@ -127,7 +127,7 @@ pub(super) fn pull_to_steps<T: Real, B: Blocks<T>>(
     }
 }
 
-fn pulled<T: Real, B: Blocks<T>, const D: usize>(
+fn pulled<T: Real, B: Stored<T>, const D: usize>(
     u: &[T],
     size: &[usize],
     gradient: &mut [T],
@@ -151,8 +151,11 @@ fn pulled<T: Real, B: Blocks<T>, const D: usize>(
     });
 }
 
-/// The element of blocks beside fields of `T`.
-pub(super) trait Blocks<T: Real>: Copy + Send + Sync {
+/// The element of blocks and steps beside fields of `T`.
+pub(super) trait Stored<T: Real>: Copy + Send + Sync {
+    /// `factor` times the value.
+    fn times(self, factor: T) -> Self;
+
     /// The first `count` lanes.
     ///
     /// # Safety
@@ -165,7 +168,10 @@ pub(super) trait Blocks<T: Real>: Copy + Send + Sync {
     unsafe fn put<L: Lanes<Element = T>>(lanes: L, to: *mut Self, count: usize);
 }
 
-impl<T: Real> Blocks<T> for T {
+impl<T: Real> Stored<T> for T {
+    fn times(self, factor: T) -> T {
+        self * factor
+    }
     #[inline(always)]
     unsafe fn take<L: Lanes<Element = T>>(from: *const T, count: usize) -> L {
         // SAFETY: the caller's promise, here and below.
@@ -177,20 +183,23 @@ impl<T: Real> Blocks<T> for T {
     }
 }
 
-/// Blocks in half precision.
+/// Blocks and steps in half precision.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
 pub(super) struct Half(f16);
 
 impl Half {
-    /// Halves seen as blocks.
+    /// Halves seen as such.
     pub fn of(values: &mut [f16]) -> &mut [Self] {
         // SAFETY: the same memory layout.
         unsafe { &mut *(std::ptr::from_mut(values) as *mut [Self]) }
     }
 }
 
-impl<T: Real> Blocks<T> for Half {
+impl<T: Real> Stored<T> for Half {
+    fn times(self, factor: T) -> Self {
+        Self(f16::from_f32(self.0.to_f32() * factor.narrow()))
+    }
     #[inline(always)]
     unsafe fn take<L: Lanes<Element = T>>(from: *const Self, count: usize) -> L {
         // SAFETY: the caller's promise, here and below.
@@ -211,7 +220,7 @@ struct Pull<'a, T, B, const D: usize> {
     rows: std::ops::Range<usize>,
 }
 
-impl<T: Real, B: Blocks<T>, const D: usize> Kernel<T> for Pull<'_, T, B, D> {
+impl<T: Real, B: Stored<T>, const D: usize> Kernel<T> for Pull<'_, T, B, D> {
     type Output = ();
 
     #[inline(always)]
@@ -249,7 +258,7 @@ impl<T: Real, B: Blocks<T>, const D: usize> Kernel<T> for Pull<'_, T, B, D> {
 
 /// `v <- p' v` for the vector of `D` planes of `n` elements at `at`.
 #[inline(always)]
-unsafe fn pull_vector<L: Lanes, B: Blocks<L::Element>, const D: usize>(
+unsafe fn pull_vector<L: Lanes, B: Stored<L::Element>, const D: usize>(
     p: &[[L; D]; D],
     base: Shared<B>,
     n: usize,

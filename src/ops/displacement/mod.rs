@@ -17,7 +17,7 @@ use super::real::Real;
 use crate::Result;
 
 /// Local shortenings of one step at most.
-const ROUNDS: usize = 4;
+const ROUNDS: usize = 8;
 
 /// `out(x) = t d(x) + u(x + t d(x))`: the displacement of "first `t d`, then `u`"; all `[rank, (nz,) ny, nx]`, in voxels.
 ///
@@ -36,7 +36,7 @@ pub fn compose(u: &Tensor, d: &Tensor, t: f64, out: &Tensor) -> Result<()> {
 /// [`compose`] that folds nowhere: where a corner determinant (see
 /// [`corner_determinants_minimum`](crate::corner_determinants_minimum)) comes out at `smallest` or less, `d` is
 /// shortened around it, in place, and the step taken again, a few times. Returns whether `out` is above `smallest`
-/// everywhere.
+/// everywhere. `d` may be of half precision.
 pub fn compose_unfolded(
     u: &Tensor,
     d: &Tensor,
@@ -47,8 +47,14 @@ pub fn compose_unfolded(
     let size = size(u);
     with_real!(u.dtype(), T => {
         read::<T, _>(u, |u| {
-            write::<T, _>(d, |d| {
-                write::<T, _>(out, |o| {
+            write::<T, _>(out, |o| {
+                if d.dtype() == DType::F16 {
+                    return write::<f16, _>(d, |d| {
+                        let d = cpu::Half::of(d);
+                        unfold::compose_unfolded(u, d, &size, T::of(t), smallest, ROUNDS, o)
+                    });
+                }
+                write::<T, _>(d, |d| {
                     unfold::compose_unfolded(u, d, &size, T::of(t), smallest, ROUNDS, o)
                 })
             })

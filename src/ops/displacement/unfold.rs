@@ -2,9 +2,9 @@
 
 use rayon::prelude::*;
 
-use super::cpu::compose_rows;
+use super::cpu::{compose_rows, Stored};
 use super::marks::Marks;
-use crate::ops::jacobian::{Lines, Measure};
+use crate::ops::jacobian::{smallest, Lines, Measure};
 use crate::ops::real::Real;
 use crate::ops::rows::Shared;
 
@@ -19,9 +19,9 @@ pub(super) const WHOLE: u8 = u8::MAX;
 
 /// Composes `out = u o (id + t d) + t d`; where a corner determinant comes out at `smallest` or less, shortens `d`
 /// around it, until none does or `rounds` are spent. Returns whether none does.
-pub(super) fn compose_unfolded<T: Real>(
+pub(super) fn compose_unfolded<T: Real, B: Stored<T>>(
     u: &[T],
-    d: &mut [T],
+    d: &mut [B],
     size: &[usize],
     t: T,
     smallest: f64,
@@ -82,13 +82,13 @@ pub(super) fn add_unfolded<T: Real>(
 /// determinant, shortens `d` around it, until it holds everywhere or `rounds` are spent. Returns whether it does.
 ///
 /// `keeps` comes with a bound above which it always holds. Only what a shortening touches is placed and checked again.
-fn shortened<T: Real>(
-    d: &mut [T],
+fn shortened<T: Real, B: Stored<T>>(
+    d: &mut [B],
     size: &[usize],
     rounds: usize,
     out: &mut [T],
     least: impl Fn(usize) -> f64,
-    place: impl Fn(&[T], &Marks, &mut [T]),
+    place: impl Fn(&[B], &Marks, &mut [T]),
     keeps: (f64, impl Fn(usize, f64) -> bool + Sync),
 ) -> bool {
     let n: usize = size.iter().product();
@@ -117,10 +117,16 @@ fn shortened<T: Real>(
         (0..n / size[0]).into_par_iter().for_each(|row| {
             for run in changed.runs(row) {
                 for at in row * size[0] + run.start..row * size[0] + run.end {
+                    if share[at] == WHOLE {
+                        continue;
+                    }
                     let factor = factors[usize::from(share[at])];
                     for a in 0..size.len() {
                         // SAFETY: inside the field; each task its own row.
-                        unsafe { *shared.at(a * n + at) *= factor };
+                        unsafe {
+                            let value = shared.at(a * n + at);
+                            *value = (*value).times(factor);
+                        }
                     }
                 }
             }
@@ -165,7 +171,7 @@ fn failing<T: Real>(
                     for run in marks.runs(line) {
                         let out = &mut buffer[..run.len()];
                         field.measure(Measure::Corners, line, run.clone(), out);
-                        if out.iter().fold(true, |all, v| all & (v.wide() > *sure)) {
+                        if smallest(out).wide() > *sure {
                             continue;
                         }
                         let first = line * size[0] + run.start;

@@ -72,7 +72,7 @@ impl<'a, T: Real> Field<'a, T> {
 }
 
 /// The smallest value of a line.
-pub(super) fn smallest<T: Real>(values: &[T]) -> T {
+pub(in crate::ops) fn smallest<T: Real>(values: &[T]) -> T {
     let smaller = |a: T, b: T| if a < b { a } else { b };
     let mut lanes = [values[0]; 16];
     let chunks = values.chunks_exact(16);

@@ -5,7 +5,7 @@
 
 mod cpu;
 
-pub(in crate::ops) use cpu::{Field as Lines, Measure};
+pub(in crate::ops) use cpu::{smallest, Field as Lines, Measure};
 
 use super::real::Real;
 use rayon::prelude::*;

@@ -33,7 +33,7 @@ pub(super) struct Smoothness {
 pub(super) enum Output<'a, T> {
     None,
     /// Gradient and blocks.
-    Model(Model, &'a mut [T], Stored<'a, T>),
+    Model(Model, Stored<'a, T>, Stored<'a, T>),
 }
 
 /// Which blocks.
@@ -47,7 +47,7 @@ pub(super) enum Model {
     Newton,
 }
 
-/// Where blocks go.
+/// Where gradients and blocks go.
 pub(super) enum Stored<'a, T> {
     Full(&'a mut [T]),
     /// As halves, times a factor that keeps them in range.
@@ -81,8 +81,8 @@ fn ranked<T: Real, const D: usize>(
     frame: Frame<T, D>,
     output: Output<'_, T>,
 ) -> [f64; 2] {
-    let (mode, first, second): (_, &mut [T], _) = match output {
-        Output::None => (None, &mut [], Stored::Full(&mut [])),
+    let (mode, first, second) = match output {
+        Output::None => (None, Stored::Full(&mut []), Stored::Full(&mut [])),
         Output::Model(model, g, b) => (Some(model), g, b),
     };
     // every pointer below stays within these lengths
@@ -104,11 +104,7 @@ fn ranked<T: Real, const D: usize>(
         assert_eq!(first.len(), n * D, "gradient");
         assert_eq!(second.len(), n * per_block, "blocks");
     }
-    let first = Shared::new(first);
-    let (second, halves) = match second {
-        Stored::Full(blocks) => (Shared::new(blocks), None),
-        Stored::Half(blocks, factor) => (Shared::new(&mut []), Some((Shared::new(blocks), factor))),
-    };
+    let (first, second) = (Planes::of(first), Planes::of(second));
     let sums = sum_over_rows(frame.rows(), frame.fixed[0], |rows| {
         dispatch(Pass::<'_, T, D> {
             input,
@@ -117,7 +113,6 @@ fn ranked<T: Real, const D: usize>(
             rows,
             first,
             second,
-            halves,
         })
     });
     sums.map(|sum| 0.5 * sum)
@@ -128,10 +123,46 @@ struct Pass<'a, T, const D: usize> {
     frame: &'a Frame<T, D>,
     mode: Option<Model>,
     rows: std::ops::Range<usize>,
-    first: Shared<T>,
-    second: Shared<T>,
-    /// In place of `second`, with the factor of what is stored.
+    first: Planes<T>,
+    second: Planes<T>,
+}
+
+/// [`Stored`], shared between tasks.
+#[derive(Clone, Copy)]
+struct Planes<T> {
+    full: Shared<T>,
+    /// In place of `full`, with the factor of what is stored.
     halves: Option<(Shared<f16>, f64)>,
+}
+
+impl<T: Real> Planes<T> {
+    fn of(stored: Stored<'_, T>) -> Self {
+        match stored {
+            Stored::Full(values) => Self {
+                full: Shared::new(values),
+                halves: None,
+            },
+            Stored::Half(values, factor) => Self {
+                full: Shared::new(&mut []),
+                halves: Some((Shared::new(values), factor)),
+            },
+        }
+    }
+
+    /// Stores the first `count` lanes from element `at` on.
+    #[inline(always)]
+    unsafe fn put<L: Lanes<Element = T>>(&self, lanes: L, at: usize, count: usize) {
+        // SAFETY: the caller's lanes lie within the planes.
+        unsafe {
+            match self.halves {
+                Some((halves, factor)) => {
+                    let scaled = lanes.mul(L::constant(factor));
+                    scaled.to_halves(halves.at(at), count);
+                }
+                None => lanes.store_some(self.full.at(at), count),
+            }
+        }
+    }
 }
 
 impl<T: Real, const D: usize> Kernel<T> for Pass<'_, T, D> {
@@ -259,30 +290,18 @@ impl<T: Real, const D: usize> Pass<'_, T, D> {
                             gradient = pull(&near.slope, gradient);
                             if WHAT == 1 {
                                 let mut vector = gradient;
-                                for a in 0..D {
-                                    vector[a] = block[a];
-                                }
-                                let vector = pull(&near.slope, vector);
-                                for a in 0..D {
-                                    block[a] = vector[a];
-                                }
+                                vector.copy_from_slice(&block[..D]);
+                                block[..D].copy_from_slice(&pull(&near.slope, vector));
                             } else {
                                 block = pull_block(&near.slope, block);
                             }
                         }
                         for a in 0..D {
-                            gradient[a].store_some(self.first.at(a * n + at), count);
+                            self.first.put(gradient[a], a * n + at, count);
                         }
                         let entries = if WHAT == 1 { D } else { D * (D + 1) / 2 };
-                        if let Some((halves, factor)) = self.halves {
-                            let factor = L::constant(factor);
-                            for k in 0..entries {
-                                block[k].mul(factor).to_halves(halves.at(k * n + at), count);
-                            }
-                        } else {
-                            for k in 0..entries {
-                                block[k].store_some(self.second.at(k * n + at), count);
-                            }
+                        for k in 0..entries {
+                            self.second.put(block[k], k * n + at, count);
                         }
                     }
                     i += L::COUNT;

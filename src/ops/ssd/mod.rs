@@ -7,6 +7,7 @@ use candle_core::{DType, Tensor};
 use half::f16;
 
 use super::diffusion::Differences;
+use super::real::Real;
 use super::sample::Interpolation;
 use super::storage::{read, with_real, write};
 use crate::{Affine, Result};
@@ -91,8 +92,8 @@ impl SsdData {
     /// `true` beside them, gradient and blocks are then carried to compositive steps, as by
     /// [`pull_to_steps`](crate::pull_to_steps).
     ///
-    /// Blocks may be halves, of which `factor` times the blocks are stored (the root of `factor` times the vector in the
-    /// one-vector form); full blocks are stored as they are.
+    /// Gradient and blocks may be halves, of which `factor` times the values are stored (the root of `factor` times the
+    /// vector in the one-vector form of blocks); full ones are stored as they are.
     pub(crate) fn model(
         &self,
         u: Option<&Tensor>,
@@ -102,28 +103,20 @@ impl SsdData {
         blocks: &Tensor,
         factor: f64,
     ) -> Result<[f64; 2]> {
+        let one = curvature == Curvature::GaussNewton
+            && blocks.elem_count() == gradient.elem_count()
+            && self.is_rank_one();
+        let model = match curvature {
+            Curvature::Newton | Curvature::Projected => cpu::Model::Newton,
+            Curvature::GaussNewton if one => cpu::Model::Vector,
+            Curvature::GaussNewton => cpu::Model::Blocks,
+        };
+        let root = if one { factor.sqrt() } else { factor };
         with_real!(self.fixed.dtype(), T => {
-            write::<T, _>(gradient, |g| {
-                let one = curvature == Curvature::GaussNewton
-                    && blocks.elem_count() == g.len()
-                    && self.is_rank_one();
-                let model = match curvature {
-                    Curvature::Newton | Curvature::Projected => cpu::Model::Newton,
-                    Curvature::GaussNewton if one => cpu::Model::Vector,
-                    Curvature::GaussNewton => cpu::Model::Blocks,
-                };
-                if blocks.dtype() == DType::F16 {
-                    let factor = if one { factor.sqrt() } else { factor };
-                    write::<f16, _>(blocks, |b| {
-                        let stored = cpu::Stored::Half(b, factor);
-                        self.run::<T>(u, differences, cpu::Output::Model(model, g, stored))
-                    })
-                } else {
-                    write::<T, _>(blocks, |b| {
-                        let stored = cpu::Stored::Full(b);
-                        self.run::<T>(u, differences, cpu::Output::Model(model, g, stored))
-                    })
-                }
+            stored::<T, _>(gradient, factor, |g| {
+                stored::<T, _>(blocks, root, |b| {
+                    self.run::<T>(u, differences, cpu::Output::Model(model, g, b))
+                })
             })??
         })
     }
@@ -139,7 +132,7 @@ impl SsdData {
         )
     }
 
-    fn run<T: super::real::Real>(
+    fn run<T: Real>(
         &self,
         u: Option<&Tensor>,
         differences: Option<(&Differences, bool)>,
@@ -180,4 +173,16 @@ impl SsdData {
             })
         })??
     }
+}
+
+/// Calls `work` with a tensor to be filled, of the type of the features or of half precision.
+fn stored<T: Real, R>(
+    tensor: &Tensor,
+    factor: f64,
+    work: impl FnOnce(cpu::Stored<'_, T>) -> R,
+) -> Result<R> {
+    if tensor.dtype() == DType::F16 {
+        return write::<f16, _>(tensor, |t| work(cpu::Stored::Half(t, factor)));
+    }
+    write::<T, _>(tensor, |t| work(cpu::Stored::Full(t)))
 }
