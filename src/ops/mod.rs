@@ -18,6 +18,7 @@ mod normalise;
 mod real;
 mod rows;
 mod sample;
+mod scratch;
 mod separable;
 mod ssd;
 mod stencil;
