@@ -53,6 +53,8 @@
 //! | choose or write a regulariser | [`Regulariser`]: [`Diffusion`], [`Bending`], [`Elastic`] |
 //! | choose or write a solver | [`Solver`]: [`GaussNewton`], [`TrustRegion`], [`Lbfgs`], [`Adam`], [`GradientDescent`]; over levels [`Multilevel`]; linear stages [`align`] |
 //! | state an energy | [`Problem`], [`EnergyProblem`], [`SsdData`], [`FoldBarrier`] |
+//! | make features | [`FeatureNetwork`]: [`Unet`] with a [`NetworkConfig`], [`HandMade`] with [`BaseFeatures`]; [`Weights`], [`Provenance`] |
+//! | build a network | [`convolve`], [`convolve_joined`], [`normalise`](fn@normalise), [`average_pool`], [`rescale`] |
 //! | use the operators alone | [`warp`](fn@warp), [`warp_adjoint`], [`warp_gradient`], [`smooth`], [`resize`], [`compose`], [`inverse_displacement`], [`determinants`], [`conjugate_gradients`] |
 //! | try without data | [`Phantom`], [`Rng`] |
 //! | draw | [`ReportPage`] |

@@ -1,3 +1,4 @@
+#![allow(dead_code)] // each bench takes what it needs
 //! What this machine can do at best, measured: bandwidth of the memory and rate of the arithmetic.
 
 use std::time::Instant;
@@ -37,6 +38,25 @@ impl Roof {
     }
 }
 
+/// Seconds that all threads of this process have computed, where the system tells (Linux): what a machine with other
+/// work to do does not change.
+pub fn computed_seconds() -> Option<f64> {
+    let mut nanoseconds = 0.0;
+    for thread in std::fs::read_dir("/proc/self/task").ok()? {
+        let times = std::fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+        nanoseconds += times.split_whitespace().next()?.parse::<f64>().ok()?;
+    }
+    Some(nanoseconds * 1e-9)
+}
+
+/// Multiply-adds of a thread in a second of computing, operations.
+pub fn operations_a_second() -> Option<f64> {
+    let start = computed_seconds()?;
+    rayon::broadcast(|_| std::hint::black_box(chains(ROUNDS << 4)));
+    let operations = (2 * CHAINS * lanes() * (ROUNDS << 4) * rayon::current_num_threads()) as f64;
+    Some(operations / (computed_seconds()? - start))
+}
+
 fn best(runs: usize, mut work: impl FnMut()) -> f64 {
     (0..runs)
         .map(|_| {
@@ -65,17 +85,21 @@ fn triad() -> f64 {
     (3 * 4 * LENGTH) as f64 / seconds
 }
 
-fn multiply_adds() -> f64 {
-    const ROUNDS: usize = 1 << 20;
-    let lanes = match Instructions::current() {
+const ROUNDS: usize = 1 << 20;
+
+fn lanes() -> usize {
+    match Instructions::current() {
         #[cfg(target_arch = "x86_64")]
         Instructions::Avx512 => 16,
         _ => 8,
-    };
+    }
+}
+
+fn multiply_adds() -> f64 {
     let seconds = best(6, || {
         rayon::broadcast(|_| std::hint::black_box(chains(ROUNDS)));
     });
-    (2 * CHAINS * lanes * ROUNDS * rayon::current_num_threads()) as f64 / seconds
+    (2 * CHAINS * lanes() * ROUNDS * rayon::current_num_threads()) as f64 / seconds
 }
 
 /// Independent chains of multiply-adds: enough to hide their latency.

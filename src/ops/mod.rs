@@ -23,6 +23,7 @@ mod recorded;
 mod round_trip;
 mod rows;
 mod sample;
+mod scratch;
 mod separable;
 mod ssd;
 mod stencil;

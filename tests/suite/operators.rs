@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Tensor, Var};
 use stillpoint::{
-    compose, compose_unfolded, conjugate_gradients, coverage, extend, gradient_energy,
-    inverse_displacement, mind, pull_to_steps, resize, resize_adjoint, smallest_determinant,
-    smooth, smooth_adjoint, spline_coefficients, spline_coefficients_adjoint, warp, warp_adjoint,
+    average_pool, compose, compose_unfolded, conjugate_gradients, convolve, convolve_adjoint,
+    convolve_weight_gradient, coverage, extend, gradient_energy, inverse_displacement, mind,
+    normalise, pull_to_steps, rescale, resize, resize_adjoint, smallest_determinant, smooth,
+    smooth_adjoint, spline_coefficients, spline_coefficients_adjoint, warp, warp_adjoint,
     warp_gradient, Affine, Bending, BlockSystem, Curvature, Differences, Diffusion, Displacement,
     Elastic, EnergyProblem, Grid, Interpolation, Krylov, LinearOptions, Problem, Regulariser,
     SsdData,
@@ -52,6 +53,7 @@ pub fn run(dtype: DType) -> Results {
     penalties(&mut results);
     blocks(&mut results, dtype);
     solve(&mut results);
+    networks(&mut results);
     results
 }
 
@@ -289,4 +291,59 @@ fn solve(results: &mut Results) {
         ],
     );
     results.tensor("solution", &krylov.x);
+}
+
+fn networks(results: &mut Results) {
+    for (size, stride) in [(&SIZE[..], 1), (&SIZE, 2), (&[67, 70], 1)] {
+        let rank = size.len();
+        let batched = |results: &Results, channels: usize, size: &[usize], seed: u64| {
+            let x = results.noise(2 * channels, size, seed);
+            let mut dims = vec![2, channels];
+            dims.extend(&x.dims()[1..]);
+            x.reshape(dims).unwrap()
+        };
+        let x = batched(results, 3, size, 1);
+        let kernel = vec![3; rank];
+        let w = results.noise(7 * 3, &kernel, 2);
+        let mut shape = vec![7, 3];
+        shape.extend(&w.dims()[1..]);
+        let w = w.reshape(shape).unwrap();
+        let steps = vec![stride; rank];
+        let name = |what: &str| format!("{what} {rank} {stride}");
+        let y = convolve(&x, &w, None, &steps).unwrap();
+        let out: Vec<usize> = y.dims()[2..].iter().rev().copied().collect();
+        let g = batched(results, 7, &out, 3);
+        results.tensor(&name("convolve"), &y);
+        results.tensor(
+            &name("convolve adjoint"),
+            &convolve_adjoint(&g, &w, &steps, size).unwrap(),
+        );
+        // sums of many products: one unit in the last place of one
+        let of_weight = convolve_weight_gradient(&x, &g, &steps, &kernel).unwrap();
+        results.tensor(&name("convolve weights"), &of_weight);
+        let inputs = [y, results.noise(7, &[1], 4), results.noise(7, &[1], 5)];
+        let tracked: Vec<Var> = inputs
+            .iter()
+            .map(|t| Var::from_tensor(t).unwrap())
+            .collect();
+        let vector = |v: &Var| v.as_tensor().flatten_all().unwrap();
+        let z = normalise(
+            tracked[0].as_tensor(),
+            &vector(&tracked[1]),
+            &vector(&tracked[2]),
+            1,
+            0.1,
+        )
+        .unwrap();
+        let gradients = (&z * &g).unwrap().sum_all().unwrap().backward().unwrap();
+        results.tensor(&name("normalise"), &z);
+        for (k, v) in tracked.iter().enumerate() {
+            let what = format!("normalise gradient {k}");
+            results.tensor(&name(&what), gradients.get(v).unwrap());
+        }
+        let pooled = average_pool(&x, &vec![2; rank]).unwrap();
+        results.tensor(&name("pool"), &pooled);
+        let again = rescale(&pooled, &vec![0.5; rank], size).unwrap();
+        results.tensor(&name("rescale"), &again);
+    }
 }

@@ -1,7 +1,7 @@
 //! The convolution and its gradients against plain sums.
 
 use candle_core::{DType, Device, Tensor, Var};
-use stillpoint::{convolve, convolve_joined};
+use stillpoint::{convolve, convolve_adjoint, convolve_joined, convolve_weight_gradient};
 
 use crate::gradients::check;
 use crate::samples::{close, distance, dot, noise, values};
@@ -139,6 +139,17 @@ fn gradients_pass_the_dot_product_test() {
                 let moved = convolve(&x, &other_w, None, stride).unwrap();
                 let (a, b_) = (dot(&moved, &g), dot(&other_w, gradients.get(&w).unwrap()));
                 close(a / scale, b_ / scale, share, &what);
+                // the same, outside a graph
+                let of_x = convolve_adjoint(&g, &w, stride, size).unwrap();
+                assert_eq!(
+                    distance(&values(&of_x), &values(gradients.get(&x).unwrap())),
+                    0.0
+                );
+                let of_w = convolve_weight_gradient(&x, &g, stride, kernel).unwrap();
+                assert_eq!(
+                    distance(&values(&of_w), &values(gradients.get(&w).unwrap())),
+                    0.0
+                );
                 let ones = values(gradients.get(&b).unwrap());
                 let per_item = values(&g);
                 let voxels = per_item.len() / batch / outputs;
@@ -245,6 +256,11 @@ fn tensors_that_do_not_fit_are_named() {
     assert!(message(convolve(&x, &zeros(&[3, 2, 2, 3]), None, &[1, 1])).contains("odd"));
     assert!(message(convolve(&x, &w, None, &[0, 1])).contains("stride"));
     assert!(message(convolve(&x, &w, Some(&zeros(&[2])), &[1, 1])).contains("bias"));
+    let cotangent = zeros(&[1, 3, 5, 4]);
+    assert!(message(convolve_adjoint(&cotangent, &w, &[1, 1], &[5, 5])).contains("cotangent"));
+    assert!(
+        message(convolve_weight_gradient(&x, &cotangent, &[1, 1], &[3, 3])).contains("cotangent")
+    );
     let double = zeros(&[3, 2, 3, 3]).to_dtype(DType::F64).unwrap();
     assert!(message(convolve(&x, &double, None, &[1, 1])).contains("F32"));
     assert!(message(convolve_joined(&x, &zeros(&[1, 2, 5, 4]), &w)).contains("second images"));

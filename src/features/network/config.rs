@@ -149,7 +149,7 @@ impl NetworkConfig {
             );
         }
         if let Normalisation::Group(groups) = self.normalisation {
-            if groups == 0 || self.widths.iter().any(|w| w % groups != 0) {
+            if groups == 0 || self.widths.iter().any(|w| !w.is_multiple_of(groups)) {
                 return fail(
                     "normalisation",
                     format!("{groups} groups do not divide the widths {:?}", self.widths),

@@ -7,6 +7,7 @@ use super::Channels;
 use crate::ops::lanes::{dispatch, Kernel, Lanes};
 use crate::ops::real::Real;
 use crate::ops::rows::Shared;
+use crate::ops::scratch::with_scratch;
 
 /// Output channels that share the loaded inputs.
 pub(super) const TOGETHER: usize = 4;
@@ -72,26 +73,25 @@ pub(super) fn gather<T: Real>(
 ) {
     let packed = source.count() * window.channel() + SLACK;
     let run = window.run().next_multiple_of(16);
-    window.blocks(source.batch()).into_par_iter().for_each_init(
-        || (vec![T::of(0.0); packed], vec![T::of(0.0); TOGETHER * run]),
-        |(inputs, buffer), block| {
-            for (c, to) in inputs.chunks_exact_mut(window.channel()).enumerate() {
-                if c < source.count() {
-                    window.pack(source.volume(block.item, c), block, to);
-                }
-            }
-            dispatch(Tiles {
-                window,
-                block,
-                inputs,
-                offsets,
-                weights,
-                buffer,
-                run,
-                out,
+    window
+        .blocks(source.batch())
+        .into_par_iter()
+        .for_each(|block| {
+            with_scratch::<T, _>(packed + TOGETHER * run, |scratch| {
+                let (inputs, buffer) = scratch.split_at_mut(packed);
+                window.pack_all(source, block, inputs);
+                dispatch(Tiles {
+                    window,
+                    block,
+                    inputs,
+                    offsets,
+                    weights,
+                    buffer,
+                    run,
+                    out,
+                });
             });
-        },
-    );
+        });
 }
 
 struct Tiles<'a, T> {

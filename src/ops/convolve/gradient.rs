@@ -7,10 +7,10 @@ use crate::ops::real::Real;
 use crate::ops::storage::{computed, read, with_real};
 use crate::{Error, Result};
 
-/// The adjoint of [`convolve`] with respect to the images, on a grid of `size` (fastest first).
+/// The adjoint of [`convolve`](crate::convolve) with respect to the images, on a grid of `size` (fastest first).
 ///
 /// # Errors
-/// As [`convolve`], and [`Error::Shape`] when `cotangent` has not the shape of the result.
+/// As [`convolve`](crate::convolve), and [`Error::Shape`] when `cotangent` has not the shape of the result.
 pub fn convolve_adjoint(
     cotangent: &Tensor,
     weight: &Tensor,
@@ -30,7 +30,7 @@ pub fn convolve_adjoint(
 /// `kernel` (fastest first).
 ///
 /// # Errors
-/// As [`convolve`], and [`Error::Shape`] when `cotangent` has not the shape of the result.
+/// As [`convolve`](crate::convolve), and [`Error::Shape`] when `cotangent` has not the shape of the result.
 pub fn convolve_weight_gradient(
     images: &Tensor,
     cotangent: &Tensor,

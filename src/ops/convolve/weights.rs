@@ -7,11 +7,14 @@ use super::window::{Block, Window, SLACK};
 use super::Channels;
 use crate::ops::lanes::{dispatch, Kernel, Lanes};
 use crate::ops::real::Real;
+use crate::ops::scratch::with_scratch;
 
 /// Elements that all partial sums may take together.
 const PARTIAL: usize = 8 << 20;
 /// Output channels of a task.
 const GROUP: usize = 32;
+/// Outputs after which the sums of vectors are totalled: four channels of cotangents then stay in the first-level cache.
+const STEP: usize = 1280;
 
 /// `sum cotangent[o] * inputs[c, tap]` for all output channels `o` and all `offsets`, `[outputs, offsets]`.
 ///
@@ -27,31 +30,38 @@ pub(super) fn correlate<T: Real>(
     let total = outputs * offsets.len();
     let parts = (PARTIAL / total.max(1)).clamp(1, blocks.len());
     let groups = outputs.div_ceil(GROUP);
+    let layout = Layout {
+        run: window.run().next_multiple_of(16),
+        packed: source.count() * window.channel() + SLACK,
+    };
     let sums: Vec<Vec<T>> = (0..parts * groups)
         .into_par_iter()
-        .map_init(
-            || Scratch::new(window, source.count()),
-            |scratch, task| {
-                let (part, group) = (task / groups, task % groups);
-                let (first, end) = (group * GROUP, ((group + 1) * GROUP).min(outputs));
-                let padded = (end - first).next_multiple_of(TOGETHER);
-                let mut sums = vec![T::of(0.0); padded * offsets.len()];
-                for &block in
-                    &blocks[part * blocks.len() / parts..(part + 1) * blocks.len() / parts]
-                {
-                    scratch.fill(window, source, cotangent, block, first, end);
+        .map(|task| {
+            let (part, group) = (task / groups, task % groups);
+            let (first, end) = (group * GROUP, ((group + 1) * GROUP).min(outputs));
+            let padded = (end - first).next_multiple_of(TOGETHER);
+            let mut sums = vec![T::of(0.0); padded * offsets.len()];
+            let own = part * blocks.len() / parts..(part + 1) * blocks.len() / parts;
+            let length = layout.packed + padded * window.planes * layout.run;
+            with_scratch::<T, _>(length, |scratch| {
+                let (inputs, factors) = scratch.split_at_mut(layout.packed);
+                for &block in &blocks[own] {
+                    window.pack_all(source, block, inputs);
+                    layout.pack_cotangent(window, cotangent, block, first..end, factors);
                     dispatch(Products {
                         window,
-                        scratch,
+                        run: layout.run,
+                        inputs,
+                        cotangent: factors,
                         offsets,
                         planes: block.planes,
                         outputs: padded,
                         sums: &mut sums,
                     });
                 }
-                sums
-            },
-        )
+            });
+            sums
+        })
         .collect();
     let m = offsets.len();
     (0..total)
@@ -66,60 +76,40 @@ pub(super) fn correlate<T: Real>(
         .collect()
 }
 
-/// The packed inputs of a block, and its cotangents with zeros between the rows.
-struct Scratch<T> {
-    inputs: Vec<T>,
-    cotangent: Vec<T>,
+/// The scratch of a task: packed inputs, then cotangents with zeros between the rows.
+struct Layout {
+    /// Length of a plane of cotangents, whole vectors.
     run: usize,
-    plane: usize,
+    packed: usize,
 }
 
-impl<T: Real> Scratch<T> {
-    fn new(window: &Window, inputs: usize) -> Self {
-        let run = window.run().next_multiple_of(16);
-        Self {
-            inputs: vec![T::of(0.0); inputs * window.channel() + SLACK],
-            cotangent: vec![T::of(0.0); GROUP * window.planes * run],
-            run,
-            plane: window.plane(),
-        }
-    }
-
-    fn fill(
-        &mut self,
+impl Layout {
+    fn pack_cotangent<T: Real>(
+        &self,
         window: &Window,
-        source: &Channels<'_, T>,
         cotangent: &Channels<'_, T>,
         block: Block,
-        first: usize,
-        end: usize,
+        outputs: std::ops::Range<usize>,
+        to: &mut [T],
     ) {
-        let channels = self.inputs.chunks_exact_mut(window.channel());
-        for (c, to) in channels.enumerate().take(source.count()) {
-            window.pack(source.volume(block.item, c), block, to);
-        }
         let (nx, ny) = (window.axes[0].count, window.axes[1].count);
-        let padded = (end - first).next_multiple_of(TOGETHER);
-        for (o, channel) in self
-            .cotangent
-            .chunks_exact_mut(window.planes * self.run)
-            .enumerate()
-            .take(padded)
-        {
-            channel.fill(T::of(0.0));
-            if first + o >= end {
+        let zero = T::of(0.0);
+        let channels = to.chunks_exact_mut(window.planes * self.run);
+        for (o, channel) in channels.enumerate() {
+            let planes = channel.chunks_exact_mut(self.run).take(block.planes);
+            if outputs.start + o >= outputs.end {
+                planes.for_each(|plane| plane.fill(zero));
                 continue;
             }
-            let volume = cotangent.volume(block.item, first + o);
-            for (p, plane) in channel
-                .chunks_exact_mut(self.run)
-                .enumerate()
-                .take(block.planes)
-            {
-                for (r, row) in plane.chunks_mut(window.pitch).enumerate().take(block.rows) {
-                    let from = ((block.plane + p) * ny + block.row + r) * nx;
-                    row[..nx].copy_from_slice(&volume[from..from + nx]);
+            let volume = cotangent.volume(block.item, outputs.start + o);
+            for (p, plane) in planes.enumerate() {
+                let from = ((block.plane + p) * ny + block.row) * nx;
+                let rows = volume[from..from + block.rows * nx].chunks_exact(nx);
+                for (row, to) in rows.zip(plane.chunks_mut(window.pitch)) {
+                    to[..nx].copy_from_slice(row);
+                    to[nx..].fill(zero);
                 }
+                plane[block.rows * window.pitch..].fill(zero);
             }
         }
     }
@@ -127,7 +117,9 @@ impl<T: Real> Scratch<T> {
 
 struct Products<'a, T> {
     window: &'a Window,
-    scratch: &'a Scratch<T>,
+    run: usize,
+    inputs: &'a [T],
+    cotangent: &'a [T],
     offsets: &'a [u32],
     planes: usize,
     outputs: usize,
@@ -146,34 +138,40 @@ impl<T: Real> Kernel<T> for Products<'_, T> {
             2
         };
         let taps = self.offsets.len();
-        let place = Place {
-            inputs: self.scratch.inputs.as_ptr(),
-            cotangent: self.scratch.cotangent.as_ptr(),
-            channel: self.window.planes * self.scratch.run,
-            plane: self.scratch.plane,
-            run: self.scratch.run,
-            planes: self.planes,
-        };
-        for first in (0..self.outputs).step_by(TOGETHER) {
-            let mut at = 0;
-            while at < taps {
-                let count = (taps - at).min(widest);
-                let offsets = &self.offsets[at..at + count];
-                let sums = &mut self.sums[first * taps + at..];
-                // SAFETY: all lie inside the scratch; `sums` has a row of `taps` for each of the four channels.
-                unsafe {
-                    match count {
-                        1 => place.add_products::<L, 1>(first, offsets, sums, taps),
-                        2 => place.add_products::<L, 2>(first, offsets, sums, taps),
-                        // no code for what shorter vectors do not reach
-                        _ if !wide::<L>() => {}
-                        3 => place.add_products::<L, 3>(first, offsets, sums, taps),
-                        4 => place.add_products::<L, 4>(first, offsets, sums, taps),
-                        5 => place.add_products::<L, 5>(first, offsets, sums, taps),
-                        _ => place.add_products::<L, 6>(first, offsets, sums, taps),
+        let run = self.run;
+        let together = (STEP / run).max(1);
+        for plane in (0..self.planes).step_by(together) {
+            let place = Place {
+                // SAFETY: the plane lies inside the scratch.
+                inputs: unsafe { self.inputs.as_ptr().add(plane * self.window.plane()) },
+                // SAFETY: as above.
+                cotangent: unsafe { self.cotangent.as_ptr().add(plane * run) },
+                channel: self.window.planes * run,
+                plane: self.window.plane(),
+                run,
+                planes: together.min(self.planes - plane),
+            };
+            for first in (0..self.outputs).step_by(TOGETHER) {
+                let mut at = 0;
+                while at < taps {
+                    let count = (taps - at).min(widest);
+                    let offsets = &self.offsets[at..at + count];
+                    let sums = &mut self.sums[first * taps + at..];
+                    // SAFETY: all lie inside the scratch; `sums` has a row of `taps` for each of the four channels.
+                    unsafe {
+                        match count {
+                            1 => place.add_products::<L, 1>(first, offsets, sums, taps),
+                            2 => place.add_products::<L, 2>(first, offsets, sums, taps),
+                            // no code for what shorter vectors do not reach
+                            _ if !wide::<L>() => {}
+                            3 => place.add_products::<L, 3>(first, offsets, sums, taps),
+                            4 => place.add_products::<L, 4>(first, offsets, sums, taps),
+                            5 => place.add_products::<L, 5>(first, offsets, sums, taps),
+                            _ => place.add_products::<L, 6>(first, offsets, sums, taps),
+                        }
                     }
+                    at += count;
                 }
-                at += count;
             }
         }
     }
@@ -228,9 +226,9 @@ impl<T: Real> Place<T> {
                 }
             }
             for k in 0..N {
+                let totals = L::totals(sum[k]);
                 for o in 0..TOGETHER {
-                    let to = sums.as_mut_ptr().add(o * row + k);
-                    *to += sum[k][o].total();
+                    *sums.as_mut_ptr().add(o * row + k) += totals[o];
                 }
             }
         }

@@ -2,10 +2,11 @@
 //! constant distance away.
 
 use super::axis::Axis;
+use super::Channels;
 use crate::ops::real::Real;
 
 /// Elements that the packed inputs of a block may take: they stay in the second-level cache.
-const PACKED: usize = 96 << 10;
+const PACKED: usize = 160 << 10;
 /// Outputs of a block at most, and about how many blocks a volume should have at least.
 const MOST: usize = 4096;
 const BLOCKS: usize = 16;
@@ -135,8 +136,17 @@ impl Window {
         (offsets, entries)
     }
 
+    /// Copies the inputs of a block, all channels and the slack after them.
+    pub(super) fn pack_all<T: Real>(&self, source: &Channels<'_, T>, block: Block, to: &mut [T]) {
+        let (channels, slack) = to.split_at_mut(source.count() * self.channel());
+        for (c, to) in channels.chunks_exact_mut(self.channel()).enumerate() {
+            self.pack(source.volume(block.item, c), block, to);
+        }
+        slack.fill(T::of(0.0));
+    }
+
     /// Copies the inputs of a block from a channel's volume.
-    pub(super) fn pack<T: Real>(&self, volume: &[T], block: Block, to: &mut [T]) {
+    fn pack<T: Real>(&self, volume: &[T], block: Block, to: &mut [T]) {
         let [x, y, z] = &self.axes;
         let zero = T::of(0.0);
         let (nx, ny) = (x.input, y.input);

@@ -110,20 +110,24 @@ pub trait Lanes: Copy {
     }
     /// Sum of all lanes, in a fixed order, in double precision.
     unsafe fn sum(self) -> f64;
-    /// Sum of all lanes, pairwise, in the precision of the element.
+    /// The sums of all lanes of four vectors, pairwise, in the precision of the element.
     #[inline(always)]
-    unsafe fn total(self) -> Self::Element {
-        let mut lanes = [Self::Element::of(0.0); 16];
-        // SAFETY: no vector has more than 16 lanes.
-        unsafe { self.store(lanes.as_mut_ptr()) };
-        let mut half = 8;
-        while half > 0 {
-            for k in 0..half {
-                lanes[k] += lanes[k + half];
+    unsafe fn totals(vectors: [Self; 4]) -> [Self::Element; 4] {
+        let mut totals = [Self::Element::of(0.0); 4];
+        for v in 0..4 {
+            let mut lanes = [Self::Element::of(0.0); 16];
+            // SAFETY: no vector has more than 16 lanes.
+            unsafe { vectors[v].store(lanes.as_mut_ptr()) };
+            let mut half = 8;
+            while half > 0 {
+                for k in 0..half {
+                    lanes[k] += lanes[k + half];
+                }
+                half /= 2;
             }
-            half /= 2;
+            totals[v] = lanes[0];
         }
-        lanes[0]
+        totals
     }
     /// The first `count` lanes from halves; the others are zero.
     #[inline(always)]

@@ -41,6 +41,22 @@ unsafe fn couple(from: *const f64, place: &[i32; 8], k: usize) -> __m512d {
     }
 }
 
+/// The sums of the lanes of four vectors.
+#[inline(always)]
+unsafe fn totals_of_octets(v: [__m256; 4]) -> [f32; 4] {
+    // SAFETY: the caller has AVX2.
+    unsafe {
+        let pairs = _mm256_hadd_ps(_mm256_hadd_ps(v[0], v[1]), _mm256_hadd_ps(v[2], v[3]));
+        let low = _mm256_castps256_ps128(pairs);
+        let mut totals = [0.0; 4];
+        _mm_storeu_ps(
+            totals.as_mut_ptr(),
+            _mm_add_ps(low, _mm256_extractf128_ps::<1>(pairs)),
+        );
+        totals
+    }
+}
+
 /// 16 `f32` in one register.
 #[derive(Clone, Copy)]
 pub struct Avx512F32(__m512);
@@ -184,6 +200,20 @@ impl Lanes for Avx512F32 {
                 Self(_mm512_permutex2var_ps(low, even, high)),
                 Self(_mm512_permutex2var_ps(low, odd, high)),
             )
+        }
+    }
+    #[inline(always)]
+    unsafe fn totals(v: [Self; 4]) -> [f32; 4] {
+        // SAFETY: the trait's contract.
+        unsafe {
+            let mut halves = [_mm256_setzero_ps(); 4];
+            for k in 0..4 {
+                halves[k] = _mm256_add_ps(
+                    _mm512_castps512_ps256(v[k].0),
+                    _mm512_extractf32x8_ps::<1>(v[k].0),
+                );
+            }
+            totals_of_octets(halves)
         }
     }
     #[inline(always)]
@@ -534,6 +564,11 @@ impl Lanes for Avx2F32 {
                 ))),
             )
         }
+    }
+    #[inline(always)]
+    unsafe fn totals(v: [Self; 4]) -> [f32; 4] {
+        // SAFETY: the trait's contract.
+        unsafe { totals_of_octets([v[0].0, v[1].0, v[2].0, v[3].0]) }
     }
     #[inline(always)]
     unsafe fn sum(self) -> f64 {

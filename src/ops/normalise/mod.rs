@@ -53,7 +53,7 @@ pub fn normalise(
             });
         }
     }
-    if groups == 0 || channels % groups != 0 {
+    if groups == 0 || !channels.is_multiple_of(groups) {
         return Err(Error::argument(
             "groups",
             format!("must divide the {channels} channels, got {groups}"),
