@@ -9,7 +9,7 @@ use criterion::Criterion;
 use stillpoint::{Image, Instructions, Phantom, Registration};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: stillpoint::memory::Allocator = stillpoint::memory::Allocator;
 
 /// One head at five resolutions: shares of 160 x 192 x 160 mm.
 const VOXELS: [usize; 5] = [32, 48, 72, 108, 160];
@@ -55,7 +55,7 @@ fn main() {
     }
     criterion.final_summary();
     println!(
-        "\n{} threads, {:?}; allocator mimalloc\n\n{:>12} {:>9} {:>9} {:>11} {:>10}",
+        "\n{} threads, {:?}; allocator of the program\n\n{:>12} {:>9} {:>9} {:>11} {:>10}",
         rayon::current_num_threads(),
         Instructions::current(),
         "size",

@@ -19,7 +19,7 @@ use stillpoint::{
 };
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: stillpoint::memory::Allocator = stillpoint::memory::Allocator;
 
 /// Grids of three sizes, fastest axis first; the last is a brain at 1 mm.
 const SIZES: [[usize; 3]; 3] = [[48, 56, 40], [96, 112, 80], [192, 224, 160]];
@@ -291,7 +291,7 @@ fn main() {
     }
     criterion.final_summary();
     println!(
-        "\n{} threads, {:?}; bandwidth {:.1} GB/s (triad), arithmetic {:.0} GFLOP/s (multiply-adds); allocator mimalloc",
+        "\n{} threads, {:?}; bandwidth {:.1} GB/s (triad), arithmetic {:.0} GFLOP/s (multiply-adds); allocator of the program",
         rayon::current_num_threads(),
         Instructions::current(),
         roof.bandwidth / 1e9,
