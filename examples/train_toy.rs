@@ -1,0 +1,193 @@
+//! Features that learn through the solver, on the smallest problem that shows it: two squares.
+//!
+//! Fixed and moving image each hold one square, of another size at another place; in half of the pairs the squares do not
+//! overlap, so that intensities have no slope that leads from one to the other. A small U-Net learns feature maps on which the
+//! very same solver finds the way (the toy of Jena et al., arXiv:2406.07361). Prints the Dice on pairs it has never seen, for
+//! intensities and for the learned features, and writes a picture.
+//!
+//! `cargo run --release --example train_toy [STEPS] [SIZE]`
+
+use candle_core::{DType, Device, Tensor};
+use candle_nn::{AdamW, Optimizer, ParamsAdamW};
+use stillpoint::{
+    Displacement, FeatureLevel, FeatureNetwork, Grid, LayerInput, LayerOutput, NetworkConfig,
+    RegistrationLayer, Result, Rng, Unet,
+};
+use std::sync::Arc;
+
+/// Pairs of one step.
+const BATCH: usize = 4;
+
+/// Unseen pairs.
+const TEST: usize = 64;
+
+/// Pairs of squares: images `[batch, 1, size, size]`, and which pairs overlap.
+struct Squares {
+    fixed: Tensor,
+    moving: Tensor,
+    overlap: Vec<bool>,
+}
+
+/// A square, by its lower corner and its side.
+#[derive(Clone, Copy)]
+struct Square {
+    corner: [usize; 2],
+    side: usize,
+}
+
+impl Square {
+    fn random(rng: &mut Rng, size: usize) -> Self {
+        let side = size / 6 + (rng.uniform() * (size / 8) as f64) as usize;
+        let mut place = || 2 + (rng.uniform() * (size - side - 4) as f64) as usize;
+        Self {
+            corner: [place(), place()],
+            side,
+        }
+    }
+
+    fn overlaps(&self, other: &Self) -> bool {
+        (0..2).all(|a| {
+            self.corner[a] < other.corner[a] + other.side
+                && other.corner[a] < self.corner[a] + self.side
+        })
+    }
+
+    fn draw(&self, size: usize) -> Vec<f32> {
+        let inside = |v: usize, a: usize| v >= self.corner[a] && v < self.corner[a] + self.side;
+        (0..size * size)
+            .map(|v| f32::from(u8::from(inside(v % size, 0) && inside(v / size, 1))))
+            .collect()
+    }
+}
+
+impl Squares {
+    /// Every second pair overlaps.
+    fn new(rng: &mut Rng, size: usize, count: usize) -> Result<Self> {
+        let (mut fixed, mut moving, mut overlap) = (Vec::new(), Vec::new(), Vec::new());
+        while overlap.len() < count {
+            let (f, m) = (Square::random(rng, size), Square::random(rng, size));
+            if f.overlaps(&m) == (overlap.len() % 2 == 0) {
+                fixed.extend(f.draw(size));
+                moving.extend(m.draw(size));
+                overlap.push(f.overlaps(&m));
+            }
+        }
+        let shape = (count, 1, size, size);
+        Ok(Self {
+            fixed: Tensor::from_vec(fixed, shape, &Device::Cpu)?,
+            moving: Tensor::from_vec(moving, shape, &Device::Cpu)?,
+            overlap,
+        })
+    }
+}
+
+/// Soft Dice of each pair, `[batch]`.
+fn dice(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let sum = |t: &Tensor| t.flatten_from(1)?.sum(1);
+    let both = (sum(&(a * b)?)? * 2.0)?;
+    Ok((both / ((sum(a)? + sum(b)?)? + 1e-6)?)?)
+}
+
+/// Dice of the warped square, cut at a half, with the fixed one.
+fn hard_dice(out: &LayerOutput, squares: &Squares, grid: &Grid) -> Result<Vec<f32>> {
+    let warped = out.finest().warp(&squares.moving, grid, grid)?;
+    let cut = warped.ge(0.5)?.to_dtype(DType::F32)?;
+    Ok(dice(&cut, &squares.fixed)?.to_vec1()?)
+}
+
+/// Images as their own features, on the levels of a network.
+fn intensities(images: &Tensor, grid: &Grid, shrinks: &[usize]) -> Result<Vec<FeatureLevel>> {
+    let level = |&shrink: &usize| {
+        let grid = stillpoint::level_grid(grid, shrink)?;
+        Ok(FeatureLevel {
+            shrink,
+            features: stillpoint::resize(images, grid.size())?,
+            grid,
+        })
+    };
+    shrinks.iter().map(level).collect()
+}
+
+fn summary(name: &str, dice: &[f32], overlap: &[bool]) {
+    let mean = |wanted: bool| {
+        let of: Vec<f64> = dice
+            .iter()
+            .zip(overlap)
+            .filter(|(_, o)| **o == wanted)
+            .map(|(d, _)| f64::from(*d))
+            .collect();
+        stillpoint::mean(&of).unwrap_or(f64::NAN)
+    };
+    let all = 0.5 * (mean(true) + mean(false));
+    println!(
+        "{name:<12} Dice {all:.4}  overlapping {:.4}, apart {:.4}",
+        mean(true),
+        mean(false)
+    );
+}
+
+fn main() -> Result<()> {
+    let mut numbers = std::env::args().skip(1).map_while(|word| word.parse().ok());
+    let steps: usize = numbers.next().unwrap_or(300);
+    let size: usize = numbers.next().unwrap_or(48);
+    let straight = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]];
+    let grid = Grid::new(&[size, size], &[1.0, 1.0], [0.0; 3], straight)?;
+    let config = NetworkConfig {
+        widths: vec![16, 16, 32, 32, 32],
+        shrinks: vec![8, 4, 2, 1],
+        outputs: 8,
+        ..NetworkConfig::unet(2, 1)
+    };
+    let network = Unet::new(&config, None, 1, DType::F32)?;
+    let mut layer = RegistrationLayer::default();
+    layer.deformation.transform = Arc::new(Displacement);
+    println!("{} weights, {steps} steps of {BATCH} pairs", network.parameters().count());
+
+    let mut rng = Rng::new(7);
+    let unseen = Squares::new(&mut Rng::new(1_000_003), size, TEST)?;
+    let shrinks = network.shrinks().to_vec();
+    let plain = layer.forward(&LayerInput::new(
+        &intensities(&unseen.fixed, &grid, &shrinks)?,
+        &intensities(&unseen.moving, &grid, &shrinks)?,
+    ))?;
+    summary("intensities", &hard_dice(&plain, &unseen, &grid)?, &unseen.overlap);
+
+    let mut optimiser = AdamW::new(
+        network.parameters().variables(),
+        ParamsAdamW {
+            lr: 1e-3,
+            ..ParamsAdamW::default()
+        },
+    )?;
+    let judge = |network: &Unet| -> Result<Vec<f32>> {
+        let fixed = network.fixed_pyramid(&unseen.fixed, &grid)?;
+        let moving = network.fixed_pyramid(&unseen.moving, &grid)?;
+        let out = layer.forward(&LayerInput::new(&fixed, &moving))?;
+        hard_dice(&out, &unseen, &grid)
+    };
+    for step in 1..=steps {
+        let pairs = Squares::new(&mut rng, size, BATCH)?;
+        let fixed = network.fixed_pyramid(&pairs.fixed, &grid)?;
+        let moving = network.fixed_pyramid(&pairs.moving, &grid)?;
+        let out = layer.forward(&LayerInput::new(&fixed, &moving))?;
+        let mut loss: Option<Tensor> = None;
+        for level in &out.levels {
+            let warped = level.warp(&pairs.moving, &grid, &grid)?;
+            let overlap = dice(&warped, &pairs.fixed)?.mean_all()?;
+            let rest = (&warped - &pairs.fixed)?.sqr()?.mean_all()?;
+            let term = ((1.0 - overlap)? + (rest * 4.0)?)?;
+            loss = Some(match loss {
+                Some(sum) => (sum + term)?,
+                None => term,
+            });
+        }
+        let Some(loss) = loss else { break };
+        optimiser.backward_step(&loss)?;
+        if step % 25 == 0 || step == steps {
+            let of = loss.to_scalar::<f32>()? / out.levels.len() as f32;
+            print!("step {step:>4}, loss {of:.4}  ");
+            summary("learned", &judge(&network)?, &unseen.overlap);
+        }
+    }
+    Ok(())
+}
