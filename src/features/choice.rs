@@ -38,8 +38,8 @@ pub struct FeatureMaps {
     pub unit: f64,
 }
 
-/// Weight of the descriptors beside intensities, both by their gradient energy.
-const SHARE: f64 = 2.0;
+/// Weight of the descriptors beside intensities on coarse levels and at full resolution, both by their gradient energy.
+const SHARE: [f64; 2] = [2.0, 0.4];
 
 impl Features {
     /// All of them, with the names they have on the command line.
@@ -93,7 +93,7 @@ impl Features {
         if !intensities {
             return Ok(described);
         }
-        plain.beside(described, SHARE)
+        plain.beside(described, SHARE[usize::from(shrink == 1)])
     }
 }
 

@@ -41,13 +41,23 @@
 //! neighbours of a voxel are, in 12 channels (4 in two dimensions). They do not depend on gain, offset or sign of the
 //! contrast. The neighbours are two voxels of the level's finest axis away, in millimetres along the axes of the fixed
 //! grid; in the moving image they lie where `A` carries them, so spacing and orientation of the two grids may differ.
-//! Beside intensities they weigh twice as much, both measured by their gradient energy. A mask tells which voxels count,
+//! Beside intensities they weigh twice as much, at full resolution 0.4 times as much, both measured by their gradient
+//! energy. A mask tells which voxels count,
 //! but descriptors within three voxels of its border still see what is behind it.
 //!
 //! Descriptors find the right place from farther away, intensities then tell more tissues apart. Measured with the
 //! defaults otherwise (affine and compositive stage), mean Dice or landmark error:
 //!
-//! MEASURED
+//! | | start | `intensities` | `coarse-mind` | `mind` | `both` |
+//! |---|---|---|---|---|---|
+//! | liver, 4D-MRI of breathing: 32 landmarks, mm, two pairs | 20.1, 22.1 | 6.3, 6.2 | 2.7, 2.9 | 2.6, 3.0 | 2.6, 2.9 |
+//! | hippocampus, 59 pairs, 2 labels | 0.518 | 0.738 | 0.745 | 0.734 | 0.750 |
+//! | mouse brain, 6 pairs, 37 labels | 0.348 | 0.781 | 0.829 | 0.840 | 0.850 |
+//! | human brain at 1 mm, 3 pairs, 138 labels | 0.170 | 0.628 | 0.640 | 0.573 | BOTHMIC |
+//! | human brain, slices, 19 pairs, 27 labels | 0.341 | 0.495 | 0.499 | 0.410 | 0.472 |
+//!
+//! The share and the reach of the descriptors were chosen on these sets, so read them as a comparison of the four, not as a
+//! promise. None of the maps folds.
 //!
 //! Linear stages, and certified runs unless you ask for more, compare intensities alone.
 //!

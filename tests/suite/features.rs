@@ -49,23 +49,23 @@ fn each_choice_has_its_channels_on_each_level() {
 }
 
 #[test]
-fn descriptors_weigh_twice_as_much_as_intensities() {
+fn descriptors_weigh_twice_as_much_as_intensities_and_less_at_full_resolution() {
     let grid = Grid::axis_aligned(&[12, 11, 10], &[1.0, 1.0, 2.0]).unwrap();
     let fixed = level(&grid, 1, 1);
-    for gain in [1.0, 30.0] {
+    for (gain, shrink, share) in [(1.0, 2, 2.0), (30.0, 4, 2.0), (1.0, 1, 0.4)] {
         let mut fixed = fixed.clone();
         fixed.features = (fixed.features * gain).unwrap();
         let energy = gradient_energy(&fixed.features).unwrap();
         let maps = Features::Both
-            .maps(1, fixed.clone(), fixed, &Affine::identity())
+            .maps(shrink, fixed.clone(), fixed, &Affine::identity())
             .unwrap();
         assert_eq!(maps.channel_weight[0], 1.0);
         let descriptors = maps.fixed.narrow(0, 1, 12).unwrap().contiguous().unwrap();
         let weight = maps.channel_weight[1];
         assert!(maps.channel_weight[1..].iter().all(|w| *w == weight));
         let weighed = weight * gradient_energy(&descriptors).unwrap();
-        assert_relative_eq!(weighed, 2.0 * energy, max_relative = 1e-9);
-        assert_relative_eq!(maps.unit, 3.0 * energy, max_relative = 1e-9);
+        assert_relative_eq!(weighed, share * energy, max_relative = 1e-9);
+        assert_relative_eq!(maps.unit, (1.0 + share) * energy, max_relative = 1e-9);
     }
 }
 

@@ -332,8 +332,8 @@ fn a_field_without_folds_is_left_alone_and_what_cannot_be_mended_is_told() {
         let before = values(&u);
         assert!(relax_folds(&u, 0.02).unwrap());
         assert_eq!(values(&u), before);
-        // smoothing tends to determinants of one, and never beyond
-        assert!(!relax_folds(&u, 1.0).unwrap());
+        // smoothing brings determinants towards one, and no farther
+        assert!(!relax_folds(&u, 1.5).unwrap());
     }
 }
 
