@@ -196,7 +196,6 @@ impl Pool {
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
-    use crate::Rng;
 
     fn kept(pool: &Pool) -> usize {
         let parts = &pool.parts[..pool.count];
@@ -247,18 +246,25 @@ mod tests {
     #[test]
     fn blocks_never_overlap_and_stale_bytes_are_told() {
         let mut pool = Box::new(Pool::new());
-        let mut rng = Rng::new(9);
+        let mut state = 9u64;
+        // the high bits of a linear congruence, below `n`
+        let mut below = |n: usize| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % n
+        };
         let mut live: Vec<(*mut u8, usize, u8)> = Vec::new();
         for turn in 0..4000 {
-            if rng.uniform() < 0.5 && !live.is_empty() {
-                let (start, size, mark) = live.swap_remove(rng.below(live.len()));
+            if below(2) == 0 && !live.is_empty() {
+                let (start, size, mark) = live.swap_remove(below(live.len()));
                 for at in (0..size).step_by(GRAIN / 4) {
                     // SAFETY: the block's own bytes, here and below.
                     assert_eq!(unsafe { *start.add(at) }, mark, "in turn {turn}");
                 }
                 assert!(pool.put(start, size));
             } else {
-                let size = 1 + rng.below(20 * GRAIN);
+                let size = 1 + below(20 * GRAIN);
                 let Block { start, used } = pool.take(size).unwrap();
                 for at in (used..size).step_by(GRAIN / 4) {
                     assert_eq!(unsafe { *start.add(at) }, 0, "in turn {turn}");

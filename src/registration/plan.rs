@@ -83,12 +83,14 @@ impl Registration {
                 ),
             ));
         }
-        let fixed_range = IntensityRange::of(fixed.values(), "fixed image")?;
-        let moving_range = IntensityRange::of(moving.values(), "moving image")?;
+        let (of_fixed, of_moving) = rayon::join(
+            || scaled(fixed, "fixed image"),
+            || scaled(moving, "moving image"),
+        );
+        let (fixed_range, fixed_level) = of_fixed?;
+        let (moving_range, moving_level) = of_moving?;
         let fixed_mask = mask(&self.fixed_mask, fixed, "fixed mask")?;
         let moving_mask = mask(&self.moving_mask, moving, "moving mask")?;
-        let fixed_level = level(fixed, &fixed_range)?;
-        let moving_level = level(moving, &moving_range)?;
         let pair = AlignmentPair {
             fixed: &fixed_level,
             moving: &moving_level,
@@ -185,16 +187,18 @@ impl Registration {
     }
 }
 
-/// The image's intensities on the common scale, as the finest level.
-fn level(image: &Image, range: &IntensityRange) -> Result<Level> {
+/// The image's intensities on the common scale, as the finest level, and their range; `name` is for messages.
+fn scaled(image: &Image, name: &str) -> Result<(IntensityRange, Level)> {
+    let range = IntensityRange::of(image.values(), name)?;
     let mut values = image.values().to_vec();
     range.apply(&mut values);
     let mut shape = vec![image.channels()];
     shape.extend(image.grid().shape());
-    Ok(Level {
+    let level = Level {
         features: Tensor::from_vec(values, shape, &Device::Cpu)?,
         grid: image.grid().clone(),
-    })
+    };
+    Ok((range, level))
 }
 
 fn mask(mask: &Option<Labels>, image: &Image, name: &str) -> Result<Option<Tensor>> {

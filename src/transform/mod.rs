@@ -99,7 +99,7 @@ pub(crate) fn resample_field(u: &Tensor, from: &Grid, to: &Grid) -> Result<Tenso
     let mut parts = Vec::with_capacity(from.rank());
     for a in 0..from.rank() {
         let ratio = from.spacing()[a] / to.spacing()[a];
-        parts.push(resize(&(u.narrow(0, a, 1)? * ratio)?, to.size())?);
+        parts.push((u.narrow(0, a, 1)? * ratio)?);
     }
-    Ok(Tensor::cat(&parts, 0)?)
+    resize(&Tensor::cat(&parts, 0)?, to.size())
 }
