@@ -48,6 +48,7 @@
 //! | know where voxels lie | [`Grid`], [`Affine`] |
 //! | carry images, labels and points | [`Chain`], [`resample_image`], [`resample_labels`], [`inverse_on`] |
 //! | measure | [`overlap`](fn@overlap), [`surface_distance`], [`regularity`](fn@regularity), [`inverse_consistency`], [`landmark_errors`]; statistics: [`paired_t_test`], [`wilcoxon_signed_rank`], [`holm`], [`bootstrap_interval`] |
+//! | choose what is compared | [`Features`], [`mind`](fn@mind), [`IntensityRange`] |
 //! | choose or write a transform | [`Transform`]: [`Displacement`], [`Compositive`], [`BSpline`]; [`Linear`] |
 //! | choose or write a regulariser | [`Regulariser`]: [`Diffusion`], [`Bending`], [`Elastic`] |
 //! | choose or write a solver | [`Solver`]: [`GaussNewton`], [`TrustRegion`], [`Lbfgs`], [`Adam`], [`GradientDescent`]; over levels [`Multilevel`]; linear stages [`align`] |
@@ -62,6 +63,7 @@
 //! fastest axis. Sums run in a fixed order: the same bits for any number of threads. What a user can do wrong is an
 //! [`Error`] that names the file or argument and a remedy; not converging is no error but a [`Status`].
 
+mod adjoint;
 #[doc(hidden)]
 pub mod cli;
 mod error;
@@ -70,7 +72,10 @@ mod features;
 mod geometry;
 pub mod guide;
 mod image;
+mod layer;
 mod linear;
+#[doc(hidden)]
+pub mod memory;
 mod ops;
 mod phantom;
 mod picture;
@@ -81,6 +86,10 @@ mod rng;
 mod solver;
 mod transform;
 
+pub use adjoint::{
+    attach, attach_residual, compare_gradients, Adjoint, AdjointInfo, AdjointRecord,
+    AutodiffProblem, Energy, GradientComparison, Policy, Residual, Unconverged,
+};
 pub use error::{Error, Result};
 pub use evaluation::{
     bootstrap_interval, chain_consistency, holm, inverse_consistency, landmark_errors, mean,
@@ -90,8 +99,9 @@ pub use evaluation::{
 };
 pub use features::{
     foreground_box, gradient_energy, level_grid, matched_grid, read_tensors, write_tensors,
-    Architecture, BaseFeatures, Downsampling, FeatureLevel, FeatureNetwork, HandMade, Intensities,
-    IntensityRange, Level, NetworkConfig, Normalisation, Parameters, Provenance, Unet, Weights,
+    Architecture, BaseFeatures, Downsampling, FeatureLevel, FeatureMaps, FeatureNetwork, Features,
+    HandMade, Intensities, IntensityRange, Level, NetworkConfig, Normalisation, Parameters,
+    Provenance, Pyramid, Unet, Weights,
 };
 pub use geometry::{Affine, Grid};
 pub use image::{
@@ -99,29 +109,32 @@ pub use image::{
     write_affine, DisplacementField, GeometryReport, HeaderReport, Image, ImageOptions, ImageSpace,
     Labels, NiftiReport, PointSpace, Points, ValueReport,
 };
+pub use layer::{LayerFailure, LayerInput, LayerLevel, LayerOutput, RegistrationLayer};
 pub use linear::{
-    conjugate_gradients, BlockJacobi, Krylov, LinearInfo, LinearOperator, LinearOptions,
-    LinearStop, Preconditioner,
+    conjugate_gradients, gmres, minres, BlockJacobi, Diagonal, Krylov, LinearInfo, LinearOperator,
+    LinearOptions, LinearSolve, LinearStop, Preconditioner,
 };
 pub use ops::{
     average_pool, compose, compose_unfolded, convolve, convolve_adjoint, convolve_joined,
     convolve_weight_gradient, corner_determinants_minimum, coverage, determinants, extend,
-    folded_voxels, inverse_displacement, minimum_determinant, non_diffeomorphic_volume, normalise,
-    pull_to_steps, relax_folds, rescale, resize, resize_adjoint, smallest_determinant, smooth,
-    smooth_adjoint, spline_coefficients, spline_coefficients_adjoint, warp, warp_adjoint,
-    warp_gradient, BarrierCurvature, BlockSystem, CorrelationData, CorrelationDerivative,
-    CorrelationSums, Curvature, Differences, FoldBarrier, Instructions, Interpolation, SsdData,
+    folded_voxels, inverse_displacement, mind, minimum_determinant, non_diffeomorphic_volume,
+    normalise, pull_to_steps, relax_folds, rescale, resize, resize_adjoint, smallest_determinant,
+    smooth, smooth_adjoint, spline_coefficients, spline_coefficients_adjoint, warp, warp_adjoint,
+    warp_adjoint_derivative, warp_derivative, warp_gradient, BarrierCurvature, BlockSystem,
+    CorrelationData, CorrelationDerivative, CorrelationSums, Curvature, Differences, FoldBarrier,
+    Instructions, Interpolation, SsdCotangents, SsdData,
 };
 pub use phantom::Phantom;
-pub use picture::{Curve, ReportPage};
-pub use problem::{EnergyProblem, Linearisation, Problem};
+pub use picture::{charts_to_png, Chart, Curve, ReportPage, Series};
+pub use problem::{EnergyProblem, ImplicitProblem, Linearisation, Problem};
 pub use registration::{inverse_on, DeformableReport, Deformation, Registered, Registration, Step};
 pub use regulariser::{Bending, Diffusion, Elastic, Regulariser};
 pub use rng::Rng;
 pub use solver::{
-    align, Adam, Alignment, AlignmentPair, AlignmentStart, Candidate, Certificate, GaussNewton,
-    GradientDescent, Iteration, Lbfgs, LevelReport, Multilevel, MultilevelSolution, Pair,
-    ScaleReport, Solution, Solver, StageReport, StartReport, Status, TrustRegion,
+    align, Adam, Alignment, AlignmentPair, AlignmentStart, Anderson, Candidate, Certificate,
+    FixedPoint, GaussNewton, GradientDescent, Iteration, Lbfgs, LevelReport, Multilevel,
+    MultilevelSolution, Pair, ScaleReport, Solution, SolvedLevel, Solver, StageReport, StartReport,
+    Status, TrustRegion,
 };
 pub use transform::{
     resample_image, resample_labels, BSpline, Chain, Compositive, Displacement, LabelResampling,

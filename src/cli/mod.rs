@@ -5,12 +5,14 @@
 mod apply;
 mod demo;
 mod evaluate;
+mod gradcheck;
 mod info;
 mod init;
 mod interpolation;
 mod interrupt;
 mod listed;
 mod measures;
+mod memory;
 mod output;
 mod progress;
 mod register;
@@ -22,10 +24,12 @@ mod stage;
 pub use apply::ApplyArgs;
 pub use demo::DemoArgs;
 pub use evaluate::EvaluateArgs;
+pub use gradcheck::GradcheckArgs;
 pub use info::InfoArgs;
 pub use init::Init;
 pub use interpolation::Interpolation;
 pub use listed::Listed;
+pub use memory::Counted;
 pub use output::print;
 pub use progress::Progress;
 pub use register::RegisterArgs;
@@ -64,6 +68,8 @@ pub enum Command {
     Info(InfoArgs),
     /// Make a phantom pair with a known warp and register it: no file needed
     Demo(DemoArgs),
+    /// Check the gradients through a registration against finite differences
+    Gradcheck(GradcheckArgs),
 }
 
 const AFTER_HELP: &str = "\
@@ -89,6 +95,7 @@ pub fn main() -> ExitCode {
         Command::Info(args) => info::run(args),
         Command::Register(args) => register::run(args, session),
         Command::Demo(args) => demo::run(args, session),
+        Command::Gradcheck(args) => gradcheck::run(args, session),
     })
 }
 
@@ -114,6 +121,7 @@ impl Command {
             Self::Evaluate(_) => "evaluate",
             Self::Info(_) => "info",
             Self::Demo(_) => "demo",
+            Self::Gradcheck(_) => "gradcheck",
         }
     }
 
@@ -125,6 +133,7 @@ impl Command {
         match self {
             Self::Register(args) => args.check(),
             Self::Evaluate(args) => args.check(),
+            Self::Gradcheck(args) => args.check(),
             Self::Apply(_) | Self::Info(_) | Self::Demo(_) => Ok(()),
         }
     }
@@ -137,6 +146,7 @@ impl Command {
             Self::Evaluate(args) => args.run.clone(),
             Self::Info(_) => RunArgs::default(),
             Self::Demo(args) => args.run.clone(),
+            Self::Gradcheck(args) => args.run.clone(),
         }
     }
 }

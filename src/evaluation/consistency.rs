@@ -1,8 +1,8 @@
 //! How well an inverse inverts.
 
 use super::statistics::Summary;
-use crate::{Affine, Chain, Error, Grid, Result};
-use rayon::prelude::*;
+use crate::ops::RoundTrip;
+use crate::{Chain, Error, Grid, Result};
 use serde::Serialize;
 use std::fmt;
 
@@ -21,7 +21,8 @@ pub struct InverseConsistency {
 ///
 /// `phi(x) = x + forward(x)` on `forward_grid`, `psi(y) = y + inverse(y)` on `inverse_grid`; both displacements planar,
 /// length `rank * voxels`, mm RAS, components (x, y, z). The inverse is sampled by (bi-, tri-) linear interpolation
-/// between voxel centres; points `phi(x)` outside the box of the inverse grid's voxel centres are left out.
+/// between voxel centres, in single precision; points `phi(x)` outside the box of the inverse grid's voxel centres are left
+/// out.
 ///
 /// # Errors
 /// [`Error::InvalidArgument`] when the grids differ in rank, [`Error::Shape`] when a displacement does not have its
@@ -54,32 +55,29 @@ pub fn inverse_consistency(
             });
         }
     }
-    let voxels = forward_grid.voxels();
-    let size = forward_grid.size();
-    let world = forward_grid.index_to_world();
-    let sampler = Sampler::new(inverse, inverse_grid);
-    let errors: Vec<f64> = (0..voxels)
-        .into_par_iter()
-        .with_min_len(4096)
-        .filter_map(|v| {
-            let index = [
-                (v % size[0]) as f64,
-                (v / size[0] % size[1]) as f64,
-                (v / (size[0] * size[1])) as f64,
-            ];
-            let x = world.apply(index);
-            let moved = |c: usize| f64::from(forward[c * voxels + v]);
-            let step: [f64; 3] = std::array::from_fn(|c| if c < rank { moved(c) } else { 0.0 });
-            let back = sampler.at(std::array::from_fn(|c| x[c] + step[c]))?;
-            Some(
-                (0..3)
-                    .map(|c| (step[c] + back[c]).powi(2))
-                    .sum::<f64>()
-                    .sqrt(),
-            )
-        })
-        .collect();
-    summarised(errors, voxels)
+    let errors = RoundTrip {
+        forward,
+        size: forward_grid.size(),
+        inverse,
+        inverse_size: inverse_grid.size(),
+        map: inverse_grid
+            .world_to_index()
+            .compose(&forward_grid.index_to_world()),
+        into_voxels: inverse_grid.world_to_index().matrix,
+    }
+    .errors();
+    let voxels = errors.len();
+    // points outside are marked by a negative error
+    let errors: Vec<f32> = errors.into_iter().filter(|e| !(*e < 0.0)).collect();
+    if errors.iter().any(|e| !e.is_finite()) {
+        return Err(not_finite());
+    }
+    let summary = Summary::of_sizes(&errors).ok_or_else(apart)?;
+    Ok(InverseConsistency {
+        summary,
+        inside: errors.len() as u64,
+        voxels: voxels as u64,
+    })
 }
 
 /// Inverse consistency of chains of transforms: `||x - psi(phi(x))||` in mm at the voxels `x` of a grid in the fixed space.
@@ -128,17 +126,9 @@ pub fn chain_consistency(
 
 fn summarised(errors: Vec<f64>, voxels: usize) -> Result<InverseConsistency> {
     if errors.iter().any(|e| !e.is_finite()) {
-        return Err(Error::data(
-            "displacement",
-            "expected finite values, found NaN or infinity",
-        ));
+        return Err(not_finite());
     }
-    let summary = Summary::of(&errors).ok_or_else(|| {
-        Error::data(
-            "inverse displacement",
-            "no point of the forward grid is mapped into the inverse grid; check that the two grids belong together",
-        )
-    })?;
+    let summary = Summary::of(&errors).ok_or_else(apart)?;
     Ok(InverseConsistency {
         summary,
         inside: errors.len() as u64,
@@ -146,55 +136,18 @@ fn summarised(errors: Vec<f64>, voxels: usize) -> Result<InverseConsistency> {
     })
 }
 
-/// A planar displacement in mm, sampled at world points.
-struct Sampler<'a> {
-    field: &'a [f32],
-    rank: usize,
-    size: [usize; 3],
-    index: Affine,
+fn not_finite() -> Error {
+    Error::data(
+        "displacement",
+        "expected finite values, found NaN or infinity",
+    )
 }
 
-impl<'a> Sampler<'a> {
-    fn new(field: &'a [f32], grid: &Grid) -> Self {
-        Self {
-            field,
-            rank: grid.rank(),
-            size: std::array::from_fn(|a| grid.size().get(a).copied().unwrap_or(1)),
-            index: grid.world_to_index(),
-        }
-    }
-
-    /// The displacement at a world point inside the grid.
-    fn at(&self, point: [f64; 3]) -> Option<[f64; 3]> {
-        let index = self.index.apply(point);
-        let mut low = [0usize; 3];
-        let mut part = [0.0; 3];
-        for a in 0..self.rank {
-            let last = (self.size[a] - 1) as f64;
-            // Rounding in the maps must not push a point on the border outside.
-            if !(index[a] >= -1e-6 && index[a] <= last + 1e-6) {
-                return None;
-            }
-            let at = index[a].clamp(0.0, last);
-            low[a] = (at as usize).min(self.size[a].saturating_sub(2));
-            part[a] = at - low[a] as f64;
-        }
-        let voxels: usize = self.size.iter().product();
-        let mut out = [0.0; 3];
-        for corner in 0..1usize << self.rank {
-            let mut weight = 1.0;
-            let mut at = 0;
-            for a in (0..self.rank).rev() {
-                let up = corner >> a & 1;
-                weight *= if up == 1 { part[a] } else { 1.0 - part[a] };
-                at = at * self.size[a] + (low[a] + up).min(self.size[a] - 1);
-            }
-            for c in 0..self.rank {
-                out[c] += weight * f64::from(self.field[c * voxels + at]);
-            }
-        }
-        Some(out)
-    }
+fn apart() -> Error {
+    Error::data(
+        "inverse displacement",
+        "no point of the forward grid is mapped into the inverse grid; check that the two grids belong together",
+    )
 }
 
 impl fmt::Display for InverseConsistency {

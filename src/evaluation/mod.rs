@@ -5,6 +5,7 @@ mod distance_map;
 mod labels;
 mod landmarks;
 mod overlap;
+mod ranks;
 mod regularity;
 mod statistics;
 mod surface;
@@ -13,6 +14,7 @@ mod surfel;
 pub use consistency::{chain_consistency, inverse_consistency, InverseConsistency};
 pub use landmarks::{landmark_errors, LandmarkErrors};
 pub use overlap::{overlap, LabelOverlap, Overlap};
+pub(crate) use regularity::regularity_of;
 pub use regularity::{regularity, Regularity};
 pub use statistics::{
     bootstrap_interval, holm, mean, median, paired_t_test, percentile, standard_deviation,

@@ -1,6 +1,6 @@
 //! How regular a displacement is.
 
-use crate::ops::{corner_determinants_minimum, determinants, non_diffeomorphic_volume};
+use crate::ops::{determinants, digital_folds, non_diffeomorphic_volume};
 use crate::{Error, Result};
 use rayon::prelude::*;
 use serde::Serialize;
@@ -60,29 +60,22 @@ pub fn regularity(displacement: &[f32], size: &[usize]) -> Result<Regularity> {
             got: vec![displacement.len()],
         });
     }
-    let j = determinants(displacement, size);
-    let inside = |v: usize| {
-        let mut rest = v;
-        size.iter().all(|&n| {
-            let at = rest % n;
-            rest /= n;
-            at >= 2 && at + 2 < n
-        })
-    };
-    let learn2reg = deviation(&j, |v, d| {
-        inside(v).then(|| (f64::from(d) + 3.0).clamp(1e-9, 1e9).ln())
-    });
-    let plain = deviation(&j, |_, d| (d > 0.0).then(|| f64::from(d).ln()));
-    let non_positive = j.par_iter().filter(|&&d| d <= 0.0 || d.is_nan()).count();
-    let (digital, smallest) = corner_determinants_minimum(displacement, size)
-        .par_iter()
-        .map(|&d| {
-            (
-                usize::from(d <= 0.0 || d.is_nan()),
-                if d.is_nan() { f32::NEG_INFINITY } else { d },
-            )
-        })
-        .reduce(|| (0, f32::INFINITY), |a, b| (a.0 + b.0, a.1.min(b.1)));
+    Ok(regularity_of(
+        &determinants(displacement, size),
+        displacement,
+        size,
+    ))
+}
+
+/// [`regularity`] of a displacement whose [`determinants`] are known.
+pub(crate) fn regularity_of(
+    determinants: &[f32],
+    displacement: &[f32],
+    size: &[usize],
+) -> Regularity {
+    let voxels = determinants.len();
+    let spread = Spread::of(determinants, size);
+    let (digital, smallest) = digital_folds(displacement, size);
     // a digital diffeomorphism turns nothing inside out
     let volume = if digital > 0 {
         non_diffeomorphic_volume(displacement, size)
@@ -90,46 +83,129 @@ pub fn regularity(displacement: &[f32], size: &[usize]) -> Result<Regularity> {
         0.0
     };
     let percent = |count: f64| 100.0 * count / voxels as f64;
-    let extreme = |pick: fn(f32, f32) -> f32| f64::from(j.iter().copied().fold(j[0], pick));
-    Ok(Regularity {
-        sd_log_j_learn2reg: learn2reg,
-        sd_log_j: plain,
-        non_positive: non_positive as u64,
-        folds_percent: percent(non_positive as f64),
+    Regularity {
+        sd_log_j_learn2reg: spread.learn2reg.deviation(),
+        sd_log_j: spread.plain.deviation(),
+        non_positive: spread.non_positive,
+        folds_percent: percent(spread.non_positive as f64),
         digital_folds_percent: percent(digital as f64),
         non_diffeomorphic_volume: volume,
         non_diffeomorphic_percent: percent(volume),
-        minimum_determinant: extreme(f32::min),
-        maximum_determinant: extreme(f32::max),
+        minimum_determinant: f64::from(spread.smallest),
+        maximum_determinant: f64::from(spread.largest),
         minimum_digital_determinant: f64::from(smallest),
-    })
+    }
 }
 
-/// Standard deviation of the values that `value` gives, in two passes of chunks summed in order.
-fn deviation(j: &[f32], value: impl Fn(usize, f32) -> Option<f64> + Sync) -> Option<f64> {
-    const CHUNK: usize = 1 << 14;
-    let sum = |centre: f64, power: i32| {
-        let parts: Vec<(f64, u64)> = j
-            .par_chunks(CHUNK)
+/// What the determinants come to.
+struct Spread {
+    learn2reg: Moments,
+    plain: Moments,
+    non_positive: u64,
+    smallest: f32,
+    largest: f32,
+}
+
+impl Spread {
+    /// In chunks of whole lines, put together in order.
+    fn of(determinants: &[f32], size: &[usize]) -> Self {
+        let [nx, ny, nz] = [size[0], size[1], size.get(2).copied().unwrap_or(5)];
+        let lines = ((1 << 14) / nx).max(1);
+        let inside = |at: usize, n: usize| at >= 2 && at + 2 < n;
+        let parts: Vec<Self> = determinants
+            .par_chunks(lines * nx)
             .enumerate()
-            .map(|(chunk, part)| {
-                part.iter()
-                    .enumerate()
-                    .filter_map(|(v, &d)| value(chunk * CHUNK + v, d))
-                    .fold((0.0, 0), |(sum, count), v| {
-                        (sum + (v - centre).powi(power), count + 1)
-                    })
-            })
+            .map_init(
+                || (Vec::new(), Vec::new()),
+                |(shifted, plain), (chunk, part)| {
+                    shifted.clear();
+                    plain.clear();
+                    let mut here = Self {
+                        learn2reg: Moments::default(),
+                        plain: Moments::default(),
+                        non_positive: 0,
+                        smallest: part[0],
+                        largest: part[0],
+                    };
+                    for (line, values) in part.chunks(nx).enumerate() {
+                        let line = chunk * lines + line;
+                        let layer = if size.len() == 3 { line / ny } else { 2 };
+                        if inside(line % ny, ny) && inside(layer, nz) && nx >= 5 {
+                            let inner = values[2..nx - 2].iter();
+                            shifted
+                                .extend(inner.map(|&d| (f64::from(d) + 3.0).clamp(1e-9, 1e9).ln()));
+                        }
+                        for &d in values {
+                            here.smallest = here.smallest.min(d);
+                            here.largest = here.largest.max(d);
+                            if d > 0.0 {
+                                plain.push(f64::from(d).ln());
+                            } else {
+                                here.non_positive += 1;
+                            }
+                        }
+                    }
+                    here.learn2reg = Moments::of(shifted);
+                    here.plain = Moments::of(plain);
+                    here
+                },
+            )
             .collect();
         parts
             .into_iter()
-            .fold((0.0, 0), |a, b| (a.0 + b.0, a.1 + b.1))
-    };
-    let (total, count) = sum(0.0, 1);
-    (count > 0).then(|| {
-        let (squares, _) = sum(total / count as f64, 2);
-        (squares / count as f64).sqrt()
-    })
+            .reduce(|a, b| Self {
+                learn2reg: a.learn2reg.with(&b.learn2reg),
+                plain: a.plain.with(&b.plain),
+                non_positive: a.non_positive + b.non_positive,
+                smallest: a.smallest.min(b.smallest),
+                largest: a.largest.max(b.largest),
+            })
+            .expect("a grid has voxels")
+    }
+}
+
+/// Count, mean and summed squares about it, of parts that can be put together (Chan, Golub and LeVeque,
+/// doi:10.1080/00031305.1983.10483115).
+#[derive(Debug, Clone, Copy, Default)]
+struct Moments {
+    count: f64,
+    mean: f64,
+    squares: f64,
+}
+
+impl Moments {
+    fn of(values: &[f64]) -> Self {
+        if values.is_empty() {
+            return Self::default();
+        }
+        let count = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / count;
+        Self {
+            count,
+            mean,
+            squares: values.iter().map(|v| (v - mean) * (v - mean)).sum(),
+        }
+    }
+
+    fn with(&self, other: &Self) -> Self {
+        let count = self.count + other.count;
+        if count == 0.0 {
+            return Self::default();
+        }
+        let apart = other.mean - self.mean;
+        Self {
+            count,
+            mean: self.mean + apart * other.count / count,
+            squares: self.squares
+                + other.squares
+                + apart * apart * self.count * other.count / count,
+        }
+    }
+
+    /// Of the population; none of nothing.
+    fn deviation(&self) -> Option<f64> {
+        (self.count > 0.0).then(|| (self.squares / self.count).sqrt())
+    }
 }
 
 impl fmt::Display for Regularity {

@@ -1,6 +1,8 @@
 //! Statistics of many cases.
 
+use super::ranks::Ranks;
 use crate::{Error, Result, Rng};
+use rayon::prelude::*;
 use serde::Serialize;
 use std::fmt;
 
@@ -62,6 +64,37 @@ pub struct Summary {
 }
 
 impl Summary {
+    /// The summary of many positive or zero values, none of them NaN, by all threads; `None` of nothing.
+    pub(super) fn of_sizes(values: &[f32]) -> Option<Self> {
+        const CHUNK: usize = 1 << 14;
+        let sum = |term: &(dyn Fn(f64) -> f64 + Sync)| -> f64 {
+            let parts: Vec<f64> = values
+                .par_chunks(CHUNK)
+                .map(|chunk| chunk.iter().map(|&v| term(f64::from(v))).sum())
+                .collect();
+            parts.iter().sum()
+        };
+        if values.is_empty() {
+            return None;
+        }
+        let mean = sum(&|v| v) / values.len() as f64;
+        let squares = sum(&|v| (v - mean) * (v - mean));
+        let ranks = Ranks::new(values);
+        Some(Self {
+            count: values.len(),
+            mean,
+            standard_deviation: if values.len() < 2 {
+                f64::NAN
+            } else {
+                (squares / (values.len() - 1) as f64).sqrt()
+            },
+            median: ranks.percentile(50.0),
+            p95: ranks.percentile(95.0),
+            minimum: ranks.percentile(0.0),
+            maximum: ranks.percentile(100.0),
+        })
+    }
+
     /// The summary of some values; `None` of nothing.
     pub fn of(values: &[f64]) -> Option<Self> {
         (!values.is_empty()).then(|| Self {

@@ -55,20 +55,12 @@ impl IntensityRange {
                 format!("every voxel is {low}: a constant image cannot be registered"),
             ));
         }
-        let low_end = percentile(values, f64::from(low), f64::from(high), 0.001);
+        let all = Histogram::of(values, f64::NEG_INFINITY, f64::from(low), f64::from(high));
+        let low_end = all.percentile(0.001);
         // the second histogram looks at the foreground alone: above a twentieth of the range so far
-        let top = percentile(values, f64::from(low), f64::from(high), 0.999);
-        let threshold = low_end + 0.05 * (top - low_end);
-        let foreground: Vec<f32> = values
-            .iter()
-            .copied()
-            .filter(|&v| f64::from(v) > threshold)
-            .collect();
-        let high_end = if foreground.is_empty() {
-            f64::from(high)
-        } else {
-            percentile(&foreground, threshold, f64::from(high), 0.99)
-        };
+        let threshold = low_end + 0.05 * (all.percentile(0.999) - low_end);
+        let foreground = Histogram::of(values, threshold, threshold, f64::from(high));
+        let high_end = foreground.percentile(0.99);
         Ok(Self {
             low: low_end,
             high: if high_end > low_end {
@@ -94,39 +86,53 @@ impl IntensityRange {
     }
 }
 
-/// The value below which the given share of the values lies, by a histogram between two bounds.
-fn percentile(values: &[f32], low: f64, high: f64, share: f64) -> f64 {
-    if low >= high {
-        return high;
+/// How many values lie in each part of a range.
+struct Histogram {
+    bins: Vec<u64>,
+    low: f64,
+    high: f64,
+}
+
+impl Histogram {
+    /// Of the values above a threshold; those beyond an end of the range count at that end.
+    fn of(values: &[f32], threshold: f64, low: f64, high: f64) -> Self {
+        let scale = BINS as f64 / (high - low);
+        let bins = values
+            .par_chunks(1 << 16)
+            .map(|chunk| {
+                let mut bins = vec![0u64; BINS];
+                for v in chunk.iter().map(|&v| f64::from(v)) {
+                    if v > threshold {
+                        let bin = ((v - low) * scale).clamp(0.0, (BINS - 1) as f64);
+                        bins[bin as usize] += 1;
+                    }
+                }
+                bins
+            })
+            .reduce(
+                || vec![0; BINS],
+                |mut a, b| {
+                    a.iter_mut().zip(b).for_each(|(a, b)| *a += b);
+                    a
+                },
+            );
+        Self { bins, low, high }
     }
-    let scale = BINS as f64 / (high - low);
-    let histogram = values
-        .par_chunks(1 << 16)
-        .map(|chunk| {
-            let mut bins = vec![0u64; BINS];
-            for &v in chunk {
-                let bin = ((f64::from(v) - low) * scale).clamp(0.0, (BINS - 1) as f64);
-                bins[bin as usize] += 1;
+
+    /// The value below which the given share of the values lies; the high end of the range where there are none.
+    fn percentile(&self, share: f64) -> f64 {
+        let scale = BINS as f64 / (self.high - self.low);
+        let target = share * self.bins.iter().sum::<u64>() as f64;
+        let mut below = 0.0;
+        for (bin, &count) in self.bins.iter().enumerate() {
+            if below + count as f64 >= target && count > 0 {
+                let part = (target - below) / count as f64;
+                return self.low + (bin as f64 + part.clamp(0.0, 1.0)) / scale;
             }
-            bins
-        })
-        .reduce(
-            || vec![0; BINS],
-            |mut a, b| {
-                a.iter_mut().zip(b).for_each(|(a, b)| *a += b);
-                a
-            },
-        );
-    let target = share * values.len() as f64;
-    let mut below = 0.0;
-    for (bin, &count) in histogram.iter().enumerate() {
-        if below + count as f64 >= target && count > 0 {
-            let part = (target - below) / count as f64;
-            return low + (bin as f64 + part.clamp(0.0, 1.0)) / scale;
+            below += count as f64;
         }
-        below += count as f64;
+        self.high
     }
-    high
 }
 
 /// First and last index along each axis of the voxels that differ from a constant background.

@@ -1,10 +1,13 @@
 //! What the solver compares: feature maps of an image, level by level.
 
+mod choice;
 mod energy;
 mod intensity;
+mod mind;
 mod network;
 mod pyramid;
 
+pub use choice::{FeatureMaps, Features};
 pub use energy::gradient_energy;
 pub use intensity::{foreground_box, IntensityRange};
 pub use network::{
@@ -12,4 +15,4 @@ pub use network::{
     FeatureNetwork, HandMade, Intensities, NetworkConfig, Normalisation, Parameters, Provenance,
     Unet, Weights,
 };
-pub use pyramid::{level_grid, matched_grid, Level};
+pub use pyramid::{level_grid, matched_grid, Level, Pyramid};

@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use crate::ops::resize;
-use crate::{Grid, Result};
+use crate::{Error, Grid, Result};
 
 /// Feature maps of one image on one level.
 #[derive(Debug, Clone)]
@@ -12,6 +12,45 @@ pub struct Level {
     pub features: Tensor,
     /// Where they lie.
     pub grid: Grid,
+}
+
+/// The feature maps of an image for all levels of a solve.
+#[derive(Debug, Clone, Copy)]
+pub enum Pyramid<'a> {
+    /// Intensities at full resolution, from which the features of each level are made.
+    Finest(&'a Level),
+    /// A map of its own for each level, coarse first, as a network makes them.
+    Levels(&'a [Level]),
+}
+
+impl Pyramid<'_> {
+    /// The finest map.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] when there are no levels.
+    pub fn finest(&self) -> Result<&Level> {
+        match self {
+            Self::Finest(level) => Ok(level),
+            Self::Levels(levels) => levels
+                .last()
+                .ok_or_else(|| Error::argument("levels", "give at least one level")),
+        }
+    }
+
+    /// The map of level `number` of `count`.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] when there are not `count` levels.
+    pub(crate) fn given(&self, number: usize, count: usize) -> Result<Option<&Level>> {
+        match self {
+            Self::Finest(_) => Ok(None),
+            Self::Levels(levels) if levels.len() == count => Ok(Some(&levels[number])),
+            Self::Levels(levels) => Err(Error::argument(
+                "levels",
+                format!("expected {count} feature maps, got {}", levels.len()),
+            )),
+        }
+    }
 }
 
 /// Fewest voxels that a level keeps along an axis.
@@ -56,10 +95,15 @@ pub fn matched_grid(grid: &Grid, level: &Grid) -> Result<Grid> {
 }
 
 impl Level {
-    /// The same features on a coarser grid over the same field of view.
-    pub fn resized(&self, grid: &Grid) -> Result<Self> {
+    /// The same features on another grid over the same field of view; as they are where it has the same size.
+    pub fn on(&self, grid: &Grid) -> Result<Self> {
+        let features = if grid.size() == self.grid.size() {
+            self.features.clone()
+        } else {
+            resize(&self.features, grid.size())?
+        };
         Ok(Self {
-            features: resize(&self.features, grid.size())?,
+            features,
             grid: grid.clone(),
         })
     }

@@ -8,6 +8,7 @@ use flate2::bufread::GzDecoder;
 use flate2::{Compress, Compression, Crc, FlushCompress};
 use rayon::prelude::*;
 
+use super::deflate::deflate_words;
 use crate::{Error, Result};
 
 /// Deflate cannot pack more than this many bytes into one.
@@ -152,9 +153,9 @@ impl Stream<'_> {
     /// be laid one after another; an empty last block ends the stream.
     fn write_gzip(&self, out: &mut dyn Write) -> std::io::Result<()> {
         out.write_all(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 4, 255])?;
-        let (head, mut crc) = deflate(self.prefix);
+        let (head, mut crc) = deflate(self.prefix, 1);
         out.write_all(&head)?;
-        crc.combine(&self.blocks(out, deflate)?);
+        crc.combine(&self.blocks(out, |bytes| deflate(bytes, self.width))?);
         out.write_all(&[3, 0])?;
         out.write_all(&crc.sum().to_le_bytes())?;
         let length = self.prefix.len() + self.elements * self.width;
@@ -187,9 +188,13 @@ impl Stream<'_> {
     }
 }
 
-fn deflate(bytes: &[u8]) -> (Vec<u8>, Crc) {
+/// Deflates numbers of some bytes each.
+fn deflate(bytes: &[u8], width: usize) -> (Vec<u8>, Crc) {
     let mut crc = Crc::new();
     crc.update(bytes);
+    if width == 4 {
+        return (deflate_words(bytes), crc);
+    }
     let mut state = Compress::new(Compression::new(1), false);
     let mut out = Vec::with_capacity(bytes.len() / 2 + 64);
     loop {

@@ -195,7 +195,8 @@ impl<'a> MetaImage<'a> {
                 Ok((0, parts))
             }
             None => Err(self.bad(format!(
-                "holds {} volumes of {} numbers a voxel, expected one; name the volume to use",
+                "holds {} volumes of {} numbers a voxel, expected one; name the volume to use \
+                 (`--fixed-volume` or `--moving-volume` of `register`, `--volume` of `apply`)",
                 self.volumes, self.components
             ))),
         }

@@ -1,6 +1,7 @@
 //! Images, labels, fields, affines and points: what is in files, and how it gets in and out.
 
 mod affine_file;
+mod deflate;
 mod element;
 mod field;
 mod gzip;

@@ -125,7 +125,8 @@ impl<'a> Nifti<'a> {
             )
         } else {
             format!(
-                "holds {} volumes (dim {:?}), expected one; name the volume to use",
+                "holds {} volumes (dim {:?}), expected one; name the volume to use \
+                 (`--fixed-volume` or `--moving-volume` of `register`, `--volume` of `apply`)",
                 self.volumes, self.dims
             )
         }))

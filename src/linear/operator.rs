@@ -66,3 +66,14 @@ impl Preconditioner for BlockJacobi {
         self.0.advance(alpha, p, x, r, q)
     }
 }
+
+/// Division by a positive diagonal.
+#[derive(Debug, Clone)]
+pub struct Diagonal(pub Tensor);
+
+impl Preconditioner for Diagonal {
+    fn apply(&self, r: &Tensor, z: &Tensor) -> Result<[f64; 2]> {
+        copy(&(r / &self.0)?, z)?;
+        Ok([dot(r, z)?, dot(r, r)?])
+    }
+}

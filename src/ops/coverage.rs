@@ -2,9 +2,10 @@
 
 use candle_core::Tensor;
 
+use super::lanes::{dispatch, Kernel, Lanes};
 use super::real::Real;
 use super::rows::{sum_over_rows, Shared};
-use super::sample::Frame;
+use super::sample::{Cell, Frame};
 use super::storage::{read, with_real, write};
 use crate::{Affine, Result};
 
@@ -35,35 +36,60 @@ fn ranked<T: Real, const D: usize>(u: Option<&[T]>, frame: Frame<T, D>, out: &mu
         out.len() == n && u.is_none_or(|u| u.len() == n * D),
         "fields"
     );
-    let shared = Shared::new(out);
+    let out = Shared::new(out);
     let [inside] = sum_over_rows(frame.rows(), width, |rows| {
-        let mut count = 0.0;
-        for row in rows {
-            let start = frame.row_start(row);
-            for i in 0..width {
-                let at = row * width + i;
-                let mut q = [T::of(0.0); D];
-                if let Some(u) = u {
-                    for a in 0..D {
-                        q[a] = u[a * n + at];
-                    }
-                }
-                q[0] += T::of(i as f64);
-                let mut within = true;
-                for a in 0..D {
-                    let mut p = start[a];
-                    for b in 0..D {
-                        p += frame.matrix[a][b] * q[b];
-                    }
-                    let last = T::of(frame.moving[a] as f64 - 0.5);
-                    within &= p >= T::of(-0.5) && p <= last;
-                }
-                count += f64::from(u8::from(within));
-                // SAFETY: inside the volume; each task its own rows.
-                unsafe { *shared.at(at) = T::of(f64::from(u8::from(within))) };
-            }
-        }
-        [count]
+        [dispatch(Cover {
+            u,
+            frame: &frame,
+            rows,
+            out,
+        })]
     });
     inside / n as f64
+}
+
+struct Cover<'a, T, const D: usize> {
+    u: Option<&'a [T]>,
+    frame: &'a Frame<T, D>,
+    rows: std::ops::Range<usize>,
+    out: Shared<T>,
+}
+
+impl<T: Real, const D: usize> Kernel<T> for Cover<'_, T, D> {
+    type Output = f64;
+
+    #[inline(always)]
+    unsafe fn run<L: Lanes<Element = T>>(self) -> f64 {
+        let (n, width) = (self.frame.voxels(), self.frame.fixed[0]);
+        let ones = [T::of(1.0); 16];
+        let mut total = 0.0;
+        // SAFETY: lengths were checked; each task writes its own rows.
+        unsafe {
+            for row in self.rows.clone() {
+                let start = self.frame.row_start(row);
+                let mut inside = L::constant(0.0);
+                let mut i = 0;
+                while i < width {
+                    let count = (width - i).min(L::COUNT);
+                    let at = row * width + i;
+                    let mut u = [L::constant(0.0); D];
+                    if let Some(field) = self.u {
+                        for a in 0..D {
+                            u[a] = L::load_some(field.as_ptr().add(a * n + at), count);
+                        }
+                    }
+                    let cell = Cell::at(self.frame.positions(&start, i, u), &self.frame.moving);
+                    // lanes beyond the row count for nothing
+                    let within = cell
+                        .within(&self.frame.moving, 0.5)
+                        .mul(L::load_some(ones.as_ptr(), count));
+                    inside = inside.add(within);
+                    within.store_some(self.out.at(at), count);
+                    i += count;
+                }
+                total += inside.sum();
+            }
+        }
+        total
+    }
 }

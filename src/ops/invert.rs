@@ -24,18 +24,19 @@ pub fn inverse_displacement(u: &Tensor) -> Result<(Tensor, f64)> {
     let out = Tensor::zeros(u.shape(), u.dtype(), u.device())?;
     let size = size(u);
     let missed = with_real!(u.dtype(), T => {
-        read::<T, _>(u, |u| {
-            write::<T, _>(&out, |o| {
-                if size.len() == 2 {
-                    ranked::<T, 2>(u, &size, o)
-                } else {
-                    ranked::<T, 3>(u, &size, o)
-                }
-            })
-        })?
+        read::<T, _>(u, |u| write::<T, _>(&out, |o| inverted(u, &size, o)))?
     })?;
-    let voxels: usize = size.iter().product();
-    Ok((out, missed / voxels as f64))
+    Ok((out, missed))
+}
+
+/// [`inverse_displacement`] of planar values, sizes fastest axis first; fills `out`.
+pub(crate) fn inverted<T: Real>(u: &[T], size: &[usize], out: &mut [T]) -> f64 {
+    let missed = if size.len() == 2 {
+        ranked::<T, 2>(u, size, out)
+    } else {
+        ranked::<T, 3>(u, size, out)
+    };
+    missed / size.iter().product::<usize>() as f64
 }
 
 fn ranked<T: Real, const D: usize>(u: &[T], size: &[usize], out: &mut [T]) -> f64 {

@@ -14,8 +14,13 @@ mod gradient_energy;
 mod invert;
 mod jacobian;
 mod lanes;
+mod mind;
+mod near;
 mod normalise;
+mod pull;
 mod real;
+mod recorded;
+mod round_trip;
 mod rows;
 mod sample;
 mod scratch;
@@ -41,16 +46,22 @@ pub(crate) use divergence::{add_divergence_gradient, divergence_value};
 pub use extend::extend;
 pub(crate) use gradient_energy::squared_gradient;
 pub use invert::inverse_displacement;
+pub(crate) use invert::inverted;
+pub(crate) use jacobian::digital_folds;
 pub use jacobian::{
     corner_determinants_minimum, determinants, folded_voxels, minimum_determinant,
     non_diffeomorphic_volume,
 };
 pub use lanes::Instructions;
+pub use mind::mind;
 pub use normalise::normalise;
+pub(crate) use recorded::{record, record2};
+pub(crate) use round_trip::RoundTrip;
 pub use sample::Interpolation;
 pub use separable::{average_pool, rescale, resize, resize_adjoint, smooth, smooth_adjoint};
 pub(crate) use separable::{separable, Table};
-pub use ssd::{Curvature, SsdData};
+pub use ssd::{Curvature, SsdCotangents, SsdData};
 pub(crate) use storage::read;
 pub(crate) use vector::{clear, combine, convert, copy, dot};
-pub use warp::{warp, warp_adjoint, warp_gradient};
+pub(crate) use warp::warped_values;
+pub use warp::{warp, warp_adjoint, warp_adjoint_derivative, warp_derivative, warp_gradient};

@@ -2,15 +2,18 @@
 
 mod canvas;
 mod cell;
+mod chart;
 mod colour;
 mod key;
 mod layout;
 mod page;
 mod panel;
 mod plot;
+mod scale;
 mod slice;
 mod table;
 mod text;
 
+pub use chart::{charts_to_png, Chart, Series};
 pub use page::ReportPage;
 pub use plot::Curve;

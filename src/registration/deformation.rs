@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_core::DType;
 
-use crate::features::level_grid;
+use crate::features::{level_grid, Features};
 use crate::ops::{FoldBarrier, Interpolation};
 use crate::regulariser::{Diffusion, Regulariser};
 use crate::solver::{GaussNewton, Multilevel, Solver, TrustRegion};
@@ -16,6 +16,8 @@ use crate::{Error, Grid, Result};
 pub struct Deformation {
     /// The parametrisation.
     pub transform: Arc<dyn Transform>,
+    /// What of the images is compared.
+    pub features: Features,
     /// What keeps it smooth.
     pub regulariser: Arc<dyn Regulariser>,
     /// Weight of the regulariser, relative to the images' gradient energy.
@@ -40,6 +42,7 @@ impl Default for Deformation {
     fn default() -> Self {
         Self {
             transform: Arc::new(Compositive),
+            features: Features::default(),
             regulariser: Arc::new(Diffusion),
             lambda: Self::LAMBDA,
             levels: None,
@@ -61,10 +64,11 @@ impl Deformation {
     /// not convex: more iterations, and sooner or later no certificate.
     pub const CERTIFIED_LAMBDA: f64 = 1.0;
 
-    /// A run to a certified minimum with its default weight.
+    /// A run to a certified minimum with its default weight, comparing intensities alone.
     pub fn certified() -> Self {
         Self {
             certify: true,
+            features: Features::Intensities,
             lambda: Self::CERTIFIED_LAMBDA,
             ..Self::default()
         }
@@ -114,10 +118,11 @@ impl Deformation {
     }
 
     /// The levels with their solvers.
-    pub(super) fn multilevel(&self, shrinks: Vec<usize>) -> Multilevel {
+    pub(crate) fn multilevel(&self, shrinks: Vec<usize>) -> Multilevel {
         Multilevel {
             solvers: (0..shrinks.len()).map(|l| self.solver(l)).collect(),
             shrinks,
+            features: self.features,
             transform: self.transform.clone(),
             regulariser: self.regulariser.clone(),
             lambda: self.lambda,

@@ -1,20 +1,38 @@
-//! Fields in millimetres from displacements in voxels.
+//! Fields in millimetres or voxels from displacements in voxels.
 
 use candle_core::Tensor;
 use rayon::prelude::*;
 
-use crate::ops::Interpolation;
-use crate::ops::{inverse_displacement, read, SsdData};
+use crate::ops::{inverted, read, warped_values};
 use crate::transform::lines;
 use crate::{Affine, Grid, Result};
 
 /// `A (W (x + u)) - W x` at every voxel `x` of `grid`, planar, mm RAS.
 pub(super) fn total_on(grid: &Grid, u: Option<&Tensor>, affine: &Affine) -> Result<Vec<f32>> {
     let after = affine.compose(&grid.index_to_world());
+    shifts(grid, u, &after, &grid.index_to_world())
+}
+
+/// [`total_on`] in voxels of `grid`.
+pub(super) fn total_in_voxels(
+    grid: &Grid,
+    u: Option<&Tensor>,
+    affine: &Affine,
+) -> Result<Vec<f32>> {
+    let after = affine.compose(&grid.index_to_world());
+    let after = grid.world_to_index().compose(&after);
+    shifts(grid, u, &after, &Affine::identity())
+}
+
+/// `after (x + u) - before x`, planar.
+fn shifts(grid: &Grid, u: Option<&Tensor>, after: &Affine, before: &Affine) -> Result<Vec<f32>> {
+    let shift = Shift::new(after, before, after);
+    let mut out = vec![0.0; grid.rank() * grid.voxels()];
     match u {
-        Some(u) => read(u, |u| difference(grid, Some(u), &after)),
-        None => Ok(difference(grid, None, &after)),
+        Some(u) => read(u, |u| shift.fill(grid, Some(u), &mut out))?,
+        None => shift.fill(grid, None, &mut out),
     }
+    Ok(out)
 }
 
 /// The inverse of the total map on another grid `target` (of moving space): `phi^-1(A^-1 y) - y`, planar, mm RAS, and
@@ -28,91 +46,98 @@ pub fn inverse_on(
     target: &Grid,
 ) -> Result<(Vec<f32>, f64)> {
     let back = affine.inverse()?;
-    let Some(u) = u else {
-        let after = back.compose(&target.index_to_world());
-        return Ok((difference(target, None, &after), 0.0));
-    };
-    let (v, missed) = inverse_displacement(u)?;
-    // voxels of the target, in voxels of the fixed grid
-    let into = grid
-        .world_to_index()
-        .compose(&back)
-        .compose(&target.index_to_world());
-    if target.matches(grid, 1e-6) && affine == &Affine::identity() {
-        let values = read(&v, |v| difference(grid, Some(v), &grid.index_to_world()))?;
-        return Ok((values, missed));
-    }
-    // sample the inverse displacement (in voxels of the fixed grid) where the target's voxels fall
-    let rank = grid.rank();
-    let zero = Tensor::zeros(
-        [&[rank], target.shape().as_slice()].concat(),
-        v.dtype(),
-        v.device(),
-    )?;
-    let sampled = SsdData {
-        fixed: zero,
-        moving: v,
-        mask: None,
-        channel_weight: vec![1.0; rank],
-        map: into,
-        interpolation: Interpolation::Linear,
-    }
-    .warped(None)?;
-    // y -> W (into(y) + v) - y
-    let world = grid.index_to_world();
     let start = target.index_to_world();
-    let (n, width) = (target.voxels(), target.size()[0]);
-    let mut out = vec![0.0f32; rank * n];
-    read(&sampled, |sampled: &[f32]| {
-        lines(&mut out, n, width)
+    let Some(u) = u else {
+        return Ok((shifts(target, None, &back.compose(&start), &start)?, 0.0));
+    };
+    let mut v = vec![0.0f32; grid.rank() * grid.voxels()];
+    let missed = read(u, |u| inverted(u, grid.size(), &mut v))?;
+    let world = grid.index_to_world();
+    if target.matches(grid, 1e-6) && affine == &Affine::identity() {
+        Shift::new(&world, &world, &world).apply(target, &mut v);
+        return Ok((v, missed));
+    }
+    // voxels of the target, in voxels of the fixed grid; there the inverse displacement is sampled
+    let into = grid.world_to_index().compose(&back).compose(&start);
+    let mut v = warped_values(&v, grid.size(), None, target.size(), &into, true)?;
+    // y -> W (into(y) + v) - y
+    Shift::new(&world.compose(&into), &start, &world).apply(target, &mut v);
+    Ok((v, missed))
+}
+
+/// `after x - before x`, plus the linear part of a map times a displacement.
+struct Shift {
+    rest: Affine,
+    linear: [[f64; 3]; 3],
+}
+
+/// Voxels of a row that are worked on together.
+const PIECE: usize = 64;
+
+impl Shift {
+    /// Small numbers stay exact in single precision: large ones cancel here.
+    fn new(after: &Affine, before: &Affine, linear: &Affine) -> Self {
+        Self {
+            rest: Affine::new(
+                std::array::from_fn(|r| {
+                    std::array::from_fn(|c| after.matrix[r][c] - before.matrix[r][c])
+                }),
+                std::array::from_fn(|r| after.translation[r] - before.translation[r]),
+            ),
+            linear: linear.matrix,
+        }
+    }
+
+    /// Fills planar values on `grid` from the displacement `u`; none is zero.
+    fn fill(&self, grid: &Grid, u: Option<&[f32]>, out: &mut [f32]) {
+        let (n, width) = (grid.voxels(), grid.size()[0]);
+        lines(out, n, width)
             .into_par_iter()
             .enumerate()
             .for_each(|(row, mut line)| {
-                for x in 0..width {
-                    let index = index_of(target, row, x);
-                    let mut p = into.apply(index);
-                    for (a, p) in p.iter_mut().enumerate().take(rank) {
-                        *p += f64::from(sampled[a * n + row * width + x]);
-                    }
-                    let (to, from) = (world.apply(p), start.apply(index));
-                    for (a, line) in line.iter_mut().enumerate() {
-                        line[x] = (to[a] - from[a]) as f32;
-                    }
-                }
+                let from = |a: usize| u.map(|u| &u[a * n + row * width..][..width]);
+                self.row(grid, row, from, &mut line);
             });
-    })?;
-    Ok((out, missed))
-}
+    }
 
-fn index_of(grid: &Grid, row: usize, x: usize) -> [f64; 3] {
-    let ny = grid.size()[1];
-    [x as f64, (row % ny) as f64, (row / ny) as f64]
-}
+    /// Turns planar displacements on `grid` into the values.
+    fn apply(&self, grid: &Grid, values: &mut [f32]) {
+        lines(values, grid.voxels(), grid.size()[0])
+            .into_par_iter()
+            .enumerate()
+            .for_each(|(row, mut line)| {
+                let own: Vec<Vec<f32>> = line.iter().map(|part| part.to_vec()).collect();
+                self.row(grid, row, |a| Some(&own[a][..]), &mut line);
+            });
+    }
 
-/// `after (x + u) - W x`, planar, mm RAS.
-fn difference(grid: &Grid, u: Option<&[f32]>, after: &Affine) -> Vec<f32> {
-    let world = grid.index_to_world();
-    let (rank, n, width) = (grid.rank(), grid.voxels(), grid.size()[0]);
-    // (after - W) x + after's linear part times u: small numbers stay exact in single precision
-    let rest = Affine::new(
-        std::array::from_fn(|r| std::array::from_fn(|c| after.matrix[r][c] - world.matrix[r][c])),
-        std::array::from_fn(|r| after.translation[r] - world.translation[r]),
-    );
-    let mut out = vec![0.0f32; rank * n];
-    out.par_chunks_mut(width)
-        .enumerate()
-        .for_each(|(line, out)| {
-            let (a, row) = (line / (n / width), line % (n / width));
-            let start = rest.apply(index_of(grid, row, 0))[a];
-            for (x, out) in out.iter_mut().enumerate() {
-                let mut value = start + rest.matrix[a][0] * x as f64;
-                if let Some(u) = u {
-                    for b in 0..rank {
-                        value += after.matrix[a][b] * f64::from(u[b * n + row * width + x]);
-                    }
+    fn row<'a>(
+        &self,
+        grid: &Grid,
+        row: usize,
+        u: impl Fn(usize) -> Option<&'a [f32]>,
+        line: &mut [&mut [f32]],
+    ) {
+        let (ny, width) = (grid.size()[1], grid.size()[0]);
+        let begin = self.rest.apply([0.0, (row % ny) as f64, (row / ny) as f64]);
+        let mut here = [[0.0f32; PIECE]; 3];
+        for first in (0..width).step_by(PIECE) {
+            let count = PIECE.min(width - first);
+            for (a, here) in here.iter_mut().enumerate().take(line.len()) {
+                if let Some(u) = u(a) {
+                    here[..count].copy_from_slice(&u[first..first + count]);
                 }
-                *out = value as f32;
             }
-        });
-    out
+            for (a, line) in line.iter_mut().enumerate() {
+                let linear = self.linear[a];
+                for (x, out) in line[first..first + count].iter_mut().enumerate() {
+                    let mut value = begin[a] + self.rest.matrix[a][0] * (first + x) as f64;
+                    for b in 0..3 {
+                        value += linear[b] * f64::from(here[b][x % PIECE]);
+                    }
+                    *out = value as f32;
+                }
+            }
+        }
+    }
 }

@@ -3,13 +3,13 @@
 use candle_core::{Device, Tensor};
 
 use super::{DeformableReport, Deformation, Registered};
-use crate::features::{foreground_box, IntensityRange, Level};
+use crate::features::{foreground_box, IntensityRange, Level, Pyramid};
 use crate::ops::extend;
 use crate::solver::{align, Alignment, AlignmentPair, AlignmentStart, Iteration, Pair};
 use crate::transform::LinearKind;
 use crate::{Affine, Error, Image, Labels, Result};
 
-/// A registration of two images by their intensities.
+/// A registration of two images by their intensities and by descriptors made of them.
 ///
 /// ```no_run
 /// # fn main() -> stillpoint::Result<()> {
@@ -127,8 +127,9 @@ impl Registration {
         };
         let solution = deformation.multilevel(shrinks).solve(
             &Pair {
-                fixed: &part,
-                moving: &moving_level,
+                fixed: Pyramid::Finest(&part),
+                moving: Pyramid::Finest(&moving_level),
+                channel_weights: None,
                 affine: registered.affine,
                 fixed_mask: fixed_mask.as_ref(),
                 moving_mask: moving_mask.as_ref(),
@@ -149,6 +150,7 @@ impl Registration {
         )?);
         registered.deformable = Some(DeformableReport {
             transform: deformation.transform.name(),
+            features: deformation.features,
             regulariser: deformation.regulariser.name(),
             lambda: deformation.lambda,
             certify: deformation.certify,

@@ -1,11 +1,11 @@
 //! The result of a registration.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::Tensor;
 use rayon::prelude::*;
 
-use super::fields::{inverse_on, total_on};
-use crate::features::IntensityRange;
-use crate::ops::{coverage, FoldBarrier, Interpolation, SsdData};
+use super::fields::{inverse_on, total_in_voxels, total_on};
+use crate::features::{Features, IntensityRange};
+use crate::ops::{read, warped_values, FoldBarrier};
 use crate::solver::{Alignment, LevelReport};
 use crate::{Affine, DisplacementField, Grid, Image, Result};
 
@@ -14,6 +14,8 @@ use crate::{Affine, DisplacementField, Grid, Image, Result};
 pub struct DeformableReport {
     /// Name of the transform.
     pub transform: &'static str,
+    /// What of the images was compared.
+    pub features: Features,
     /// Name of the regulariser.
     pub regulariser: &'static str,
     /// Its weight.
@@ -78,34 +80,27 @@ impl Registered {
             .world_to_index()
             .compose(affine)
             .compose(&self.grid.index_to_world());
-        let tensor = |values: &[f32], channels: usize, grid: &Grid| -> Result<Tensor> {
-            let shape = [&[channels], grid.shape().as_slice()].concat();
-            Ok(Tensor::from_slice(values, shape, &Device::Cpu)?)
-        };
-        let channels = moving.channels();
-        let zeros = Tensor::zeros(
-            [&[channels], self.grid.shape().as_slice()].concat(),
-            DType::F32,
-            &Device::Cpu,
+        let values = warped_values(
+            moving.values(),
+            moving.grid().size(),
+            u,
+            self.grid.size(),
+            &map,
+            false,
         )?;
-        let warped = SsdData {
-            fixed: zeros,
-            moving: tensor(moving.values(), channels, moving.grid())?,
-            mask: None,
-            channel_weight: vec![1.0; channels],
-            map,
-            interpolation: Interpolation::Linear,
+        fixed.with_values(moving.channels(), values)
+    }
+
+    /// What `work` makes of the total displacement in voxels of the fixed grid, planar.
+    pub(crate) fn in_voxels<R>(&self, work: impl FnOnce(&[f32]) -> R) -> Result<R> {
+        match &self.displacement {
+            Some(u) if self.affine == Affine::identity() => read(u, work),
+            u => Ok(work(&total_in_voxels(
+                &self.grid,
+                u.as_ref(),
+                &self.affine,
+            )?)),
         }
-        .warped(u)?;
-        let covered = Tensor::zeros(self.grid.shape(), DType::F32, &Device::Cpu)?;
-        let mut values = warped.flatten_all()?.to_vec1::<f32>()?;
-        if coverage(u, moving.grid().size(), &map, &covered)? < 1.0 {
-            let covered = covered.flatten_all()?.to_vec1::<f32>()?;
-            for channel in values.chunks_mut(covered.len()) {
-                channel.iter_mut().zip(&covered).for_each(|(v, c)| *v *= c);
-            }
-        }
-        fixed.with_values(channels, values)
     }
 
     /// Root mean square difference between the fixed image and another on its grid, both on their common scales.

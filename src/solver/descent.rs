@@ -42,6 +42,9 @@ pub(super) fn descend(
     rule: &mut dyn Rule,
     watch: &mut dyn FnMut(&Iteration) -> Result<()>,
 ) -> Result<Solution> {
+    if limits.steps == 0 {
+        return Solution::skipped(problem, theta);
+    }
     let (gradient, step) = (theta.zeros_like()?, theta.zeros_like()?);
     let mut trial = theta.zeros_like()?;
     let best_theta = theta.zeros_like()?;

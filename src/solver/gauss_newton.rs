@@ -31,7 +31,7 @@ impl Default for GaussNewton {
     fn default() -> Self {
         Self {
             steps: 20,
-            decrease: 5e-3,
+            decrease: 1e-2,
             gradient: 1e-6,
             products: 30,
             tolerance: 0.1,
@@ -53,6 +53,9 @@ impl Solver for GaussNewton {
         mut theta: Tensor,
         watch: &mut dyn FnMut(&Iteration) -> Result<()>,
     ) -> Result<Solution> {
+        if self.steps == 0 {
+            return Solution::skipped(problem, theta);
+        }
         let model_type = problem.model_type(theta.dtype());
         let krylov = Krylov::new(theta.shape(), model_type, theta.device())?;
         let (direction, mut trial) = (theta.zeros_like()?, theta.zeros_like()?);

@@ -2,6 +2,7 @@
 
 mod adam;
 mod alignment;
+mod anderson;
 mod descent;
 mod gauss_newton;
 mod gradient_descent;
@@ -20,10 +21,11 @@ pub use alignment::{
     align, Alignment, AlignmentPair, AlignmentStart, Candidate, ScaleReport, StageReport,
     StartReport,
 };
+pub use anderson::{Anderson, FixedPoint};
 pub use gauss_newton::GaussNewton;
 pub use gradient_descent::GradientDescent;
 pub use lbfgs::Lbfgs;
-pub use multilevel::{LevelReport, Multilevel, MultilevelSolution, Pair};
+pub use multilevel::{LevelReport, Multilevel, MultilevelSolution, Pair, SolvedLevel};
 pub use solution::{Certificate, Iteration, Solution, Status};
 pub use trust_region::TrustRegion;
 

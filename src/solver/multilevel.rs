@@ -6,25 +6,27 @@ use std::time::Instant;
 use candle_core::{DType, Tensor};
 
 use super::{Certificate, Iteration, Solver, Status};
-use crate::features::{gradient_energy, level_grid, matched_grid, Level};
+use crate::features::{level_grid, matched_grid, FeatureMaps, Features, Pyramid};
 use crate::ops::{coverage, smooth, spline_coefficients, FoldBarrier, Interpolation, SsdData};
 use crate::problem::EnergyProblem;
 use crate::regulariser::Regulariser;
 use crate::transform::Transform;
 use crate::{Affine, Error, Grid, Result};
 
-/// What is registered: features of both images on their own grids, at full resolution.
+/// What is registered: features of both images on their own grids.
 #[derive(Debug)]
 pub struct Pair<'a> {
-    /// Fixed features.
-    pub fixed: &'a Level,
-    /// Moving features.
-    pub moving: &'a Level,
+    /// Fixed intensities at full resolution, or features for every level.
+    pub fixed: Pyramid<'a>,
+    /// Moving ones, of the same kind.
+    pub moving: Pyramid<'a>,
     /// Where the moving image lies before it is deformed: fixed world to moving world, RAS mm.
     pub affine: Affine,
-    /// Weight of each fixed voxel, `[(nz,) ny, nx]` on the fixed grid.
+    /// Weights of the channels of features that are given for every level, coarse first; none is one everywhere.
+    pub channel_weights: Option<&'a [Vec<f64>]>,
+    /// Weight of each fixed voxel, `[(nz,) ny, nx]` on the finest fixed grid.
     pub fixed_mask: Option<&'a Tensor>,
-    /// Weight of each moving voxel, on the moving grid.
+    /// Weight of each moving voxel, on the finest moving grid.
     pub moving_mask: Option<&'a Tensor>,
 }
 
@@ -33,13 +35,16 @@ pub struct Pair<'a> {
 pub struct Multilevel {
     /// How much coarser each level is than the finest axis, coarse first.
     pub shrinks: Vec<usize>,
+    /// What of intensities at full resolution is compared on the levels; features given for every level are compared as
+    /// they are.
+    pub features: Features,
     /// A solver for each level.
     pub solvers: Vec<Arc<dyn Solver>>,
     /// The parametrisation.
     pub transform: Arc<dyn Transform>,
     /// The regulariser.
     pub regulariser: Arc<dyn Regulariser>,
-    /// Its weight relative to the features' [`gradient_energy`].
+    /// Its weight relative to the features' [`gradient_energy`](crate::gradient_energy).
     pub lambda: f64,
     /// See [`EnergyProblem`].
     pub damping: f64,
@@ -47,7 +52,7 @@ pub struct Multilevel {
     pub dtype: DType,
     /// How the moving features are interpolated.
     pub interpolation: Interpolation,
-    /// A barrier against folding as part of the energy, its weight relative to the features' [`gradient_energy`].
+    /// A barrier against folding as part of the energy, its weight relative to the features' [`gradient_energy`](crate::gradient_energy).
     pub barrier: Option<FoldBarrier>,
 }
 
@@ -90,6 +95,17 @@ pub struct MultilevelSolution {
     pub levels: Vec<LevelReport>,
 }
 
+/// A level that is solved.
+#[derive(Debug)]
+pub struct SolvedLevel {
+    /// Its energy.
+    pub problem: EnergyProblem,
+    /// The best parameters.
+    pub theta: Tensor,
+    /// How they were found.
+    pub report: LevelReport,
+}
+
 impl Multilevel {
     /// Registers a pair. `watch` sees every iteration with its level's number and may stop the run by an error.
     ///
@@ -100,45 +116,17 @@ impl Multilevel {
         pair: &Pair<'_>,
         watch: &mut dyn FnMut(usize, &Iteration) -> Result<()>,
     ) -> Result<MultilevelSolution> {
-        let finest = pair.fixed;
         let mut levels = Vec::new();
-        let mut state: Option<(Tensor, Grid)> = None;
-        for (number, &shrink) in self.shrinks.iter().enumerate() {
-            let clock = Instant::now();
-            let grid = level_grid(&finest.grid, shrink)?;
-            // the coarser level's parameters are given back before this level allocates
-            let theta = match state.take() {
-                Some((theta, from)) => self.transform.resample(&theta, &from, &grid)?,
-                None => self
-                    .transform
-                    .identity(&grid, self.dtype, finest.features.device())?,
-            };
-
-            let problem = self.problem(pair, &grid, &theta)?;
-            let unit = problem.unit;
-            let theta = unfolded(&problem, theta)?;
-            let solution =
-                self.solvers[number].solve(&problem, theta, &mut |i| watch(number, i))?;
-            let (data, penalty) = problem.parts(&solution.theta)?;
-            levels.push(LevelReport {
-                shrink,
-                size: grid.size().to_vec(),
-                spacing: grid.spacing().to_vec(),
-                gradient_energy: unit,
-                status: solution.status,
-                certificate: solution.certificate,
-                products: solution.products(),
-                iterations: solution.iterations,
-                data,
-                penalty,
-                barrier: problem.barrier_value(&solution.theta)?,
-                seconds: clock.elapsed().as_secs_f64(),
-            });
-            state = Some((solution.theta, grid));
-        }
-        let (theta, grid) =
-            state.ok_or_else(|| Error::argument("levels", "give at least one level"))?;
-        let mut u = self.transform.displacement(&theta, &grid)?;
+        let mut last = None;
+        self.solve_levels(pair, watch, &mut |solved| {
+            let grid = solved.problem.grid.clone();
+            last = Some((self.transform.displacement(&solved.theta, &grid)?, grid));
+            levels.push(solved.report);
+            Ok(())
+        })?;
+        let (mut u, grid) =
+            last.ok_or_else(|| Error::argument("levels", "give at least one level"))?;
+        let finest = pair.fixed.finest()?;
         if grid.size() != finest.grid.size() {
             u = crate::transform::resample_field(&u, &grid, &finest.grid)?;
         }
@@ -151,26 +139,90 @@ impl Multilevel {
         })
     }
 
+    /// [`Multilevel::solve`], handing every level to `finished` when it is solved: its energy, optimum and report.
+    ///
+    /// # Errors
+    /// As [`Multilevel::solve`], and what `finished` returns.
+    pub fn solve_levels(
+        &self,
+        pair: &Pair<'_>,
+        watch: &mut dyn FnMut(usize, &Iteration) -> Result<()>,
+        finished: &mut dyn FnMut(SolvedLevel) -> Result<()>,
+    ) -> Result<()> {
+        let mut state: Option<(Tensor, Grid)> = None;
+        for (number, &shrink) in self.shrinks.iter().enumerate() {
+            let clock = Instant::now();
+            let (maps, [grid, moving_grid]) = self.maps(pair, number)?;
+            // the coarser level's parameters are given back before this level allocates
+            let theta = match state.take() {
+                Some((theta, from)) => self.transform.resample(&theta, &from, &grid)?,
+                None => self
+                    .transform
+                    .identity(&grid, self.dtype, maps.fixed.device())?,
+            };
+            let problem = self.problem(pair, maps, [&grid, &moving_grid], &theta)?;
+            let unit = problem.unit;
+            let theta = unfolded(&problem, theta)?;
+            let solution =
+                self.solvers[number].solve(&problem, theta, &mut |i| watch(number, i))?;
+            let (data, penalty) = problem.parts(&solution.theta)?;
+            let report = LevelReport {
+                shrink,
+                size: grid.size().to_vec(),
+                spacing: grid.spacing().to_vec(),
+                gradient_energy: unit,
+                status: solution.status,
+                certificate: solution.certificate,
+                products: solution.products(),
+                iterations: solution.iterations,
+                data,
+                penalty,
+                barrier: problem.barrier_value(&solution.theta)?,
+                seconds: clock.elapsed().as_secs_f64(),
+            };
+            state = Some((solution.theta.clone(), grid));
+            finished(SolvedLevel {
+                problem,
+                theta: solution.theta,
+                report,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Fixed and moving features of a level, with their grids.
+    fn maps(&self, pair: &Pair<'_>, number: usize) -> Result<(FeatureMaps, [Grid; 2])> {
+        let count = self.shrinks.len();
+        if let (Some(fixed), Some(moving)) = (
+            pair.fixed.given(number, count)?,
+            pair.moving.given(number, count)?,
+        ) {
+            let weights = pair.channel_weights.map(|weights| weights[number].clone());
+            let maps = FeatureMaps::of(fixed, moving, weights)?;
+            return Ok((maps, [fixed.grid.clone(), moving.grid.clone()]));
+        }
+        let shrink = self.shrinks[number];
+        let (fixed, moving) = (pair.fixed.finest()?, pair.moving.finest()?);
+        let fixed = fixed.on(&level_grid(&fixed.grid, shrink)?)?;
+        let moving = moving.on(&matched_grid(&moving.grid, &fixed.grid)?)?;
+        let grids = [fixed.grid.clone(), moving.grid.clone()];
+        let maps = self.features.maps(shrink, fixed, moving, &pair.affine)?;
+        Ok((maps, grids))
+    }
+
     /// The energy of a level.
-    fn problem(&self, pair: &Pair<'_>, grid: &Grid, theta: &Tensor) -> Result<EnergyProblem> {
-        let finest = pair.fixed;
-        let same = grid.size() == finest.grid.size();
-        let fixed = if same {
-            finest.features.clone()
-        } else {
-            finest.resized(grid)?.features
-        };
-        let moving_grid = matched_grid(&pair.moving.grid, grid)?;
-        let moving = if moving_grid.size() == pair.moving.grid.size() {
-            pair.moving.features.clone()
-        } else {
-            pair.moving.resized(&moving_grid)?.features
-        };
+    fn problem(
+        &self,
+        pair: &Pair<'_>,
+        maps: FeatureMaps,
+        [grid, moving_grid]: [&Grid; 2],
+        theta: &Tensor,
+    ) -> Result<EnergyProblem> {
         let map = moving_grid
             .world_to_index()
             .compose(&pair.affine)
             .compose(&grid.index_to_world());
-        let unit = gradient_energy(&fixed)?;
+        let unit = maps.unit;
         if unit == 0.0 {
             return Err(Error::data(
                 "fixed image",
@@ -180,19 +232,18 @@ impl Multilevel {
                 ),
             ));
         }
-        let fixed = fixed.to_dtype(self.dtype)?;
-        let mut moving = moving.to_dtype(self.dtype)?;
+        let fixed = maps.fixed.to_dtype(self.dtype)?;
+        let mut moving = maps.moving.to_dtype(self.dtype)?;
         let u = self.transform.displacement(theta, grid)?;
-        let mask = self.mask(pair, grid, &moving_grid, &map, &u)?;
+        let mask = self.mask(pair, grid, moving_grid, &map, &u)?;
         if self.interpolation == Interpolation::Cubic {
             moving = spline_coefficients(&moving)?;
         }
-        let channels = fixed.dims()[0];
         let data = SsdData {
             fixed,
             moving,
             mask,
-            channel_weight: vec![1.0; channels],
+            channel_weight: maps.channel_weight,
             map,
             interpolation: self.interpolation,
         };

@@ -2,6 +2,9 @@
 
 use candle_core::Tensor;
 
+use crate::problem::Problem;
+use crate::Result;
+
 /// How a solve ended. None of these is an error: the solution says what it is worth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -12,6 +15,8 @@ pub enum Status {
     SmallDecrease,
     /// The budget of iterations is spent.
     MaxSteps,
+    /// No steps were asked for: the start came back.
+    Skipped,
     /// No step decreases the energy any more.
     Stalled,
     /// The way down leads out of the domain: a transform that must not fold would.
@@ -69,6 +74,28 @@ pub struct Solution {
 }
 
 impl Solution {
+    /// The start of a solve of no steps.
+    pub(super) fn skipped(problem: &dyn Problem, theta: Tensor) -> Result<Self> {
+        Ok(Self {
+            iterations: vec![Iteration {
+                step: 0,
+                energy: problem.value(&theta)?,
+                gradient: 1.0,
+                products: 0,
+                length: 0.0,
+            }],
+            theta,
+            status: Status::Skipped,
+            certificate: Certificate {
+                gradient_ratio: 1.0,
+                smallest_ritz: None,
+                ritz_residual: None,
+                lanczos_steps: 0,
+                strict_minimum: false,
+            },
+        })
+    }
+
     /// The energy of the best iterate.
     pub fn energy(&self) -> f64 {
         self.iterations.last().map_or(f64::NAN, |i| i.energy)

@@ -74,6 +74,9 @@ impl Solver for TrustRegion {
         mut theta: Tensor,
         watch: &mut dyn FnMut(&Iteration) -> Result<()>,
     ) -> Result<Solution> {
+        if self.steps == 0 {
+            return Solution::skipped(problem, theta);
+        }
         let mut run = Run {
             options: self,
             problem,
@@ -292,7 +295,9 @@ impl Run<'_> {
     /// Lanczos steps with the preconditioned Hessian, in full precision, from a random vector, as conjugate gradients take
     /// them.
     fn probe(&mut self, theta: &Tensor, products: usize) -> Result<LinearInfo> {
-        let hessian = self.problem.hessian(theta, &self.gradient)?;
+        let hessian = self
+            .problem
+            .curvature(theta, Curvature::Newton, &self.gradient)?;
         self.krylov = Krylov::new(theta.shape(), theta.dtype(), theta.device())?;
         let mut rng = Rng::new(1);
         let noise: Vec<f64> = (0..theta.elem_count()).map(|_| rng.normal()).collect();

@@ -7,12 +7,13 @@ use crate::ops::{separable, Table};
 use crate::{Grid, Result};
 
 /// Cubic B-spline free-form deformation: `theta` holds control displacements (voxels of the image grid) on a lattice
-/// with a control point every `spacing` voxels, and `u = B theta` with the tensor-product cubic B-spline basis.
+/// with a control point about every `spacing` voxels, and `u = B theta` with the tensor-product cubic B-spline basis.
 ///
-/// The lattice reaches one control point beyond the grid on either side. Rueckert et al. 1999, doi:10.1109/42.796284.
+/// The lattice fits the grid: control points lie on the outer voxels, their distance is at most `spacing`, and one more
+/// lies beyond on either side, so that every one of them has its share in some voxel. Rueckert et al. 1999, doi:10.1109/42.796284.
 #[derive(Debug, Clone, Copy)]
 pub struct BSpline {
-    /// Voxels between control points, on every level.
+    /// Voxels between control points at most, on every level.
     pub spacing: usize,
 }
 
@@ -23,15 +24,15 @@ impl Default for BSpline {
 }
 
 impl BSpline {
-    fn controls(&self, size: usize) -> usize {
-        (size - 1) / self.spacing + 4
+    fn cells(&self, size: usize) -> usize {
+        (size - 1).div_ceil(self.spacing).max(1)
     }
 
     /// The basis along each axis, from controls to voxels.
     fn tables(&self, grid: &Grid) -> Vec<Option<Table>> {
         grid.size()
             .iter()
-            .map(|&n| Some(Table::cubic_basis(self.controls(n), n, self.spacing)))
+            .map(|&n| Some(Table::cubic_basis(self.cells(n), n)))
             .collect()
     }
 }
@@ -43,7 +44,7 @@ impl Transform for BSpline {
 
     fn identity(&self, grid: &Grid, dtype: DType, device: &Device) -> Result<Tensor> {
         let mut shape = vec![grid.rank()];
-        shape.extend(grid.shape().iter().map(|&n| self.controls(n)));
+        shape.extend(grid.shape().iter().map(|&n| self.cells(n) + 3));
         Ok(Tensor::zeros(shape, dtype, device)?)
     }
 
@@ -62,6 +63,15 @@ impl Transform for BSpline {
             .map(|t| t.map(|t| t.transposed()))
             .collect();
         separable(cotangent, &tables)
+    }
+
+    fn pull_diagonal(&self, grid: &Grid, d: &Tensor) -> Result<Option<Tensor>> {
+        let tables: Vec<_> = self
+            .tables(grid)
+            .into_iter()
+            .map(|t| t.map(|t| t.squared().transposed()))
+            .collect();
+        separable(d, &tables).map(Some)
     }
 
     fn resample(&self, theta: &Tensor, from: &Grid, to: &Grid) -> Result<Tensor> {

@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use super::{resample_field, Transform, SMALLEST_DETERMINANT};
-use crate::ops::{compose_unfolded, pull_to_steps, relax_folds};
+use crate::ops::{compose_unfolded, relax_folds};
 use crate::{Error, Grid, Result};
 
 /// Compositive (greedy) diffeomorphism: `theta = u`, updated by composition, `phi <- phi o (id + t e)`.
@@ -45,7 +45,7 @@ impl Transform for Compositive {
         ))
     }
 
-    fn pull_to_steps(&self, theta: &Tensor, gradient: &Tensor, blocks: &Tensor) -> Result<()> {
-        pull_to_steps(theta, gradient, blocks)
+    fn composes(&self) -> bool {
+        true
     }
 }

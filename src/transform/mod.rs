@@ -62,6 +62,12 @@ pub trait Transform: Send + Sync + std::fmt::Debug {
         Ok(cotangent.clone())
     }
 
+    /// The diagonal of `D' diag(d) D` with `D` the derivative at any `theta` and `d` in the shape of the displacement, for
+    /// preconditioners; none where it is not known.
+    fn pull_diagonal(&self, _grid: &Grid, _d: &Tensor) -> Result<Option<Tensor>> {
+        Ok(None)
+    }
+
     /// Writes the parameters reached from `theta` by `t` times `step` to `out`. A transform that must not fold may
     /// shorten `step` in place; returns whether `out` is admissible.
     fn retract(&self, theta: &Tensor, step: &Tensor, t: f64, out: &Tensor) -> Result<bool> {
@@ -70,10 +76,11 @@ pub trait Transform: Send + Sync + std::fmt::Debug {
         Ok(true)
     }
 
-    /// Carries gradient and Gauss-Newton blocks from displacements to the steps of [`Transform::retract`], in place, for
-    /// fields whose retraction is not an addition.
-    fn pull_to_steps(&self, _theta: &Tensor, _gradient: &Tensor, _blocks: &Tensor) -> Result<()> {
-        Ok(())
+    /// Whether [`Transform::retract`] composes with the step rather than adding it: the gradient of the energy with
+    /// respect to the step is then that with respect to the displacement, carried by
+    /// [`pull_to_steps`](crate::pull_to_steps). For fields.
+    fn composes(&self) -> bool {
+        false
     }
 
     /// Whether the solver must keep all determinants positive.

@@ -307,7 +307,7 @@ fn a_volume_of_several_must_be_named() {
     let words = "apply --image bold.nii --reference bold.nii -t still.mat -o out.nii";
     for interpolation in ["linear", "nearest", "label"] {
         let words = format!("{words} --interpolation {interpolation}");
-        program.refusal(&words, &["bold.nii", "2 volumes", "name the volume"]);
+        program.refusal(&words, &["bold.nii", "2 volumes", "--volume"]);
     }
     program.refusal(&format!("{words} --volume 2"), &["volume 2", "it has 2"]);
     program.output(&format!("{words} --volume 1"));

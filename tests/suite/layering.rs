@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[(&str, u8)] = &[
     ("error", 0),
     ("geometry", 0),
+    ("memory", 1),
     ("rng", 0),
     ("ops", 1),
     ("image", 2),

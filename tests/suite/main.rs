@@ -1,5 +1,7 @@
 //! The tests of the library, one binary, one file per property.
 
+mod adjoint;
+mod adjoint_residual;
 mod affine_files;
 mod alignment;
 mod allocations;
@@ -14,12 +16,16 @@ mod damaged_files;
 mod energy_problem;
 mod evaluation;
 mod feature_networks;
+mod features;
+mod fixed_points;
 mod geometry;
 mod gradients;
 mod image_writing;
 mod jacobian;
+mod layer;
 mod layering;
 mod linear_maps;
+mod linear_solvers;
 mod meta_image;
 mod network_weights;
 mod nifti_bytes;
@@ -30,7 +36,9 @@ mod ops_convolve;
 mod ops_correlation;
 mod ops_fields;
 mod ops_filters;
+mod ops_mind;
 mod ops_normalise;
+mod ops_pullback;
 mod ops_ssd;
 mod ops_warp;
 mod other_appliers;

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use candle_core::{DType, Tensor, Var};
 use stillpoint::{
     average_pool, compose, compose_unfolded, conjugate_gradients, convolve, convolve_adjoint,
-    convolve_weight_gradient, coverage, extend, gradient_energy, inverse_displacement, normalise,
-    pull_to_steps, rescale, resize, resize_adjoint, smallest_determinant, smooth, smooth_adjoint,
-    spline_coefficients, spline_coefficients_adjoint, warp, warp_adjoint, warp_gradient, Affine,
-    Bending, BlockSystem, Curvature, Differences, Diffusion, Displacement, Elastic, EnergyProblem,
-    Grid, Interpolation, Krylov, LinearOptions, Problem, Regulariser, SsdData,
+    convolve_weight_gradient, coverage, extend, gradient_energy, inverse_displacement, mind,
+    normalise, pull_to_steps, rescale, resize, resize_adjoint, smallest_determinant, smooth,
+    smooth_adjoint, spline_coefficients, spline_coefficients_adjoint, warp, warp_adjoint,
+    warp_gradient, Affine, Bending, BlockSystem, Curvature, Differences, Diffusion, Displacement,
+    Elastic, EnergyProblem, Grid, Interpolation, Krylov, LinearOptions, Problem, Regulariser,
+    SsdData,
 };
 
 use crate::samples::{noise, shape, uniform, values, zeros};
@@ -147,6 +148,8 @@ fn filters(results: &mut Results) {
     results.tensor("spline", &spline_coefficients(&x).unwrap());
     results.tensor("spline adjoint", &spline_coefficients_adjoint(&x).unwrap());
     results.tensor("extend", &extend(&x, &[2, 3, 1], &[41, 33, 25]).unwrap());
+    let offsets = [[1.6, 0.3, -0.2], [-0.4, 2.2, 0.5], [0.1, -0.6, 1.3]];
+    results.tensor("mind", &mind(&x, &offsets, &sigma).unwrap());
     results.numbers("gradient energy", &[gradient_energy(&x).unwrap()]);
 }
 

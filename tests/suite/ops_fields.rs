@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 use stillpoint::{
-    compose, compose_unfolded, coverage, extend, inverse_displacement, pull_to_steps,
+    compose, compose_unfolded, coverage, extend, inverse_displacement, pull_to_steps, relax_folds,
     smallest_determinant, Affine, Interpolation,
 };
 
@@ -293,6 +293,48 @@ fn what_is_folded_already_is_reported() {
     let u = tensor(v, &shape(2, &size));
     let out = zeros(&u);
     assert!(!compose_unfolded(&u, &zeros(&u), 1.0, 0.02, &out).unwrap());
+}
+
+#[test]
+fn folds_are_smoothed_away_where_they_are() {
+    for size in [&[40, 21][..], &[41, 16, 15]] {
+        let voxels: usize = size.iter().product();
+        let smooth = waves(size, 0.3);
+        // one voxel jumps over its neighbours
+        let middle = voxels / 2 + size[0] / 2;
+        let mut folded = values(&smooth);
+        folded[middle] += 3.0;
+        let u = tensor(folded, &shape(size.len(), size));
+        assert!(smallest_determinant(&u).unwrap() < 0.0);
+        assert!(relax_folds(&u, 0.02).unwrap());
+        assert!(smallest_determinant(&u).unwrap() > 0.02);
+        let (before, after) = (values(&smooth), values(&u));
+        let mut far = 0;
+        for (k, (a, b)) in before.iter().zip(&after).enumerate() {
+            let (mut from, mut to, mut apart) = (k % voxels, middle, 0);
+            for n in size {
+                apart = apart.max((from % n).abs_diff(to % n));
+                (from, to) = (from / n, to / n);
+            }
+            if apart > 9 {
+                far += 1;
+                assert_eq!(a, b, "{size:?}: {k} is {apart} voxels away");
+            }
+        }
+        assert!(far > voxels / 10, "{far}");
+    }
+}
+
+#[test]
+fn a_field_without_folds_is_left_alone_and_what_cannot_be_mended_is_told() {
+    for size in [&[12, 11][..], &[8, 7, 9]] {
+        let u = waves(size, 0.3);
+        let before = values(&u);
+        assert!(relax_folds(&u, 0.02).unwrap());
+        assert_eq!(values(&u), before);
+        // smoothing tends to determinants of one, and never beyond
+        assert!(!relax_folds(&u, 1.0).unwrap());
+    }
 }
 
 #[test]

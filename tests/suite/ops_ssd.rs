@@ -45,7 +45,7 @@ fn term(
     (data, noise(&shape(size.len(), size), 4))
 }
 
-fn cases(mut check: impl FnMut(&SsdData, &Tensor, &[usize], &str)) {
+pub fn cases(mut check: impl FnMut(&SsdData, &Tensor, &[usize], &str)) {
     for &size in SIZES {
         for (channels, masked) in [(1, false), (1, true), (3, true)] {
             for interpolation in [Interpolation::Linear, Interpolation::Cubic] {

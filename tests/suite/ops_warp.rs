@@ -55,7 +55,7 @@ fn nothing_moves_without_a_displacement_and_whole_voxels_move_as_they_are() {
     for interpolation in BOTH {
         let same = warp(&image, &still, &Affine::identity(), interpolation).unwrap();
         assert!(distance(&values(&same), &values(&image)) < 1e-12);
-        // one voxel along the fastest axis: the last value is kept at the border
+        // one voxel along the fastest axis: beyond the border lies the last value, or the mirror image
         let mut one = vec![0.0; 3 * 6 * 7 * 8];
         one[..6 * 7 * 8].fill(1.0);
         let moved = warp(
@@ -67,7 +67,11 @@ fn nothing_moves_without_a_displacement_and_whole_voxels_move_as_they_are() {
         .unwrap();
         let (from, to) = (values(&image), values(&moved));
         for v in 0..to.len() {
-            let next = if v % 8 == 7 { v } else { v + 1 };
+            let next = match (v % 8, interpolation) {
+                (7, Interpolation::Linear) => v,
+                (7, Interpolation::Cubic) => v - 1,
+                _ => v + 1,
+            };
             assert!((to[v] - from[next]).abs() < 1e-12);
         }
     }

@@ -2,9 +2,16 @@
 
 use stillpoint::{Affine, Interpolation};
 
-/// The taps of one axis, mirrored at the border, with their weights at a position clamped to the grid.
+/// The taps of one axis, mirrored at the border, with their weights at a position that is clamped to the grid, or mirrored
+/// once for cubic interpolation.
 fn taps(position: f64, size: usize, interpolation: Interpolation) -> Vec<(usize, f64)> {
-    let position = position.clamp(0.0, (size - 1) as f64);
+    let last = (size - 1) as f64;
+    let position = match interpolation {
+        Interpolation::Linear => position,
+        Interpolation::Cubic if position.abs() > last => 2.0 * last - position.abs(),
+        Interpolation::Cubic => position.abs(),
+    };
+    let position = position.clamp(0.0, last);
     let first = position.floor();
     let t = position - first;
     let mirror = |index: i64| {

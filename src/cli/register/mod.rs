@@ -11,6 +11,7 @@ pub(super) use report::Report;
 pub(super) use run::{register, run, summary};
 
 use super::{Init, Iterations, Levels, RunArgs, Stages};
+use crate::features::Features;
 use clap::Args;
 use std::path::{Path, PathBuf};
 
@@ -112,6 +113,11 @@ pub struct RegisterArgs {
     )]
     pub iterations: Option<Iterations>,
 
+    /// What the stage that deforms compares: coarse-mind (intensities, with MIND descriptors on the coarse levels),
+    /// intensities, mind (descriptors alone) or both [default: coarse-mind, with --certify intensities]
+    #[arg(long, value_name = "FEATURES", value_parser = features, help_heading = "Method")]
+    pub features: Option<Features>,
+
     /// Weight of smoothness against likeness, the same on each level; larger is smoother [default: 0.2, with --certify 1]
     #[arg(long, value_name = "WEIGHT", value_parser = weight, allow_negative_numbers = true, help_heading = "Method")]
     pub lambda: Option<f64>,
@@ -169,6 +175,7 @@ impl RegisterArgs {
                 (self.lambda.is_some(), "--lambda"),
                 (self.certify, "--certify"),
                 (self.levels.is_some(), "--levels"),
+                (self.features.is_some(), "--features"),
             ] {
                 if given {
                     return Err(format!(
@@ -187,6 +194,16 @@ fn weight(text: &str) -> Result<f64, String> {
         Ok(value) if value.is_finite() && value > 0.0 => Ok(value),
         _ => Err("expected a positive number".into()),
     }
+}
+
+fn features(text: &str) -> Result<Features, String> {
+    let found = Features::NAMES.iter().find(|(name, _)| *name == text);
+    found.map(|(_, features)| *features).ok_or_else(|| {
+        format!(
+            "no features '{text}'; there are {}",
+            Features::NAMES.map(|(name, _)| name).join(", ")
+        )
+    })
 }
 
 #[cfg(test)]
@@ -247,6 +264,8 @@ mod tests {
             (&["--lambda", "nan"], "positive"),
             (&["--threads", "0"], "--threads"),
             (&["--init", "nowhere.mat"], "neither"),
+            (&["-t", "affine", "--features", "mind"], "no effect"),
+            (&["--features", "unet"], "coarse-mind"),
             (&["-t", "bspline"], "no stage"),
             (&["-f", "c.nii"], "cannot be used multiple times"),
         ] {

@@ -100,11 +100,13 @@ pub fn figures(report: &Report) -> Vec<(String, String)> {
     if let Some(spread) = r.sd_log_j {
         add("SD of log determinant", format!("{spread:.4}"));
     }
-    let inverse = &report.inverse_consistency.summary;
-    add(
-        "Inverse consistency",
-        format!("{:.4} mm, 95 % {:.4} mm", inverse.mean, inverse.p95),
-    );
+    if let Some(inverse) = &report.inverse_consistency {
+        let summary = &inverse.summary;
+        add(
+            "Inverse consistency",
+            format!("{:.4} mm, 95 % {:.4} mm", summary.mean, summary.p95),
+        );
+    }
     if let Some(alignment) = &report.alignment {
         add("Start", alignment.start.name.clone());
         for stage in &alignment.stages {

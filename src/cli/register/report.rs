@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::inputs::InputFile;
 use super::RegisterArgs;
 use crate::evaluation::{InverseConsistency, Overlap, Regularity};
+use crate::features::Features;
 use crate::ops::Instructions;
 use crate::registration::{DeformableReport, Registered};
 use crate::solver::{Alignment, Status};
@@ -27,8 +28,9 @@ pub struct Report {
     pub deformable: Option<DeformableReport>,
     pub difference: Difference,
     pub regularity: Regularity,
-    /// Distance between points of the fixed grid and where warp and inverse warp bring them, mm.
-    pub inverse_consistency: InverseConsistency,
+    /// Distance between points of the fixed grid and where warp and inverse warp bring them, mm; null when none of them
+    /// comes to lie between voxel centres of the moving grid.
+    pub inverse_consistency: Option<InverseConsistency>,
     /// Share of the voxels where the inversion did not reach a hundredth of a voxel.
     pub inverse_missed: f64,
     pub dice: Option<DiceReport>,
@@ -89,6 +91,7 @@ pub struct Settings {
     pub init: String,
     pub levels: Option<Vec<usize>>,
     pub iterations: Option<Vec<usize>>,
+    pub features: Option<Features>,
     pub lambda: Option<f64>,
     pub certify: bool,
     pub seed: u64,
@@ -103,6 +106,7 @@ impl Settings {
             init: args.init.to_string(),
             levels: args.levels.as_ref().map(|l| l.list().to_vec()),
             iterations: args.iterations.as_ref().map(|i| i.list().to_vec()),
+            features: args.features,
             lambda: args.lambda,
             certify: args.certify,
             seed: args.seed,

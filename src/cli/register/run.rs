@@ -13,13 +13,13 @@ use super::report::{
 use super::RegisterArgs;
 use crate::cli::output::json;
 use crate::cli::{print, Init, Session, Stage};
-use crate::evaluation::{inverse_consistency, overlap, regularity};
-use crate::image::{write_affine, write_bytes, DisplacementField, Labels};
+use crate::evaluation::{inverse_consistency, overlap, regularity_of};
+use crate::image::{write_affine, write_bytes, DisplacementField, Image, Labels};
 use crate::ops::determinants;
 use crate::registration::{Deformation, Registered, Registration};
 use crate::solver::AlignmentStart;
 use crate::transform::{resample_labels, Chain, Compositive, Displacement, LabelResampling};
-use crate::Result;
+use crate::{Error, Result};
 
 /// The command.
 pub(in crate::cli) fn run(args: &RegisterArgs, session: &Session) -> Result<()> {
@@ -133,6 +133,7 @@ fn deformation(args: &RegisterArgs) -> Option<Deformation> {
         iterations: args.iterations.as_ref().map(|i| i.list().to_vec()),
         ..mode
     };
+    deformation.features = args.features.unwrap_or(deformation.features);
     deformation.lambda = args.lambda.unwrap_or(deformation.lambda);
     deformation.transform = match stage {
         Stage::Displacement => Arc::new(Displacement),
@@ -141,7 +142,17 @@ fn deformation(args: &RegisterArgs) -> Option<Deformation> {
     Some(deformation)
 }
 
-/// Measures the result and writes all but the report itself.
+/// The result on the grids of both images.
+struct Results<'a> {
+    inputs: &'a Inputs,
+    registered: &'a Registered,
+    warped: Image,
+    total: Arc<DisplacementField>,
+    inverse: DisplacementField,
+    inverse_missed: f64,
+}
+
+/// Measures the result and writes all but the report itself, both at a time.
 fn finish(
     args: &RegisterArgs,
     inputs: &Inputs,
@@ -150,24 +161,44 @@ fn finish(
     session: &Session,
 ) -> Result<Report> {
     let (fixed, moving) = (&inputs.fixed, &inputs.moving);
-    let mut put = |ending: &str, write: &dyn Fn(&Path) -> Result<()>| {
-        session.proceed()?;
-        staged.write(ending, write)
-    };
     let warped = registered.warped(fixed, moving)?;
-    put("_warped.nii.gz", &|path| warped.write(path))?;
-    let total = registered.total_field(fixed)?;
-    put("_warp.nii.gz", &|path| total.write(path))?;
+    session.proceed()?;
+    let total = Arc::new(registered.total_field(fixed)?);
     let (inverse, inverse_missed) = registered.inverse_field(moving)?;
-    put("_inverse_warp.nii.gz", &|path| inverse.write(path))?;
-    let inverse_consistency = inverse_consistency(
-        total.values(),
-        total.grid(),
-        inverse.values(),
-        inverse.grid(),
-    )?;
-    drop(inverse);
-    if args.ants_outputs {
+    session.proceed()?;
+    let results = Results {
+        inputs,
+        registered,
+        warped,
+        total,
+        inverse,
+        inverse_missed,
+    };
+    let (written, measured) = rayon::join(
+        || results.write(args, staged, session),
+        || results.measure(args, session),
+    );
+    written?;
+    let (report, png) = measured?;
+    session.proceed()?;
+    staged.write("_report.png", |path| write_bytes(path, &png))?;
+    Ok(report)
+}
+
+impl Results<'_> {
+    /// Writes the image and the transforms.
+    fn write(&self, args: &RegisterArgs, staged: &mut Staged<'_>, session: &Session) -> Result<()> {
+        let (registered, fixed) = (self.registered, &self.inputs.fixed);
+        let mut put = |ending: &str, write: &dyn Fn(&Path) -> Result<()>| {
+            session.proceed()?;
+            staged.write(ending, write)
+        };
+        put("_warped.nii.gz", &|path| self.warped.write(path))?;
+        put("_warp.nii.gz", &|path| self.total.write(path))?;
+        put("_inverse_warp.nii.gz", &|path| self.inverse.write(path))?;
+        if !args.ants_outputs {
+            return Ok(());
+        }
         let rank = fixed.grid().rank();
         put("0GenericAffine.mat", &|path| {
             write_affine(path, &registered.affine, rank)
@@ -179,56 +210,80 @@ fn finish(
             let (inverse, _) = registered.deformable_inverse_field(fixed)?;
             put("1InverseWarp.nii.gz", &|path| inverse.write(path))?;
         }
+        Ok(())
     }
-    let total = Arc::new(total);
-    let dice = match &inputs.labels {
-        Some(labels) => Some(dice(labels, registered, &total)?),
-        None => None,
-    };
-    let displacement = Arc::unwrap_or_clone(total).into_voxels();
-    let before = registered.unregistered(fixed, moving)?;
-    let outlines: Option<Vec<i32>> = inputs
-        .labels
-        .as_ref()
-        .map(|labels| labels.0.values().iter().map(|&v| v as i32).collect());
-    let mut report = Report {
-        program: Program::this(),
-        inputs: inputs.files.clone(),
-        fixed_grid: GridReport::of(fixed.grid()),
-        moving_grid: GridReport::of(moving.grid()),
-        settings: Settings::of(args),
-        affine: report::rows(&registered.affine),
-        alignment: registered.alignment.clone(),
-        deformable: registered.deformable.clone(),
-        difference: Difference {
-            before: registered.difference(fixed, &before),
-            after: registered.difference(fixed, &warped),
-        },
-        regularity: regularity(&displacement, fixed.grid().size())?,
-        inverse_consistency,
-        inverse_missed,
-        dice,
-        warnings: inputs.warnings.clone(),
-        notes: report::notes(registered),
-        outputs: Vec::new(),
-        run: Run::default(),
-    };
-    report.warnings.extend(report::doubts(registered));
-    let png = draw(
-        args,
-        &report,
-        &Shown {
-            grid: fixed.grid(),
-            fixed: fixed.channel(0),
-            moving: before.channel(0),
-            warped: warped.channel(0),
-            determinant: &determinants(&displacement, fixed.grid().size()),
-            displacement: &displacement,
-            labels: outlines.as_deref(),
-        },
-    )?;
-    put("_report.png", &|path| write_bytes(path, &png))?;
-    Ok(report)
+
+    /// The report, and its page as the bytes of a PNG file.
+    fn measure(&self, args: &RegisterArgs, session: &Session) -> Result<(Report, Vec<u8>)> {
+        let (registered, inputs) = (self.registered, self.inputs);
+        let (fixed, moving) = (&inputs.fixed, &inputs.moving);
+        let measured = inverse_consistency(
+            self.total.values(),
+            self.total.grid(),
+            self.inverse.values(),
+            self.inverse.grid(),
+        );
+        let (inverse_consistency, unmeasured) = match measured {
+            Ok(found) => (Some(found), None),
+            // the images of few slices may lie between each other's
+            Err(Error::Data { reason, .. }) => (None, Some(reason)),
+            Err(other) => return Err(other),
+        };
+        session.proceed()?;
+        let dice = match &inputs.labels {
+            Some(labels) => Some(dice(labels, registered, &self.total)?),
+            None => None,
+        };
+        let before = registered.unregistered(fixed, moving)?;
+        session.proceed()?;
+        let outlines: Option<Vec<i32>> = inputs
+            .labels
+            .as_ref()
+            .map(|labels| labels.0.values().iter().map(|&v| v as i32).collect());
+        registered.in_voxels(|displacement| {
+            let determinants = determinants(displacement, fixed.grid().size());
+            let mut report = Report {
+                program: Program::this(),
+                inputs: inputs.files.clone(),
+                fixed_grid: GridReport::of(fixed.grid()),
+                moving_grid: GridReport::of(moving.grid()),
+                settings: Settings::of(args),
+                affine: report::rows(&registered.affine),
+                alignment: registered.alignment.clone(),
+                deformable: registered.deformable.clone(),
+                difference: Difference {
+                    before: registered.difference(fixed, &before),
+                    after: registered.difference(fixed, &self.warped),
+                },
+                regularity: regularity_of(&determinants, displacement, fixed.grid().size()),
+                inverse_consistency,
+                inverse_missed: self.inverse_missed,
+                dice,
+                warnings: inputs.warnings.clone(),
+                notes: report::notes(registered),
+                outputs: Vec::new(),
+                run: Run::default(),
+            };
+            report.warnings.extend(report::doubts(registered));
+            report
+                .warnings
+                .extend(unmeasured.map(|reason| format!("no inverse consistency: {reason}")));
+            let png = draw(
+                args,
+                &report,
+                &Shown {
+                    grid: fixed.grid(),
+                    fixed: fixed.channel(0),
+                    moving: before.channel(0),
+                    warped: self.warped.channel(0),
+                    determinant: &determinants,
+                    displacement,
+                    labels: outlines.as_deref(),
+                },
+            )?;
+            Ok((report, png))
+        })?
+    }
 }
 
 /// Overlap of the labels (fixed, moving) before and after.

@@ -6,7 +6,7 @@ use candle_core::Tensor;
 use rayon::prelude::*;
 
 use super::diffusion::size;
-use super::jacobian::Lines;
+use super::jacobian::{Lines, Measure};
 use super::real::Real;
 use super::rows::Shared;
 use super::storage::{read, with_real, with_stored, write};
@@ -96,7 +96,7 @@ impl FoldBarrier {
         let (mut sum, mut active) = (0.0, Vec::new());
         let scale = self.weight / shape.per_cell();
         for line in shape.lines(slab) {
-            lines.corners(line, &mut buffer);
+            lines.measure(Measure::Corners, line, 0..buffer.len(), &mut buffer);
             for (x, smallest) in buffer.iter().enumerate() {
                 // a NaN counts as folded
                 let smallest = smallest.wide();

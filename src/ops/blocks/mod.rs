@@ -104,6 +104,25 @@ impl BlockSystem {
         })
     }
 
+    /// The diagonal of `M`, as [`BlockSystem::precondition`] takes it, `[rank, (nz,) ny, nx]`.
+    pub fn main_diagonal(&self) -> Result<Tensor> {
+        let size = size(&self.blocks);
+        let (rank, entries) = (size.len(), self.blocks.dims()[0]);
+        let c = cpu::diagonal(&size, &self.differences.weight, self.diagonal());
+        let mut rows = Vec::with_capacity(rank);
+        let mut entry = 0;
+        for (a, c) in c.iter().enumerate().take(rank) {
+            let row = if entries == rank {
+                self.blocks.narrow(0, a, 1)?.sqr()?
+            } else {
+                self.blocks.narrow(0, entry, 1)?
+            };
+            entry += rank - a;
+            rows.push((row + *c)?);
+        }
+        Ok(Tensor::cat(&rows, 0)?)
+    }
+
     fn diagonal(&self) -> [f64; 3] {
         self.extra_diagonal.map(|d| d + self.shift)
     }

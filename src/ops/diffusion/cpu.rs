@@ -1,9 +1,9 @@
 //! Rows of the difference operator.
 
 use crate::ops::lanes::{dispatch, Kernel, Lanes};
+use crate::ops::near::Neighbourhood;
 use crate::ops::real::Real;
 use crate::ops::rows::{sum_over_rows, Shared};
-use crate::ops::stencil::{row_neighbours, segment};
 
 pub(super) fn value<T: Real>(u: &[T], size: &[usize], weight: &[[f64; 3]; 3]) -> f64 {
     if size.len() == 2 {
@@ -36,13 +36,12 @@ fn ranked<T: Real, const D: usize>(
     let size: [usize; D] = std::array::from_fn(|a| size[a]);
     let n: usize = size.iter().product();
     assert_eq!(u.len(), n * D, "field");
-    let weight = std::array::from_fn(|a| std::array::from_fn(|b| T::of(weight[a][b])));
     let out = out.map(Shared::new);
     let [sum] = sum_over_rows(n / size[0], size[0], |rows| {
         [dispatch(Rows {
             u,
             size: &size,
-            weight: &weight,
+            weight,
             rows,
             out,
         })]
@@ -53,7 +52,7 @@ fn ranked<T: Real, const D: usize>(
 struct Rows<'a, T, const D: usize> {
     u: &'a [T],
     size: &'a [usize; D],
-    weight: &'a [[T; D]; D],
+    weight: &'a [[f64; 3]; 3],
     rows: std::ops::Range<usize>,
     out: Option<Shared<T>>,
 }
@@ -66,36 +65,25 @@ impl<T: Real, const D: usize> Kernel<T> for Rows<'_, T, D> {
         let n: usize = self.size.iter().product();
         let width = self.size[0];
         let mut total = 0.0;
-        // SAFETY: lengths were checked; neighbours stay within the field; each task writes its own rows.
+        // SAFETY: lengths were checked; each task writes its own rows.
         unsafe {
+            let field = Neighbourhood::<L, D>::new(self.u.as_ptr(), self.size, self.weight);
             for row in self.rows.clone() {
-                let around = row_neighbours(self.size, row);
-                let mut energy = L::splat(T::of(0.0));
-                let mut start = 0;
-                while start < width {
-                    let s = segment(width, start, L::COUNT);
-                    start += s.count;
-                    for a in 0..D {
-                        let at = a * n + row * width + s.start;
-                        let here = self.u.as_ptr().add(at);
-                        let u = L::load_some(here, s.count);
-                        let mut sum = L::splat(T::of(0.0));
-                        for b in 0..D {
-                            let (back, ahead) = if b == 0 { (s.left, s.right) } else { around[b] };
-                            let w = L::splat(self.weight[a][b]);
-                            let next = L::load_some(here.add(ahead), s.count).sub(u);
-                            if self.out.is_some() {
-                                let previous = u.sub(L::load_some(here.sub(back), s.count));
-                                sum = previous.sub(next).fma(w, sum);
-                            } else {
-                                energy = next.mul(next).fma(w, energy);
-                            }
+                let mut energy = L::constant(0.0);
+                let mut i = 0;
+                while i < width {
+                    let count = (width - i).min(L::COUNT);
+                    if let Some(out) = self.out {
+                        let near = field.at::<true>(row, i, count);
+                        for a in 0..D {
+                            let to = out.at(a * n + row * width + i);
+                            let sum = L::load_some(to, count).add(near.force[a]);
+                            sum.store_some(to, count);
                         }
-                        if let Some(out) = self.out {
-                            let to = out.at(at);
-                            L::load_some(to, s.count).add(sum).store_some(to, s.count);
-                        }
+                    } else {
+                        energy = energy.add(field.at::<false>(row, i, count).energy);
                     }
+                    i += count;
                 }
                 total += energy.sum();
             }

@@ -1,24 +1,27 @@
 //! Rows of composition and of the change to compositive steps.
 
 use crate::ops::lanes::{dispatch, Kernel, Lanes};
+use crate::ops::near::Neighbourhood;
+use crate::ops::pull::{pull, pull_block};
 use crate::ops::real::Real;
 use crate::ops::rows::{for_rows, Shared};
 use crate::ops::sample::{linear_value, Cell, Frame};
-use crate::ops::stencil::{row_neighbours, segment};
 use crate::Affine;
 use half::f16;
 
+use super::marks::Marks;
+
 pub(super) fn compose<T: Real>(u: &[T], d: &[T], size: &[usize], t: T, out: &mut [T]) {
-    compose_rows(u, d, size, t, &[], out);
+    compose_rows(u, d, size, t, &Marks::all(size), out);
 }
 
-/// Composes in the marked rows alone; no marks at all stand for every row.
+/// Composes in the marked voxels alone.
 pub(super) fn compose_rows<T: Real>(
     u: &[T],
     d: &[T],
     size: &[usize],
     t: T,
-    marked: &[bool],
+    marked: &Marks,
     out: &mut [T],
 ) {
     if size.len() == 2 {
@@ -33,7 +36,7 @@ fn composed<T: Real, const D: usize>(
     d: &[T],
     size: &[usize],
     t: T,
-    marked: &[bool],
+    marked: &Marks,
     out: &mut [T],
 ) {
     let frame = Frame::<T, D>::new(size, size, &Affine::identity());
@@ -59,7 +62,7 @@ struct Compose<'a, T, const D: usize> {
     u: &'a [T],
     d: &'a [T],
     frame: &'a Frame<T, D>,
-    marked: &'a [bool],
+    marked: &'a Marks,
     t: T,
     rows: std::ops::Range<usize>,
     out: Shared<T>,
@@ -70,32 +73,42 @@ impl<T: Real, const D: usize> Kernel<T> for Compose<'_, T, D> {
 
     #[inline(always)]
     unsafe fn run<L: Lanes<Element = T>>(self) {
-        let (n, width) = (self.frame.voxels(), self.frame.fixed[0]);
         // SAFETY: lengths were checked; each task writes its own rows.
         unsafe {
             let t = L::splat(self.t);
             for row in self.rows.clone() {
-                if !self.marked.is_empty() && !self.marked[row] {
-                    continue;
+                for run in self.marked.runs(row) {
+                    self.run_of::<L>(t, row, run);
                 }
-                let begin = self.frame.row_start(row);
-                let mut i = 0;
-                while i < width {
-                    let count = (width - i).min(L::COUNT);
-                    let at = row * width + i;
-                    let mut d = [t; D];
-                    for a in 0..D {
-                        d[a] = t.mul(L::load_some(self.d.as_ptr().add(a * n + at), count));
-                    }
-                    let cell = Cell::at(self.frame.positions(&begin, i, d), &self.frame.moving);
-                    let offset = cell.offset(&self.frame.stride);
-                    for a in 0..D {
-                        let image = self.u.as_ptr().add(a * n);
-                        let moved = linear_value(image, &cell, offset, &self.frame.stride);
-                        d[a].add(moved).store_some(self.out.at(a * n + at), count);
-                    }
-                    i += count;
+            }
+        }
+    }
+}
+
+impl<T: Real, const D: usize> Compose<'_, T, D> {
+    /// A run of voxels of a row.
+    #[inline(always)]
+    unsafe fn run_of<L: Lanes<Element = T>>(&self, t: L, row: usize, run: std::ops::Range<usize>) {
+        let (n, width) = (self.frame.voxels(), self.frame.fixed[0]);
+        // SAFETY: as in `run`.
+        unsafe {
+            let begin = self.frame.row_start(row);
+            let mut i = run.start;
+            while i < run.end {
+                let count = (run.end - i).min(L::COUNT);
+                let at = row * width + i;
+                let mut d = [t; D];
+                for a in 0..D {
+                    d[a] = t.mul(L::load_some(self.d.as_ptr().add(a * n + at), count));
                 }
+                let cell = Cell::at(self.frame.positions(&begin, i, d), &self.frame.moving);
+                let offset = cell.offset(&self.frame.stride);
+                for a in 0..D {
+                    let image = self.u.as_ptr().add(a * n);
+                    let moved = linear_value(image, &cell, offset, &self.frame.stride);
+                    d[a].add(moved).store_some(self.out.at(a * n + at), count);
+                }
+                i += count;
             }
         }
     }
@@ -205,81 +218,33 @@ impl<T: Real, B: Blocks<T>, const D: usize> Kernel<T> for Pull<'_, T, B, D> {
     unsafe fn run<L: Lanes<Element = T>>(self) {
         let n: usize = self.size.iter().product();
         let width = self.size[0];
-        // SAFETY: lengths were checked; neighbours stay within the field; each task writes its own rows.
+        // SAFETY: lengths were checked; each task writes its own rows.
         unsafe {
+            let field = Neighbourhood::<L, D>::new(self.u.as_ptr(), self.size, &[[0.0; 3]; 3]);
             for row in self.rows.clone() {
-                let around = row_neighbours(self.size, row);
-                let mut start = 0;
-                while start < width {
-                    let s = segment(width, start, L::COUNT);
-                    start += s.count;
-                    let at = row * width + s.start;
-                    let mut p = [[L::splat(T::of(0.0)); D]; D];
-                    for a in 0..D {
-                        let here = self.u.as_ptr().add(a * n + at);
-                        for b in 0..D {
-                            let (back, ahead) = if b == 0 { (s.left, s.right) } else { around[b] };
-                            let scale = if back > 0 && ahead > 0 { 0.5 } else { 1.0 };
-                            let slope = L::load_some(here.add(ahead), s.count)
-                                .sub(L::load_some(here.sub(back), s.count));
-                            let unit = if a == b { 1.0 } else { 0.0 };
-                            p[a][b] = slope.fma(L::splat(T::of(scale)), L::splat(T::of(unit)));
-                        }
-                    }
-                    pull_vector(&p, self.gradient, n, at, s.count);
+                let mut i = 0;
+                while i < width {
+                    let count = (width - i).min(L::COUNT);
+                    let at = row * width + i;
+                    let p = field.at::<true>(row, i, count).slope;
+                    pull_vector(&p, self.gradient, n, at, count);
+                    i += count;
                     if self.vector {
-                        pull_vector(&p, self.blocks, n, at, s.count);
+                        pull_vector(&p, self.blocks, n, at, count);
                         continue;
                     }
-                    // rows of B P, then columns of P' (B P)
-                    let mut half = p;
-                    for a in 0..D {
-                        let mut line = p[0];
-                        for k in 0..D {
-                            let from = self.blocks.at(packed::<D>(a, k) * n + at);
-                            line[k] = B::take(from, s.count);
-                        }
-                        half[a] = pull(&p, line);
+                    let mut block = [L::constant(0.0); 6];
+                    for k in 0..D * (D + 1) / 2 {
+                        block[k] = B::take(self.blocks.at(k * n + at), count);
                     }
-                    for b in 0..D {
-                        let mut column = p[0];
-                        for a in 0..D {
-                            column[a] = half[a][b];
-                        }
-                        let column = pull(&p, column);
-                        for a in 0..=b {
-                            let to = self.blocks.at(packed::<D>(a, b) * n + at);
-                            B::put(column[a], to, s.count);
-                        }
+                    let block = pull_block(&p, block);
+                    for k in 0..D * (D + 1) / 2 {
+                        B::put(block[k], self.blocks.at(k * n + at), count);
                     }
                 }
             }
         }
     }
-}
-
-/// Place of entry (a, b) among the packed entries of a symmetric block.
-#[inline(always)]
-fn packed<const D: usize>(a: usize, b: usize) -> usize {
-    let (a, b) = if a < b { (a, b) } else { (b, a) };
-    a * D - a * (a + 1) / 2 + b
-}
-
-/// `p' v`.
-#[inline(always)]
-unsafe fn pull<L: Lanes, const D: usize>(p: &[[L; D]; D], v: [L; D]) -> [L; D] {
-    let mut out = v;
-    // SAFETY: within a kernel.
-    unsafe {
-        for b in 0..D {
-            let mut sum = p[0][b].mul(v[0]);
-            for a in 1..D {
-                sum = p[a][b].fma(v[a], sum);
-            }
-            out[b] = sum;
-        }
-    }
-    out
 }
 
 /// `v <- p' v` for the vector of `D` planes of `n` elements at `at`.

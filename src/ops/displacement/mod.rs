@@ -1,6 +1,7 @@
 //! Displacement fields: composition and the compositive step.
 
 mod cpu;
+mod marks;
 mod relax;
 mod unfold;
 

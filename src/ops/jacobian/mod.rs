@@ -5,7 +5,7 @@
 
 mod cpu;
 
-pub(in crate::ops) use cpu::Field as Lines;
+pub(in crate::ops) use cpu::{Field as Lines, Measure};
 
 use super::real::Real;
 use rayon::prelude::*;
@@ -13,12 +13,8 @@ use rayon::prelude::*;
 /// Lines of voxels that one task takes: fixed, so that no sum depends on the number of threads.
 const LINES: usize = 16;
 
-/// A line function over all lines, rounded to single precision.
-fn voxelwise<'a, T: Real>(
-    u: &'a [T],
-    size: &[usize],
-    line_function: impl Fn(&cpu::Field<'a, T>, usize, &mut [T]) + Sync,
-) -> Vec<f32> {
+/// A measure of all voxels, rounded to single precision.
+fn voxelwise<T: Real>(u: &[T], size: &[usize], what: Measure) -> Vec<f32> {
     let field = cpu::Field::new(u, size);
     let mut out = vec![0.0; field.voxels()];
     out.par_chunks_mut(LINES * field.length())
@@ -27,7 +23,7 @@ fn voxelwise<'a, T: Real>(
             || vec![T::of(0.0); field.length()],
             |buffer, (chunk, values)| {
                 for (line, row) in values.chunks_mut(field.length()).enumerate() {
-                    line_function(&field, chunk * LINES + line, buffer);
+                    field.measure(what, chunk * LINES + line, 0..field.length(), buffer);
                     for (value, determinant) in row.iter_mut().zip(buffer.iter()) {
                         *value = determinant.narrow();
                     }
@@ -45,7 +41,7 @@ fn voxelwise<'a, T: Real>(
 /// # Panics
 /// When the rank is not 2 or 3 or the length of `u` is not `rank * voxels`.
 pub fn determinants<T: Real>(u: &[T], size: &[usize]) -> Vec<f32> {
-    voxelwise(u, size, cpu::Field::central)
+    voxelwise(u, size, Measure::Central)
 }
 
 /// The smallest determinant of the digital criterion at every voxel.
@@ -64,7 +60,7 @@ pub fn determinants<T: Real>(u: &[T], size: &[usize]) -> Vec<f32> {
 /// # Panics
 /// As [`determinants`].
 pub fn corner_determinants_minimum<T: Real>(u: &[T], size: &[usize]) -> Vec<f32> {
-    voxelwise(u, size, cpu::Field::corners)
+    voxelwise(u, size, Measure::Corners)
 }
 
 /// The smallest of [`corner_determinants_minimum`] over all voxels: positive if and only if the displacement is a
@@ -83,13 +79,33 @@ pub fn minimum_determinant<T: Real>(u: &[T], size: &[usize]) -> f32 {
             |buffer, chunk| {
                 let mut smallest = f32::INFINITY;
                 for line in chunk * LINES..((chunk + 1) * LINES).min(field.lines()) {
-                    field.corners(line, buffer);
+                    field.measure(Measure::Corners, line, 0..field.length(), buffer);
                     smallest = smallest.min(cpu::smallest(buffer).narrow());
                 }
                 smallest
             },
         )
         .reduce(|| f32::INFINITY, f32::min)
+}
+
+/// At how many voxels the digital criterion fails, and [`minimum_determinant`].
+pub(crate) fn digital_folds<T: Real>(u: &[T], size: &[usize]) -> (usize, f32) {
+    let field = cpu::Field::new(u, size);
+    (0..field.lines().div_ceil(LINES))
+        .into_par_iter()
+        .map_init(
+            || vec![T::of(0.0); field.length()],
+            |buffer, chunk| {
+                let (mut folds, mut smallest) = (0, f32::INFINITY);
+                for line in chunk * LINES..((chunk + 1) * LINES).min(field.lines()) {
+                    field.measure(Measure::Corners, line, 0..field.length(), buffer);
+                    folds += buffer.iter().filter(|v| **v <= T::of(0.0)).count();
+                    smallest = smallest.min(cpu::smallest(buffer).narrow());
+                }
+                (folds, smallest)
+            },
+        )
+        .reduce(|| (0, f32::INFINITY), |a, b| (a.0 + b.0, a.1.min(b.1)))
 }
 
 /// The voxels at which the digital criterion fails: [`corner_determinants_minimum`] zero or negative.
@@ -123,7 +139,7 @@ pub fn non_diffeomorphic_volume<T: Real>(u: &[T], size: &[usize]) -> f64 {
             |buffer, chunk| {
                 let mut sum = 0.0;
                 for line in chunk * LINES..((chunk + 1) * LINES).min(field.lines()) {
-                    field.folded_volume(line, buffer);
+                    field.measure(Measure::FoldedVolume, line, 0..field.length(), buffer);
                     sum += buffer.iter().map(|v| v.wide()).sum::<f64>();
                 }
                 sum

@@ -111,7 +111,8 @@ unsafe fn plane_cubic<L: Lanes, const ORDER: usize>(
 /// Value, gradient and Hessian of a cubic B-spline.
 ///
 /// `ORDER` 0 computes the value alone, 1 the gradient too, 2 all. The Hessian's entries are xx, xy, yy in 2D and
-/// xx, xy, xz, yy, yz, zz in 3D. Coefficients are mirrored at the border voxels; derivatives are zero where clamped.
+/// xx, xy, xz, yy, yz, zz in 3D. Coefficients are mirrored at the border voxels; cells are those of
+/// [`Cell::mirrored`].
 ///
 /// # Safety
 /// As [`linear_value`](super::linear_value), with `coefficients` in place of voxels.
@@ -192,7 +193,7 @@ pub(crate) unsafe fn cubic<L: Lanes, const D: usize, const ORDER: usize>(
             }
             value = sum;
         }
-        cell.keep_inside(&mut gradient, &mut hessian);
+        cell.turn(&mut gradient, &mut hessian);
         (value, gradient, hessian)
     }
 }

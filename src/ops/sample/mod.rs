@@ -18,7 +18,8 @@ use cubic::{mirrored, spline_weights};
 pub enum Interpolation {
     /// Multilinear: fast; its gradient jumps at the voxel planes.
     Linear,
-    /// Cubic B-spline over prefiltered coefficients: twice continuously differentiable.
+    /// Cubic B-spline over prefiltered coefficients: twice continuously differentiable everywhere, beyond the border too,
+    /// where it continues by its mirror image.
     Cubic,
 }
 
@@ -108,6 +109,26 @@ impl<T: Real, const D: usize> Frame<T, D> {
         }
     }
 
+    /// The step of the position that a step of the displacement makes: `B q`.
+    ///
+    /// # Safety
+    /// Within a kernel only.
+    #[inline(always)]
+    pub(crate) unsafe fn push_step<L: Lanes<Element = T>>(&self, q: [L; D]) -> [L; D] {
+        // SAFETY: within a kernel.
+        unsafe {
+            let mut out = q;
+            for a in 0..D {
+                let mut sum = q[0].mul(L::splat(self.matrix[a][0]));
+                for b in 1..D {
+                    sum = q[b].fma(L::splat(self.matrix[a][b]), sum);
+                }
+                out[a] = sum;
+            }
+            out
+        }
+    }
+
     /// The gradient with respect to the displacement from that with respect to the position: `B' g`.
     ///
     /// # Safety
@@ -139,9 +160,27 @@ pub(crate) struct Cell<L: Lanes, const D: usize> {
     /// The unclamped position and the clamped one are equal where the position is inside.
     position: [L; D],
     clamped: [L; D],
+    /// The direction in which the place moves with the position: -1 where it was mirrored, 0 where it is held.
+    sign: [L; D],
 }
 
 impl<L: Lanes, const D: usize> Cell<L, D> {
+    /// The cell of each position as the interpolation asks for it: [`Cell::mirrored`] for a cubic one, else [`Cell::at`].
+    ///
+    /// # Safety
+    /// Within a kernel only.
+    #[inline(always)]
+    pub(crate) unsafe fn of<const CUBIC: bool>(position: [L; D], size: &[usize; D]) -> Self {
+        // SAFETY: within a kernel.
+        unsafe {
+            if CUBIC {
+                Self::mirrored(position, size)
+            } else {
+                Self::at(position, size)
+            }
+        }
+    }
+
     /// The cell of each position, positions clamped to the grid.
     ///
     /// # Safety
@@ -167,7 +206,58 @@ impl<L: Lanes, const D: usize> Cell<L, D> {
                 part,
                 position,
                 clamped,
+                sign: [splat::<L>(1.0); D],
             }
+        }
+    }
+
+    /// The cell of each position, positions mirrored at the outer voxels, as the volume itself then continues with all its
+    /// derivatives; held where they would leave the mirror image too.
+    ///
+    /// # Safety
+    /// Within a kernel only.
+    #[inline(always)]
+    pub(crate) unsafe fn mirrored(position: [L; D], size: &[usize; D]) -> Self {
+        // SAFETY: within a kernel.
+        unsafe {
+            let (zero, one) = (splat::<L>(0.0), splat::<L>(1.0));
+            let (mut inner, mut sign) = (position, position);
+            for a in 0..D {
+                let last = (size[a] - 1) as f64;
+                let low = position[a].max(zero.sub(position[a]));
+                let high = splat::<L>(2.0 * last).sub(low);
+                inner[a] = low.min(high);
+                // one where an end mirrored nothing
+                let (start, end) = (
+                    low.where_equal(position[a], one),
+                    inner[a].where_equal(low, one),
+                );
+                let turn = start.add(start).sub(one).mul(end.add(end).sub(one));
+                let held = inner[a].max(zero).min(splat::<L>(last));
+                sign[a] = held.where_equal(inner[a], turn);
+            }
+            let mut cell = Self::at(inner, size);
+            cell.sign = sign;
+            cell
+        }
+    }
+
+    /// One where the position lies within `slack` of the outer voxels, zero elsewhere.
+    ///
+    /// # Safety
+    /// Within a kernel only.
+    #[inline(always)]
+    pub(crate) unsafe fn within(&self, size: &[usize; D], slack: f64) -> L {
+        // SAFETY: within a kernel.
+        unsafe {
+            let low = L::constant(-slack);
+            let mut inside = L::constant(1.0);
+            for a in 0..D {
+                let high = L::constant((size[a] - 1) as f64 + slack);
+                let held = self.position[a].max(low).min(high);
+                inside = held.where_equal(self.position[a], inside);
+            }
+            inside
         }
     }
 
@@ -179,6 +269,25 @@ impl<L: Lanes, const D: usize> Cell<L, D> {
     unsafe fn inside(&self, a: usize, value: L) -> L {
         // SAFETY: within a kernel.
         unsafe { self.position[a].where_equal(self.clamped[a], value) }
+    }
+
+    /// Turns derivatives by the place into those by the position.
+    ///
+    /// # Safety
+    /// Within a kernel only.
+    #[inline(always)]
+    unsafe fn turn(&self, gradient: &mut [L; D], hessian: &mut [L; 6]) {
+        // SAFETY: within a kernel.
+        unsafe {
+            let mut k = 0;
+            for a in 0..D {
+                gradient[a] = self.sign[a].mul(gradient[a]);
+                for b in a..D {
+                    hessian[k] = self.sign[a].mul(self.sign[b]).mul(hessian[k]);
+                    k += 1;
+                }
+            }
+        }
     }
 
     /// Sets derivatives along axes where the position was clamped to zero.
@@ -223,8 +332,8 @@ impl<L: Lanes, const D: usize> Cell<L, D> {
     }
 }
 
-/// The voxels along axis `a` that a value is made of, and their weights; two taps for linear interpolation, four for
-/// cubic, the rest zero.
+/// The voxels along axis `a` that a value is made of, their weights, and the derivatives of these by the position (zero
+/// where it is held); two taps for linear interpolation, four for cubic, the rest zero.
 ///
 /// # Safety
 /// Within a kernel only.
@@ -233,24 +342,28 @@ pub(crate) unsafe fn taps<L: Lanes, const D: usize, const CUBIC: bool>(
     cell: &Cell<L, D>,
     a: usize,
     size: usize,
-) -> ([L; 4], [L; 4]) {
+) -> [[L; 4]; 3] {
     // SAFETY: within a kernel.
     unsafe {
         let mut voxel = [splat::<L>(0.0); 4];
+        let (mut weight, mut slope) = (voxel, voxel);
         if CUBIC {
+            let [values, first, _] = spline_weights(cell.part[a]);
+            weight = values;
             for k in 0..4 {
                 voxel[k] = mirrored(cell.base[a], k, size);
+                slope[k] = cell.sign[a].mul(first[k]);
             }
-            return (voxel, spline_weights(cell.part[a])[0]);
+            return [voxel, weight, slope];
         }
-        let mut weight = voxel;
+        let one = splat::<L>(1.0);
         voxel[0] = cell.base[a];
-        voxel[1] = cell.base[a]
-            .add(splat::<L>(1.0))
-            .min(splat::<L>((size - 1) as f64));
-        weight[0] = splat::<L>(1.0).sub(cell.part[a]);
+        voxel[1] = cell.base[a].add(one).min(splat::<L>((size - 1) as f64));
+        weight[0] = one.sub(cell.part[a]);
         weight[1] = cell.part[a];
-        (voxel, weight)
+        slope[1] = cell.inside(a, one);
+        slope[0] = splat::<L>(0.0).sub(slope[1]);
+        [voxel, weight, slope]
     }
 }
 

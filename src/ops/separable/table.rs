@@ -89,12 +89,14 @@ impl Table {
         Self::new(inputs, &rows)
     }
 
-    /// The cubic B-spline basis from `inputs` control points, one every `spacing` outputs and the first one `spacing`
-    /// before output 0.
-    pub(crate) fn cubic_basis(inputs: usize, outputs: usize, spacing: usize) -> Self {
+    /// The cubic B-spline basis over `cells` equal cells, from the first output to the last: `cells + 3` control points, one
+    /// on either side of the outputs.
+    pub(crate) fn cubic_basis(cells: usize, outputs: usize) -> Self {
         let rows: Vec<_> = (0..outputs)
             .map(|o| {
-                let t = (o % spacing) as f64 / spacing as f64;
+                let x = (o * cells) as f64 / outputs.saturating_sub(1).max(1) as f64;
+                let cell = (x as usize).min(cells - 1);
+                let t = x - cell as f64;
                 let s = 1.0 - t;
                 let weights = vec![
                     s * s * s / 6.0,
@@ -102,10 +104,10 @@ impl Table {
                     2.0 / 3.0 - s * s * (1.0 - 0.5 * s),
                     t * t * t / 6.0,
                 ];
-                (o / spacing, weights)
+                (cell, weights)
             })
             .collect();
-        Self::new(inputs, &rows)
+        Self::new(cells + 3, &rows)
     }
 
     /// The transposed filter.
@@ -128,6 +130,15 @@ impl Table {
             })
             .collect();
         Self::new(self.outputs(), &rows)
+    }
+
+    /// The filter of the squared weights.
+    pub(crate) fn squared(&self) -> Self {
+        let mut table = self.clone();
+        for weight in &mut table.weights {
+            *weight *= *weight;
+        }
+        table
     }
 
     pub(crate) fn inputs(&self) -> usize {

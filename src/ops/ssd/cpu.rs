@@ -1,6 +1,8 @@
 //! The fused pass over rows of the fixed grid.
 
 use crate::ops::lanes::{dispatch, Kernel, Lanes};
+use crate::ops::near::{Near, Neighbourhood};
+use crate::ops::pull::{packed, pull, pull_block};
 use crate::ops::real::Real;
 use crate::ops::rows::{sum_over_rows, Shared};
 use crate::ops::sample::{cubic, linear, linear_value, Cell, Frame, Interpolation};
@@ -15,9 +17,19 @@ pub(super) struct Input<'a, T> {
     pub u: Option<&'a [T]>,
     pub weights: &'a [T],
     pub interpolation: Interpolation,
+    pub smoothness: Smoothness,
 }
 
-/// What a pass writes, beside the energy that it returns.
+/// What a pass does with the displacement itself.
+#[derive(Clone, Copy)]
+pub(super) struct Smoothness {
+    /// Weights of its differences, whose energy and gradient come along.
+    pub weight: Option<[[f64; 3]; 3]>,
+    /// Whether gradient and blocks are carried to compositive steps.
+    pub pull: bool,
+}
+
+/// What a pass writes, beside the energies that it returns.
 pub(super) enum Output<'a, T> {
     None,
     /// Gradient and blocks.
@@ -51,12 +63,12 @@ impl<T> Stored<'_, T> {
     }
 }
 
-/// Runs the pass; sizes fastest axis first.
+/// Runs the pass: energy of the data and of the differences; sizes fastest axis first.
 pub(super) fn pass<T: Real>(
     input: &Input<'_, T>,
     (fixed, moving, map): (&[usize], &[usize], &Affine),
     output: Output<'_, T>,
-) -> f64 {
+) -> [f64; 2] {
     if fixed.len() == 2 {
         ranked::<T, 2>(input, Frame::new(fixed, moving, map), output)
     } else {
@@ -68,7 +80,7 @@ fn ranked<T: Real, const D: usize>(
     input: &Input<'_, T>,
     frame: Frame<T, D>,
     output: Output<'_, T>,
-) -> f64 {
+) -> [f64; 2] {
     let (mode, first, second): (_, &mut [T], _) = match output {
         Output::None => (None, &mut [], Stored::Full(&mut [])),
         Output::Model(model, g, b) => (Some(model), g, b),
@@ -97,8 +109,8 @@ fn ranked<T: Real, const D: usize>(
         Stored::Full(blocks) => (Shared::new(blocks), None),
         Stored::Half(blocks, factor) => (Shared::new(&mut []), Some((Shared::new(blocks), factor))),
     };
-    let [sum] = sum_over_rows(frame.rows(), frame.fixed[0], |rows| {
-        [dispatch(Pass::<'_, T, D> {
+    let sums = sum_over_rows(frame.rows(), frame.fixed[0], |rows| {
+        dispatch(Pass::<'_, T, D> {
             input,
             frame: &frame,
             mode,
@@ -106,9 +118,9 @@ fn ranked<T: Real, const D: usize>(
             first,
             second,
             halves,
-        })]
+        })
     });
-    0.5 * sum
+    sums.map(|sum| 0.5 * sum)
 }
 
 struct Pass<'a, T, const D: usize> {
@@ -123,10 +135,10 @@ struct Pass<'a, T, const D: usize> {
 }
 
 impl<T: Real, const D: usize> Kernel<T> for Pass<'_, T, D> {
-    type Output = f64;
+    type Output = [f64; 2];
 
     #[inline(always)]
-    unsafe fn run<L: Lanes<Element = T>>(self) -> f64 {
+    unsafe fn run<L: Lanes<Element = T>>(self) -> [f64; 2] {
         // SAFETY: lengths were checked in `ranked`; each task writes its own rows.
         unsafe {
             match (self.input.interpolation, self.mode) {
@@ -146,7 +158,7 @@ impl<T: Real, const D: usize> Kernel<T> for Pass<'_, T, D> {
 impl<T: Real, const D: usize> Pass<'_, T, D> {
     /// `WHAT`: 0 value, 1 gradient and vector, 2 gradient and blocks, 3 gradient and Hessian.
     #[inline(always)]
-    unsafe fn rows<L: Lanes<Element = T>, const CUBIC: bool, const WHAT: usize>(&self) -> f64 {
+    unsafe fn rows<L: Lanes<Element = T>, const CUBIC: bool, const WHAT: usize>(&self) -> [f64; 2] {
         // SAFETY: the contract of `run`.
         unsafe {
             let Self { input, frame, .. } = self;
@@ -154,10 +166,14 @@ impl<T: Real, const D: usize> Pass<'_, T, D> {
             let moving_voxels: usize = frame.moving.iter().product();
             let zero = L::splat(T::of(0.0));
             let ones = [T::of(1.0); 16];
-            let mut total = 0.0;
+            let near_weight = input.smoothness.weight.unwrap_or([[0.0; 3]; 3]);
+            let near_start = input.u.map_or(std::ptr::null(), <[T]>::as_ptr);
+            let field = Neighbourhood::<L, D>::new(near_start, &frame.fixed, &near_weight);
+            let looks_near = input.smoothness.weight.is_some() && input.u.is_some();
+            let (mut total, mut total_near) = (0.0, 0.0);
             for row in self.rows.clone() {
                 let start = frame.row_start(row);
-                let mut energy = zero;
+                let (mut energy, mut energy_near) = (zero, zero);
                 let mut i = 0;
                 while i < width {
                     let count = (width - i).min(L::COUNT);
@@ -168,7 +184,7 @@ impl<T: Real, const D: usize> Pass<'_, T, D> {
                             u[a] = L::load_some(field.as_ptr().add(a * n + at), count);
                         }
                     }
-                    let cell = Cell::at(frame.positions(&start, i, u), &frame.moving);
+                    let cell = Cell::of::<CUBIC>(frame.positions(&start, i, u), &frame.moving);
                     let offset = cell.offset(&frame.stride);
                     let mask = match input.mask {
                         Some(m) => L::load_some(m.as_ptr().add(at), count),
@@ -228,7 +244,32 @@ impl<T: Real, const D: usize> Pass<'_, T, D> {
                             }
                         }
                     }
+                    let mut near = Near::none();
+                    if looks_near && WHAT == 0 {
+                        near = field.at::<false>(row, i, count);
+                    } else if looks_near {
+                        near = field.at::<true>(row, i, count);
+                    }
+                    energy_near = energy_near.add(near.energy);
                     if WHAT != 0 {
+                        for a in 0..D {
+                            gradient[a] = gradient[a].add(near.force[a]);
+                        }
+                        if looks_near && input.smoothness.pull {
+                            gradient = pull(&near.slope, gradient);
+                            if WHAT == 1 {
+                                let mut vector = gradient;
+                                for a in 0..D {
+                                    vector[a] = block[a];
+                                }
+                                let vector = pull(&near.slope, vector);
+                                for a in 0..D {
+                                    block[a] = vector[a];
+                                }
+                            } else {
+                                block = pull_block(&near.slope, block);
+                            }
+                        }
                         for a in 0..D {
                             gradient[a].store_some(self.first.at(a * n + at), count);
                         }
@@ -247,17 +288,11 @@ impl<T: Real, const D: usize> Pass<'_, T, D> {
                     i += L::COUNT;
                 }
                 total += energy.sum();
+                total_near += energy_near.sum();
             }
-            total
+            [total, total_near]
         }
     }
-}
-
-/// Place of entry (a, b) among the packed entries of a symmetric block.
-#[inline(always)]
-fn packed<const D: usize>(a: usize, b: usize) -> usize {
-    let (a, b) = if a < b { (a, b) } else { (b, a) };
-    a * D - a * (a + 1) / 2 + b
 }
 
 /// `B' H B` for the packed symmetric Hessian.

@@ -1,13 +1,17 @@
 //! The feature-SSD energy in one fused pass: warp, residual, gradient and curvature blocks.
 
 mod cpu;
+mod pullback;
 
 use candle_core::{DType, Tensor};
 use half::f16;
 
+use super::diffusion::Differences;
 use super::sample::Interpolation;
 use super::storage::{read, with_real, write};
 use crate::{Affine, Result};
+
+pub use pullback::SsdCotangents;
 
 /// The data of the feature-SSD energy on one level: tensors of one element type, without a batch axis.
 #[derive(Debug, Clone)]
@@ -55,7 +59,17 @@ impl SsdData {
 
     /// The energy `1/2 sum m a r^2` at displacement `u` (`[rank, ...]`, fixed voxels; none is zero everywhere).
     pub fn value(&self, u: Option<&Tensor>) -> Result<f64> {
-        with_real!(self.fixed.dtype(), T => self.run::<T>(u, cpu::Output::None))
+        let [data, _] = with_real!(self.fixed.dtype(), T => {
+            self.run::<T>(u, None, cpu::Output::None)
+        })?;
+        Ok(data)
+    }
+
+    /// The energy at `u` and the value of some differences of `u`, in one pass.
+    pub(crate) fn values(&self, u: &Tensor, differences: &Differences) -> Result<[f64; 2]> {
+        with_real!(self.fixed.dtype(), T => {
+            self.run::<T>(Some(u), Some((differences, false)), cpu::Output::None)
+        })
     }
 
     /// The energy, its gradient with respect to `u` and the curvature blocks, in one pass.
@@ -69,19 +83,25 @@ impl SsdData {
         gradient: &Tensor,
         blocks: &Tensor,
     ) -> Result<f64> {
-        self.linearise_stored(u, curvature, gradient, blocks, 1.0)
+        let [data, _] = self.model(u, None, curvature, gradient, blocks, 1.0)?;
+        Ok(data)
     }
 
-    /// [`SsdData::linearise`] with blocks that may be halves, of which `factor` times the blocks are stored (the root of
-    /// `factor` times the vector in the one-vector form); full blocks are stored as they are.
-    pub(crate) fn linearise_stored(
+    /// [`SsdData::linearise`] with differences of `u`, whose gradient is added and whose value is returned too. With
+    /// `true` beside them, gradient and blocks are then carried to compositive steps, as by
+    /// [`pull_to_steps`](crate::pull_to_steps).
+    ///
+    /// Blocks may be halves, of which `factor` times the blocks are stored (the root of `factor` times the vector in the
+    /// one-vector form); full blocks are stored as they are.
+    pub(crate) fn model(
         &self,
         u: Option<&Tensor>,
+        differences: Option<(&Differences, bool)>,
         curvature: Curvature,
         gradient: &Tensor,
         blocks: &Tensor,
         factor: f64,
-    ) -> Result<f64> {
+    ) -> Result<[f64; 2]> {
         with_real!(self.fixed.dtype(), T => {
             write::<T, _>(gradient, |g| {
                 let one = curvature == Curvature::GaussNewton
@@ -96,11 +116,12 @@ impl SsdData {
                     let factor = if one { factor.sqrt() } else { factor };
                     write::<f16, _>(blocks, |b| {
                         let stored = cpu::Stored::Half(b, factor);
-                        self.run::<T>(u, cpu::Output::Model(model, g, stored))
+                        self.run::<T>(u, differences, cpu::Output::Model(model, g, stored))
                     })
                 } else {
                     write::<T, _>(blocks, |b| {
-                        self.run::<T>(u, cpu::Output::Model(model, g, cpu::Stored::Full(b)))
+                        let stored = cpu::Stored::Full(b);
+                        self.run::<T>(u, differences, cpu::Output::Model(model, g, stored))
                     })
                 }
             })??
@@ -121,8 +142,13 @@ impl SsdData {
     fn run<T: super::real::Real>(
         &self,
         u: Option<&Tensor>,
+        differences: Option<(&Differences, bool)>,
         output: cpu::Output<'_, T>,
-    ) -> Result<f64> {
+    ) -> Result<[f64; 2]> {
+        let smoothness = cpu::Smoothness {
+            weight: differences.map(|(differences, _)| differences.weight),
+            pull: differences.is_some_and(|(_, pull)| pull),
+        };
         let weights: Vec<T> = self.channel_weight.iter().map(|&a| T::of(a)).collect();
         read::<T, _>(&self.fixed, |fixed| {
             read::<T, _>(&self.moving, |moving| {
@@ -136,6 +162,7 @@ impl SsdData {
                                 u,
                                 weights: &weights,
                                 interpolation: self.interpolation,
+                                smoothness,
                             },
                             (&self.fixed_size(), &self.moving_size(), &self.map),
                             output,

@@ -14,15 +14,29 @@ use crate::ops::sample::{taps, Cell, Frame, Interpolation};
 /// Planes of a slab at least: rows on the border of two slabs are walked twice.
 const PLANES: usize = 8;
 
-pub(super) fn scatter<T: Real>(place: &Place<'_>, u: &[T], cotangent: &[T], out: &mut [T]) {
+/// What a fixed voxel hands on: `cotangent` by the weights of the interpolation and, where `along` gives a step of the
+/// displacement and a second cotangent, that one by the derivative of the weights along the step.
+#[derive(Clone, Copy)]
+pub(super) struct Shares<'a, T> {
+    pub cotangent: &'a [T],
+    pub along: Option<(&'a [T], &'a [T])>,
+}
+
+pub(super) fn scatter<T: Real>(place: &Place<'_>, u: &[T], shares: Shares<'_, T>, out: &mut [T]) {
     if place.fixed.len() == 2 {
-        ranked::<T, 2>(place, u, cotangent, out);
+        ranked::<T, 2>(place, u, shares, out);
     } else {
-        ranked::<T, 3>(place, u, cotangent, out);
+        ranked::<T, 3>(place, u, shares, out);
     }
 }
 
-fn ranked<T: Real, const D: usize>(place: &Place<'_>, u: &[T], cotangent: &[T], out: &mut [T]) {
+fn ranked<T: Real, const D: usize>(
+    place: &Place<'_>,
+    u: &[T],
+    shares: Shares<'_, T>,
+    out: &mut [T],
+) {
+    let cotangent = shares.cotangent;
     let frame = place.frame::<T, D>();
     let (n, m) = (frame.voxels(), frame.moving.iter().product::<usize>());
     let channels = out.len() / m;
@@ -31,11 +45,16 @@ fn ranked<T: Real, const D: usize>(place: &Place<'_>, u: &[T], cotangent: &[T], 
         cotangent.len() == channels * n && out.len() == channels * m,
         "cotangent"
     );
+    if let Some((step, second)) = shares.along {
+        assert_eq!(step.len(), n * D, "step");
+        assert_eq!(second.len(), cotangent.len(), "second cotangent");
+    }
     let mut reach = vec![[0; 2]; frame.rows()];
     let shared = Shared::new(&mut reach);
     for_rows(frame.rows(), frame.fixed[0], |rows| {
         dispatch(Reach {
             frame: &frame,
+            interpolation: place.interpolation,
             u,
             rows,
             out: shared,
@@ -51,7 +70,7 @@ fn ranked<T: Real, const D: usize>(place: &Place<'_>, u: &[T], cotangent: &[T], 
             frame: &frame,
             interpolation: place.interpolation,
             u,
-            cotangent,
+            shares,
             channels,
             reach: &reach,
             first: s * slab,
@@ -63,7 +82,7 @@ fn ranked<T: Real, const D: usize>(place: &Place<'_>, u: &[T], cotangent: &[T], 
 
 /// The cell of the lanes that start at voxel `i` of a row, which is voxel `at` of the grid.
 #[inline(always)]
-unsafe fn cell<L: Lanes, const D: usize>(
+unsafe fn cell<L: Lanes, const D: usize, const CUBIC: bool>(
     frame: &Frame<L::Element, D>,
     u: &[L::Element],
     start: &[L::Element; D],
@@ -75,13 +94,14 @@ unsafe fn cell<L: Lanes, const D: usize>(
         for a in 0..D {
             v[a] = L::load_some(u.as_ptr().add(a * frame.voxels() + at), count);
         }
-        Cell::at(frame.positions(start, i, v), &frame.moving)
+        Cell::of::<CUBIC>(frame.positions(start, i, v), &frame.moving)
     }
 }
 
 /// First and last plane of the moving grid that each fixed row reaches.
 struct Reach<'a, T, const D: usize> {
     frame: &'a Frame<T, D>,
+    interpolation: Interpolation,
     u: &'a [T],
     rows: std::ops::Range<usize>,
     out: Shared<[usize; 2]>,
@@ -92,8 +112,21 @@ impl<T: Real, const D: usize> Kernel<T> for Reach<'_, T, D> {
 
     #[inline(always)]
     unsafe fn run<L: Lanes<Element = T>>(self) {
-        let width = self.frame.fixed[0];
         // SAFETY: lengths were checked; each task writes its own rows.
+        unsafe {
+            match self.interpolation {
+                Interpolation::Linear => self.rows::<L, false>(),
+                Interpolation::Cubic => self.rows::<L, true>(),
+            }
+        }
+    }
+}
+
+impl<T: Real, const D: usize> Reach<'_, T, D> {
+    #[inline(always)]
+    unsafe fn rows<L: Lanes<Element = T>, const CUBIC: bool>(&self) {
+        let width = self.frame.fixed[0];
+        // SAFETY: as in `run`.
         unsafe {
             for row in self.rows.clone() {
                 let start = self.frame.row_start(row);
@@ -101,8 +134,12 @@ impl<T: Real, const D: usize> Kernel<T> for Reach<'_, T, D> {
                 let mut i = 0;
                 while i < width {
                     let count = (width - i).min(L::COUNT);
-                    let cell: Cell<L, D> =
-                        cell(self.frame, self.u, &start, (i, row * width + i, count));
+                    let cell: Cell<L, D> = cell::<L, D, CUBIC>(
+                        self.frame,
+                        self.u,
+                        &start,
+                        (i, row * width + i, count),
+                    );
                     let mut lanes = [T::of(0.0); 16];
                     cell.base[D - 1].store(lanes.as_mut_ptr());
                     for lane in &lanes[..count] {
@@ -123,7 +160,7 @@ struct Scatter<'a, T, const D: usize> {
     frame: &'a Frame<T, D>,
     interpolation: Interpolation,
     u: &'a [T],
-    cotangent: &'a [T],
+    shares: Shares<'a, T>,
     channels: usize,
     reach: &'a [[usize; 2]],
     first: usize,
@@ -138,28 +175,32 @@ impl<T: Real, const D: usize> Kernel<T> for Scatter<'_, T, D> {
     unsafe fn run<L: Lanes<Element = T>>(self) {
         // SAFETY: lengths were checked; each task writes its own planes.
         unsafe {
-            match self.interpolation {
-                Interpolation::Linear => self.rows::<L, false>(),
-                Interpolation::Cubic => self.rows::<L, true>(),
+            match (self.interpolation, self.shares.along.is_some()) {
+                (Interpolation::Linear, false) => self.rows::<L, false, false>(),
+                (Interpolation::Linear, true) => self.rows::<L, false, true>(),
+                (Interpolation::Cubic, false) => self.rows::<L, true, false>(),
+                (Interpolation::Cubic, true) => self.rows::<L, true, true>(),
             }
         }
     }
 }
 
-/// The taps of up to 16 voxels: places along an axis (times its stride) and weights, tap by tap.
+/// The taps of up to 16 voxels: places along an axis, weights and derivatives of weights along the step, tap by tap.
 #[derive(Clone, Copy)]
 struct Taps<T> {
     place: [[usize; 16]; 4],
     weight: [[T; 16]; 4],
+    slope: [[T; 16]; 4],
 }
 
 impl<T: Real, const D: usize> Scatter<'_, T, D> {
     #[inline(always)]
-    unsafe fn rows<L: Lanes<Element = T>, const CUBIC: bool>(&self) {
-        let width = self.frame.fixed[0];
+    unsafe fn rows<L: Lanes<Element = T>, const CUBIC: bool, const ALONG: bool>(&self) {
+        let (n, width) = (self.frame.voxels(), self.frame.fixed[0]);
         let empty = Taps {
             place: [[0; 16]; 4],
             weight: [[T::of(0.0); 16]; 4],
+            slope: [[T::of(0.0); 16]; 4],
         };
         let mut axes = [empty; D];
         // SAFETY: as in `run`.
@@ -173,9 +214,17 @@ impl<T: Real, const D: usize> Scatter<'_, T, D> {
                 while i < width {
                     let count = (width - i).min(L::COUNT);
                     let at = row * width + i;
-                    let cell: Cell<L, D> = cell(self.frame, self.u, &start, (i, at, count));
+                    let cell = cell::<L, D, CUBIC>(self.frame, self.u, &start, (i, at, count));
+                    let mut step = [L::splat(T::of(0.0)); D];
+                    if let (true, Some((q, _))) = (ALONG, self.shares.along) {
+                        for a in 0..D {
+                            step[a] = L::load_some(q.as_ptr().add(a * n + at), count);
+                        }
+                        step = self.frame.push_step(step);
+                    }
                     for a in 0..D {
-                        let (voxel, weight) = taps::<L, D, CUBIC>(&cell, a, self.frame.moving[a]);
+                        let [voxel, weight, slope] =
+                            taps::<L, D, CUBIC>(&cell, a, self.frame.moving[a]);
                         for k in 0..if CUBIC { 4 } else { 2 } {
                             let mut lanes = [T::of(0.0); 16];
                             voxel[k].store(lanes.as_mut_ptr());
@@ -183,9 +232,12 @@ impl<T: Real, const D: usize> Scatter<'_, T, D> {
                                 *place = lane.wide() as usize;
                             }
                             weight[k].store(axes[a].weight[k].as_mut_ptr());
+                            if ALONG {
+                                step[a].mul(slope[k]).store(axes[a].slope[k].as_mut_ptr());
+                            }
                         }
                     }
-                    self.voxels::<CUBIC>(&axes, at, count);
+                    self.voxels::<CUBIC, ALONG>(&axes, at, count);
                     i += count;
                 }
             }
@@ -194,7 +246,12 @@ impl<T: Real, const D: usize> Scatter<'_, T, D> {
 
     /// Adds the shares of `count` fixed voxels from `at` on that fall into the slab.
     #[inline(always)]
-    unsafe fn voxels<const CUBIC: bool>(&self, axes: &[Taps<T>; D], at: usize, count: usize) {
+    unsafe fn voxels<const CUBIC: bool, const ALONG: bool>(
+        &self,
+        axes: &[Taps<T>; D],
+        at: usize,
+        count: usize,
+    ) {
         let reach = if CUBIC { 4 } else { 2 };
         let (n, m) = (
             self.frame.voxels(),
@@ -203,7 +260,8 @@ impl<T: Real, const D: usize> Scatter<'_, T, D> {
         let stride = &self.frame.stride;
         for lane in 0..count {
             for kz in 0..if D == 3 { reach } else { 1 } {
-                let (mut slice, mut across) = (0, T::of(1.0));
+                // weight and its derivative over the axes so far
+                let (mut slice, mut across, mut bend) = (0, T::of(1.0), T::of(0.0));
                 if D == 3 {
                     let plane = axes[D - 1].place[kz][lane];
                     if plane < self.first || plane >= self.end {
@@ -211,6 +269,7 @@ impl<T: Real, const D: usize> Scatter<'_, T, D> {
                     }
                     slice = plane * stride[D - 1];
                     across = axes[D - 1].weight[kz][lane];
+                    bend = axes[D - 1].slope[kz][lane];
                 }
                 for ky in 0..reach {
                     let line = axes[1].place[ky][lane];
@@ -218,13 +277,25 @@ impl<T: Real, const D: usize> Scatter<'_, T, D> {
                         continue;
                     }
                     let from = slice + line * stride[1];
-                    let weight = across * axes[1].weight[ky][lane];
+                    let (wy, sy) = (axes[1].weight[ky][lane], axes[1].slope[ky][lane]);
+                    let weight = across * wy;
+                    let slope = bend * wy + across * sy;
                     for c in 0..self.channels {
-                        let share = self.cotangent[c * n + at + lane] * weight;
+                        let voxel = c * n + at + lane;
+                        let mut share = self.shares.cotangent[voxel] * weight;
+                        let mut second = T::of(0.0);
+                        if let (true, Some((_, along))) = (ALONG, self.shares.along) {
+                            share += along[voxel] * slope;
+                            second = along[voxel] * weight;
+                        }
                         for kx in 0..reach {
                             let to = c * m + from + axes[0].place[kx][lane];
+                            let mut add = share * axes[0].weight[kx][lane];
+                            if ALONG {
+                                add += second * axes[0].slope[kx][lane];
+                            }
                             // SAFETY: taps lie inside the volume, and this plane belongs to this task.
-                            unsafe { *self.out.at(to) += share * axes[0].weight[kx][lane] };
+                            unsafe { *self.out.at(to) += add };
                         }
                     }
                 }

@@ -1,4 +1,4 @@
-//! Rows of the warp and of its gradient with respect to the displacement.
+//! Rows of the warp, of its derivative along a displacement, and of its gradient with respect to the displacement.
 
 use super::Place;
 use crate::ops::lanes::{dispatch, Kernel, Lanes};
@@ -6,25 +6,28 @@ use crate::ops::real::Real;
 use crate::ops::rows::{for_rows, Shared};
 use crate::ops::sample::{cubic, linear, linear_value, Cell, Frame, Interpolation};
 
-pub(super) fn forward<T: Real>(place: &Place<'_>, image: &[T], u: Option<&[T]>, out: &mut [T]) {
-    if place.fixed.len() == 2 {
-        ranked::<T, 2>(place, image, u, None, out);
-    } else {
-        ranked::<T, 3>(place, image, u, None, out);
-    }
+/// What a pass computes.
+#[derive(Clone, Copy)]
+pub(super) enum Task<'a, T> {
+    /// The warped image.
+    Values,
+    /// Its derivative along a step of the displacement.
+    Along(&'a [T]),
+    /// The gradient of its product with a cotangent, with respect to the displacement.
+    Gradient(&'a [T]),
 }
 
-pub(super) fn gradient<T: Real>(
+pub(super) fn pass<T: Real>(
     place: &Place<'_>,
     image: &[T],
-    u: &[T],
-    cotangent: &[T],
+    u: Option<&[T]>,
+    task: Task<'_, T>,
     out: &mut [T],
 ) {
     if place.fixed.len() == 2 {
-        ranked::<T, 2>(place, image, Some(u), Some(cotangent), out);
+        ranked::<T, 2>(place, image, u, task, out);
     } else {
-        ranked::<T, 3>(place, image, Some(u), Some(cotangent), out);
+        ranked::<T, 3>(place, image, u, task, out);
     }
 }
 
@@ -32,7 +35,7 @@ fn ranked<T: Real, const D: usize>(
     place: &Place<'_>,
     image: &[T],
     u: Option<&[T]>,
-    cotangent: Option<&[T]>,
+    task: Task<'_, T>,
     out: &mut [T],
 ) {
     let frame = place.frame::<T, D>();
@@ -41,21 +44,28 @@ fn ranked<T: Real, const D: usize>(
     let channels = image.len() / m;
     assert_eq!(image.len(), channels * m, "image");
     assert!(u.is_none_or(|u| u.len() == n * D), "displacement");
-    assert!(
-        cotangent.is_none_or(|g| g.len() == n * channels),
-        "cotangent"
-    );
-    let planes = if cotangent.is_some() { D } else { channels };
+    let planes = match task {
+        Task::Values => channels,
+        Task::Along(step) => {
+            assert_eq!(step.len(), n * D, "step");
+            channels
+        }
+        Task::Gradient(cotangent) => {
+            assert_eq!(cotangent.len(), n * channels, "cotangent");
+            D
+        }
+    };
     assert_eq!(out.len(), n * planes, "output");
     let out = Shared::new(out);
     for_rows(frame.rows(), frame.fixed[0], |rows| {
         dispatch(Warp {
             frame: &frame,
             interpolation: place.interpolation,
+            continued: place.continued,
             image,
             channels,
             u,
-            cotangent,
+            task,
             rows,
             out,
         });
@@ -65,10 +75,11 @@ fn ranked<T: Real, const D: usize>(
 struct Warp<'a, T, const D: usize> {
     frame: &'a Frame<T, D>,
     interpolation: Interpolation,
+    continued: bool,
     image: &'a [T],
     channels: usize,
     u: Option<&'a [T]>,
-    cotangent: Option<&'a [T]>,
+    task: Task<'a, T>,
     rows: std::ops::Range<usize>,
     out: Shared<T>,
 }
@@ -80,11 +91,13 @@ impl<T: Real, const D: usize> Kernel<T> for Warp<'_, T, D> {
     unsafe fn run<L: Lanes<Element = T>>(self) {
         // SAFETY: lengths were checked; each task writes its own rows.
         unsafe {
-            match (self.interpolation, self.cotangent) {
-                (Interpolation::Linear, None) => self.rows::<L, false>(),
-                (Interpolation::Cubic, None) => self.rows::<L, true>(),
-                (Interpolation::Linear, Some(g)) => self.gradients::<L, false>(g),
-                (Interpolation::Cubic, Some(g)) => self.gradients::<L, true>(g),
+            match (self.interpolation, self.task) {
+                (Interpolation::Linear, Task::Values) => self.rows::<L, false>(),
+                (Interpolation::Cubic, Task::Values) => self.rows::<L, true>(),
+                (Interpolation::Linear, Task::Along(q)) => self.slopes::<L, false>(q),
+                (Interpolation::Cubic, Task::Along(q)) => self.slopes::<L, true>(q),
+                (Interpolation::Linear, Task::Gradient(g)) => self.gradients::<L, false>(g),
+                (Interpolation::Cubic, Task::Gradient(g)) => self.gradients::<L, true>(g),
             }
         }
     }
@@ -93,7 +106,7 @@ impl<T: Real, const D: usize> Kernel<T> for Warp<'_, T, D> {
 impl<T: Real, const D: usize> Warp<'_, T, D> {
     /// The cell of the lanes that start at voxel `i` of a row, which is voxel `at` of the grid.
     #[inline(always)]
-    unsafe fn cell<L: Lanes<Element = T>>(
+    unsafe fn cell<L: Lanes<Element = T>, const CUBIC: bool>(
         &self,
         start: &[T; D],
         (i, at, count): (usize, usize, usize),
@@ -106,7 +119,7 @@ impl<T: Real, const D: usize> Warp<'_, T, D> {
                     u[a] = L::load_some(field.as_ptr().add(a * self.frame.voxels() + at), count);
                 }
             }
-            Cell::at(self.frame.positions(start, i, u), &self.frame.moving)
+            Cell::of::<CUBIC>(self.frame.positions(start, i, u), &self.frame.moving)
         }
     }
 
@@ -123,16 +136,59 @@ impl<T: Real, const D: usize> Warp<'_, T, D> {
                 while i < width {
                     let count = (width - i).min(L::COUNT);
                     let at = row * width + i;
-                    let cell: Cell<L, D> = self.cell(&start, (i, at, count));
+                    let cell = self.cell::<L, CUBIC>(&start, (i, at, count));
                     let offset = cell.offset(&frame.stride);
+                    let inside = cell.within(&frame.moving, 0.5);
                     for c in 0..self.channels {
                         let image = self.image.as_ptr().add(c * m);
-                        let value = if CUBIC {
+                        let mut value = if CUBIC {
                             cubic::<L, D, 0>(image, &cell, &frame.moving, &frame.stride).0
                         } else {
                             linear_value(image, &cell, offset, &frame.stride)
                         };
+                        if !self.continued {
+                            value = value.mul(inside);
+                        }
                         value.store_some(self.out.at(c * n + at), count);
+                    }
+                    i += count;
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn slopes<L: Lanes<Element = T>, const CUBIC: bool>(&self, step: &[T]) {
+        let frame = self.frame;
+        let (n, width) = (frame.voxels(), frame.fixed[0]);
+        let m: usize = frame.moving.iter().product();
+        // SAFETY: as in `run`.
+        unsafe {
+            for row in self.rows.clone() {
+                let start = frame.row_start(row);
+                let mut i = 0;
+                while i < width {
+                    let count = (width - i).min(L::COUNT);
+                    let at = row * width + i;
+                    let cell = self.cell::<L, CUBIC>(&start, (i, at, count));
+                    let offset = cell.offset(&frame.stride);
+                    let mut q = [L::splat(T::of(0.0)); D];
+                    for a in 0..D {
+                        q[a] = L::load_some(step.as_ptr().add(a * n + at), count);
+                    }
+                    let q = frame.push_step(q);
+                    for c in 0..self.channels {
+                        let image = self.image.as_ptr().add(c * m);
+                        let (_, slope, _) = if CUBIC {
+                            cubic::<L, D, 1>(image, &cell, &frame.moving, &frame.stride)
+                        } else {
+                            linear(image, &cell, offset, &frame.stride)
+                        };
+                        let mut sum = q[0].mul(slope[0]);
+                        for a in 1..D {
+                            sum = q[a].fma(slope[a], sum);
+                        }
+                        sum.store_some(self.out.at(c * n + at), count);
                     }
                     i += count;
                 }
@@ -153,7 +209,7 @@ impl<T: Real, const D: usize> Warp<'_, T, D> {
                 while i < width {
                     let count = (width - i).min(L::COUNT);
                     let at = row * width + i;
-                    let cell: Cell<L, D> = self.cell(&start, (i, at, count));
+                    let cell = self.cell::<L, CUBIC>(&start, (i, at, count));
                     let offset = cell.offset(&frame.stride);
                     let mut sum = [L::splat(T::of(0.0)); D];
                     for c in 0..self.channels {

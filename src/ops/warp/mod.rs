@@ -8,6 +8,7 @@ use candle_core::Tensor;
 use super::bspline::{spline_coefficients, spline_coefficients_adjoint};
 use super::diffusion::size;
 use super::real::Real;
+use super::recorded::record2;
 use super::sample::Interpolation;
 use super::storage::{read, with_real, write};
 use crate::{Affine, Error, Result};
@@ -17,7 +18,11 @@ use crate::{Affine, Error, Result};
 /// `image` is `[channels, (mz,) my, mx]` on the moving grid, `u` is `[rank, (nz,) ny, nx]` in voxels of the fixed grid and
 /// `map` carries fixed index to moving index; the result is `[channels, (nz,) ny, nx]`. Beyond its border the image
 /// continues by its nearest value. Cubic interpolation takes the image's B-spline coefficients itself
-/// ([`spline_coefficients`]) and mirrors at the border voxels.
+/// ([`spline_coefficients`]) and continues by the mirror image at the border voxels, twice continuously differentiable
+/// there too.
+///
+/// Part of the graph where an argument is: its derivatives are [`warp_adjoint`] for the image and [`warp_gradient`] for the
+/// displacement.
 ///
 /// # Errors
 /// [`Error::Shape`] when `u` has not as many components as spatial axes, or another rank than the image.
@@ -28,13 +33,43 @@ pub fn warp(
     interpolation: Interpolation,
 ) -> Result<Tensor> {
     check(image.rank(), u)?;
-    sampled(
-        &voxels(image, interpolation)?,
-        Some(u),
-        &size(u),
+    let (still, at) = (image.detach(), u.detach().contiguous()?);
+    let warped = sampled(
+        &voxels(&still, interpolation)?,
+        Some(&at),
+        &size(&at),
         map,
         interpolation,
-    )
+    )?;
+    let (of_image, of_u) = (image.track_op(), u.track_op());
+    let map = *map;
+    record2("warp", (image, u), warped, move |g| {
+        let back = || warp_adjoint(g, &at, &map, interpolation, &size(&still));
+        let slope = || warp_gradient(&still, &at, &map, interpolation, g);
+        Ok([
+            of_image.then(back).transpose()?,
+            of_u.then(slope).transpose()?,
+        ])
+    })
+}
+
+/// The derivative of [`warp`] with respect to the displacement along `step`, which has the shape of `u`:
+/// `q(x) . grad_u I_c(map(x + u(x)))`, `[channels, (nz,) ny, nx]`.
+///
+/// [`warp_gradient`] is its adjoint, with the same convention at voxel planes and beyond the border.
+///
+/// # Errors
+/// As [`warp`], and [`Error::Shape`] when `step` has not the shape of `u`.
+pub fn warp_derivative(
+    image: &Tensor,
+    u: &Tensor,
+    map: &Affine,
+    interpolation: Interpolation,
+    step: &Tensor,
+) -> Result<Tensor> {
+    check(image.rank(), u)?;
+    check_step(step, u)?;
+    sampled_along(&voxels(image, interpolation)?, u, map, interpolation, step)
 }
 
 /// The adjoint of [`warp`] with respect to the image, on a moving grid of size `moving` (fastest first).
@@ -51,17 +86,76 @@ pub fn warp_adjoint(
     interpolation: Interpolation,
     moving: &[usize],
 ) -> Result<Tensor> {
+    adjoint_of_both(cotangent, None, u, map, interpolation, moving)
+}
+
+/// The derivative of [`warp_adjoint`] with respect to the displacement along `step`.
+///
+/// As [`warp_adjoint`] takes a cotangent to the moving grid by the weights of the interpolation, this takes it by their
+/// derivative along the step. It is the adjoint of [`warp_derivative`] with respect to the image.
+///
+/// # Errors
+/// As [`warp_adjoint`], and [`Error::Shape`] when `step` has not the shape of `u`.
+pub fn warp_adjoint_derivative(
+    cotangent: &Tensor,
+    u: &Tensor,
+    map: &Affine,
+    interpolation: Interpolation,
+    moving: &[usize],
+    step: &Tensor,
+) -> Result<Tensor> {
+    let none = cotangent.zeros_like()?;
+    adjoint_of_both(
+        &none,
+        Some((step, cotangent)),
+        u,
+        map,
+        interpolation,
+        moving,
+    )
+}
+
+/// [`warp_adjoint`] of `cotangent` plus, along a step, [`warp_adjoint_derivative`] of a second one, in one pass.
+pub(crate) fn adjoint_of_both(
+    cotangent: &Tensor,
+    along: Option<(&Tensor, &Tensor)>,
+    u: &Tensor,
+    map: &Affine,
+    interpolation: Interpolation,
+    moving: &[usize],
+) -> Result<Tensor> {
     check(moving.len() + 1, u)?;
     check_cotangent(cotangent, cotangent.dims()[0], u)?;
+    if let Some((step, second)) = along {
+        check_step(step, u)?;
+        check_cotangent(second, cotangent.dims()[0], u)?;
+    }
     let mut shape = vec![cotangent.dims()[0]];
     shape.extend(moving.iter().rev());
     let out = Tensor::zeros(shape, u.dtype(), u.device())?;
     let (cotangent, fixed) = (cotangent.contiguous()?, size(u));
+    let place = Place {
+        fixed: &fixed,
+        moving,
+        map,
+        interpolation,
+        continued: true,
+    };
     with_real!(u.dtype(), T => {
         read::<T, _>(u, |u| read::<T, _>(&cotangent, |g| write::<T, _>(&out, |o| {
-            let place = Place { fixed: &fixed, moving, map, interpolation };
-            adjoint::scatter(&place, u, g, o);
-        })))??
+            let mut scatter = |along: Option<(&[T], &[T])>| {
+                adjoint::scatter(&place, u, adjoint::Shares { cotangent: g, along }, o);
+            };
+            match along {
+                None => {
+                    scatter(None);
+                    Ok(())
+                }
+                Some((step, second)) => read::<T, _>(step, |q| {
+                    read::<T, _>(second, |r| scatter(Some((q, r))))
+                })?,
+            }
+        })))???
     })?;
     match interpolation {
         Interpolation::Linear => Ok(out),
@@ -91,8 +185,8 @@ pub fn warp_gradient(
     with_real!(u.dtype(), T => {
         read::<T, _>(&image, |image| read::<T, _>(u, |u| read::<T, _>(&cotangent, |g| {
             write::<T, _>(&out, |o| {
-                let place = Place { fixed: &fixed, moving: &moving, map, interpolation };
-                cpu::gradient(&place, image, u, g, o);
+                let place = Place { fixed: &fixed, moving: &moving, map, interpolation, continued: true };
+                cpu::pass(&place, image, Some(u), cpu::Task::Gradient(g), o);
             })
         })))???
     })?;
@@ -116,10 +210,13 @@ pub(super) fn sampled(
         moving: &moving,
         map,
         interpolation,
+        continued: true,
     };
     with_real!(voxels.dtype(), T => {
         read::<T, _>(voxels, |voxels| {
-            let with_u = |u: Option<&[T]>| write::<T, _>(&out, |o| cpu::forward(&place, voxels, u, o));
+            let with_u = |u: Option<&[T]>| {
+                write::<T, _>(&out, |o| cpu::pass(&place, voxels, u, cpu::Task::Values, o))
+            };
             match u {
                 Some(u) => read::<T, _>(u, |u| with_u(Some(u)))?,
                 None => with_u(None),
@@ -129,12 +226,69 @@ pub(super) fn sampled(
     Ok(out)
 }
 
+/// [`warp_derivative`] of voxels or B-spline coefficients.
+pub(super) fn sampled_along(
+    voxels: &Tensor,
+    u: &Tensor,
+    map: &Affine,
+    interpolation: Interpolation,
+    step: &Tensor,
+) -> Result<Tensor> {
+    let (fixed, moving) = (size(u), size(voxels));
+    let mut shape = vec![voxels.dims()[0]];
+    shape.extend(fixed.iter().rev());
+    let out = Tensor::zeros(shape, voxels.dtype(), voxels.device())?;
+    let place = Place {
+        fixed: &fixed,
+        moving: &moving,
+        map,
+        interpolation,
+        continued: true,
+    };
+    with_real!(voxels.dtype(), T => {
+        read::<T, _>(voxels, |v| read::<T, _>(u, |u| read::<T, _>(step, |q| {
+            write::<T, _>(&out, |o| cpu::pass(&place, v, Some(u), cpu::Task::Along(q), o))
+        })))???
+    })?;
+    Ok(out)
+}
+
+/// Planar values of a grid of size `moving`, moved by a displacement on one of size `fixed`, interpolated linearly. Farther
+/// than half a voxel beyond the grid the values are 0, or continued by the nearest where `continued`.
+pub(crate) fn warped_values(
+    values: &[f32],
+    moving: &[usize],
+    u: Option<&Tensor>,
+    fixed: &[usize],
+    map: &Affine,
+    continued: bool,
+) -> Result<Vec<f32>> {
+    let place = Place {
+        fixed,
+        moving,
+        map,
+        interpolation: Interpolation::Linear,
+        continued,
+    };
+    let channels = values.len() / moving.iter().product::<usize>();
+    let mut out = vec![0.0; channels * fixed.iter().product::<usize>()];
+    match u {
+        Some(u) => read(u, |u| {
+            cpu::pass(&place, values, Some(u), cpu::Task::Values, &mut out)
+        })?,
+        None => cpu::pass(&place, values, None, cpu::Task::Values, &mut out),
+    }
+    Ok(out)
+}
+
 /// Both grids (fastest axis first), the map between them and the interpolation.
 struct Place<'a> {
     fixed: &'a [usize],
     moving: &'a [usize],
     map: &'a Affine,
     interpolation: Interpolation,
+    /// Whether values beyond half a voxel around the moving grid are its nearest ones rather than 0.
+    continued: bool,
 }
 
 impl Place<'_> {
@@ -174,5 +328,16 @@ fn check_cotangent(cotangent: &Tensor, channels: usize, u: &Tensor) -> Result<()
         what: "cotangent of the warped image",
         expected,
         got: cotangent.dims().to_vec(),
+    })
+}
+
+fn check_step(step: &Tensor, u: &Tensor) -> Result<()> {
+    if step.dims() == u.dims() {
+        return Ok(());
+    }
+    Err(Error::Shape {
+        what: "step of the displacement",
+        expected: u.dims().to_vec(),
+        got: step.dims().to_vec(),
     })
 }

@@ -172,18 +172,15 @@ fn stage(
         iterations.push(count);
     }
     let after = finest.fit(&affine)?;
-    let stretch = ScaleReport::of(&affine, &finest.moving)?.singular_values;
+    let stretch = ScaleReport::stretch(&affine, &finest.moving);
     let reason = if after.energy >= before.energy - GAIN * before.energy.max(PERFECT) {
         Some(format!(
             "it does not lower the energy: {:.5} before, {:.5} after",
             before.energy, after.energy
         ))
-    } else if stretch
-        .iter()
-        .any(|s| !(1.0 / STRETCH..=STRETCH).contains(s))
-    {
+    } else if !plausible(&stretch) {
         Some(format!(
-            "its map stretches by {stretch:.2?}, which is no alignment of two images of one kind"
+            "its map stretches by {stretch:.2?}, which is no alignment of two images of one kind; too few slices, perhaps"
         ))
     } else {
         None
@@ -202,6 +199,13 @@ fn stage(
         overlap: if kept { after.overlap } else { before.overlap },
     };
     Ok((report, used))
+}
+
+/// Whether a map with these singular values aligns anything. Images of few slices let a map press them flat.
+fn plausible(stretch: &[f64]) -> bool {
+    stretch
+        .iter()
+        .all(|s| (1.0 / STRETCH..=STRETCH).contains(s))
 }
 
 fn check(pair: &AlignmentPair<'_>) -> Result<()> {

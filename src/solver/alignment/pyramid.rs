@@ -81,7 +81,7 @@ impl Masked {
     fn resized(&self, grid: &Grid) -> Result<Self> {
         let Some(mask) = &self.mask else {
             return Ok(Self {
-                image: self.image.resized(grid)?,
+                image: self.image.on(grid)?,
                 mask: None,
             });
         };

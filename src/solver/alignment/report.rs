@@ -79,6 +79,15 @@ impl ScaleReport {
         let axes: Vec<f64> = (0..moving.rank())
             .map(|a| length(back.apply_vector(direction.map(|row| row[a]))))
             .collect();
+        Ok(Self {
+            suspicion: suspicion(&axes, moving),
+            axes,
+            singular_values: Self::stretch(affine, moving),
+        })
+    }
+
+    /// The singular values of a map to the world of an image on `moving`, largest first.
+    pub(super) fn stretch(affine: &Affine, moving: &Grid) -> Vec<f64> {
         let m = &affine.matrix;
         let square: [[f64; 3]; 3] = std::array::from_fn(|r| {
             std::array::from_fn(|c| (0..3).map(|k| m[k][r] * m[k][c]).sum())
@@ -98,11 +107,7 @@ impl ScaleReport {
                 .unwrap_or(2);
             singular_values.remove(third);
         }
-        Ok(Self {
-            suspicion: suspicion(&axes, moving),
-            axes,
-            singular_values,
-        })
+        singular_values
     }
 }
 

@@ -3,7 +3,8 @@
 use super::descent::{descend, Limits};
 use super::level::AlignmentLevel;
 use super::mass::Mass;
-use super::report::{Candidate, StartReport};
+use super::plausible;
+use super::report::{Candidate, ScaleReport, StartReport};
 use super::rotations::{axis_rotations, spread_rotations};
 use crate::solver::Iteration;
 use crate::transform::LinearKind;
@@ -243,6 +244,9 @@ fn refine(
         for &kind in kinds {
             let descent = descend(level, kind, &runner.affine, SEARCH, watch)?;
             runner.affine = descent.affine;
+        }
+        if !plausible(&ScaleReport::stretch(&runner.affine, &level.moving)) {
+            runner.affine = runner.start;
         }
         runner.score = score(level, &runner.affine)?;
     }

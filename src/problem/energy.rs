@@ -1,71 +1,19 @@
-//! The inner problem: an energy, its linearisation and how to move in its space.
+//! The registration energy.
 
 use std::sync::{Arc, Mutex};
 
 use candle_core::{DType, Tensor};
 
-use crate::linear::{BlockJacobi, LinearOperator, Preconditioner};
+use super::composite::Composite;
+use super::{ImplicitProblem, Linearisation, Problem};
+use crate::linear::{BlockJacobi, Diagonal};
 use crate::ops::{
-    add_unfolded, combine, convert, copy, dot, smallest_determinant, BarrierCurvature, BlockSystem,
-    Curvature, FoldBarrier, SsdData,
+    add_unfolded, convert, copy, dot, pull_to_steps, smallest_determinant, BlockSystem, Curvature,
+    Differences, FoldBarrier, SsdData,
 };
 use crate::regulariser::Regulariser;
 use crate::transform::{Transform, SMALLEST_DETERMINANT};
-use crate::{Grid, Result};
-
-/// A second-order model of an energy at a point.
-pub struct Linearisation {
-    /// The energy there.
-    pub energy: f64,
-    /// Factor of the model: the operator approximates `scale` times the curvature of the energy.
-    pub scale: f64,
-    /// Curvature: Gauss-Newton or the Hessian.
-    pub operator: Box<dyn LinearOperator>,
-    /// An approximate inverse of it, positive definite.
-    pub preconditioner: Box<dyn Preconditioner>,
-}
-
-/// An energy to be minimised over one tensor; all that a solver sees.
-pub trait Problem: Send + Sync {
-    /// The element type in which the operators of [`Problem::linearise`] work, for parameters of type `theta`.
-    fn model_type(&self, theta: DType) -> DType {
-        theta
-    }
-
-    /// The energy at `theta`; infinite outside its domain.
-    fn value(&self, theta: &Tensor) -> Result<f64>;
-
-    /// The energy, its gradient (written to `gradient`) and its curvature at `theta`.
-    ///
-    /// The operator is valid until the next call.
-    fn linearise(
-        &self,
-        theta: &Tensor,
-        curvature: Curvature,
-        gradient: &Tensor,
-    ) -> Result<Linearisation>;
-
-    /// The true Hessian at `theta`, in the precision of the parameters whatever [`Problem::model_type`] says: what a
-    /// certificate rests on. Writes the gradient too.
-    fn hessian(&self, theta: &Tensor, gradient: &Tensor) -> Result<Linearisation> {
-        self.linearise(theta, Curvature::Newton, gradient)
-    }
-
-    /// Writes the point reached from `theta` by `t` times `step` to `out`; to first order, the step itself.
-    ///
-    /// Where the way leads out of the energy's domain, `step` may be shortened in place. Returns whether `out` lies
-    /// inside; solvers accept no other points.
-    fn retract(&self, theta: &Tensor, step: &Tensor, t: f64, out: &Tensor) -> Result<bool> {
-        copy(theta, out)?;
-        combine(t, step, 1.0, out)?;
-        Ok(true)
-    }
-
-    /// Whether a point lies inside the energy's domain.
-    fn contains(&self, _theta: &Tensor) -> Result<bool> {
-        Ok(true)
-    }
-}
+use crate::{Error, Grid, Result};
 
 /// The registration energy on one level: `E(theta) = data(u) + lambda R(u)` with `u = u(theta)`.
 #[derive(Debug)]
@@ -124,10 +72,10 @@ impl EnergyProblem {
     /// The data term and the weighted regulariser at `theta`.
     pub fn parts(&self, theta: &Tensor) -> Result<(f64, f64)> {
         let u = self.transform.displacement(theta, &self.grid)?;
-        Ok((
-            self.data.value(Some(&u))?,
-            self.lambda * self.regulariser.value(&u, &self.grid)?,
-        ))
+        let differences = self.regulariser.differences(&self.grid).scaled(self.lambda);
+        let [data, penalty] = self.data.values(&u, &differences)?;
+        let extra = self.regulariser.extra_value(&u, &self.grid)?;
+        Ok((data, penalty + self.lambda * extra))
     }
 
     /// The barrier at `theta`; zero where there is none.
@@ -135,6 +83,13 @@ impl EnergyProblem {
         match &self.barrier {
             Some(barrier) => barrier.value(&self.transform.displacement(theta, &self.grid)?),
             None => Ok(0.0),
+        }
+    }
+
+    /// Gives back the memory that linearisations keep from call to call.
+    pub fn release(&self) {
+        for slot in [&self.blocks, &self.compact_blocks, &self.inverse_blocks] {
+            *slot.lock().unwrap_or_else(|e| e.into_inner()) = None;
         }
     }
 
@@ -189,11 +144,22 @@ impl Problem for EnergyProblem {
         curvature: Curvature,
         gradient: &Tensor,
     ) -> Result<Linearisation> {
-        self.model(theta, curvature, gradient, self.model_type(theta.dtype()))
+        self.model(
+            theta,
+            curvature,
+            gradient,
+            self.model_type(theta.dtype()),
+            true,
+        )
     }
 
-    fn hessian(&self, theta: &Tensor, gradient: &Tensor) -> Result<Linearisation> {
-        self.model(theta, Curvature::Newton, gradient, theta.dtype())
+    fn curvature(
+        &self,
+        theta: &Tensor,
+        curvature: Curvature,
+        gradient: &Tensor,
+    ) -> Result<Linearisation> {
+        self.model(theta, curvature, gradient, theta.dtype(), false)
     }
 
     fn retract(&self, theta: &Tensor, step: &Tensor, t: f64, out: &Tensor) -> Result<bool> {
@@ -213,13 +179,15 @@ impl Problem for EnergyProblem {
 }
 
 impl EnergyProblem {
-    /// The energy's model with operators that work in `model`.
+    /// The energy's model with operators that work in `model`; that of the solver's steps (in their coordinates, damped), or
+    /// of the parameters.
     fn model(
         &self,
         theta: &Tensor,
         curvature: Curvature,
         gradient: &Tensor,
         model: DType,
+        steps: bool,
     ) -> Result<Linearisation> {
         let u = self.transform.displacement(theta, &self.grid)?;
         let rank = self.grid.rank();
@@ -249,16 +217,26 @@ impl EnergyProblem {
             own = u.zeros_like()?;
             &own
         };
-        let mut energy = self
-            .data
-            .linearise_stored(Some(&u), curvature, g, &blocks, factor)?;
         let differences = self.regulariser.differences(&self.grid).scaled(self.lambda);
-        energy += differences.value(&u)?;
-        differences.add_gradient(&u, g)?;
         let extra = self.regulariser.extra_diagonal(&self.grid);
+        let steps = steps && curvature == Curvature::GaussNewton;
+        let composes = steps && self.barrier.is_none() && self.transform.composes();
+        let [data, penalty] = self.data.model(
+            Some(&u),
+            // what is added below must be carried too
+            Some((&differences, composes && extra.is_none())),
+            curvature,
+            g,
+            &blocks,
+            factor,
+        )?;
+        let mut energy = data + penalty;
         if extra.is_some() {
             energy += self.lambda * self.regulariser.extra_value(&u, &self.grid)?;
             self.regulariser.add_extra(&u, &self.grid, self.lambda, g)?;
+            if composes {
+                pull_to_steps(&u, g, &blocks)?;
+            }
         }
         let barrier = match &self.barrier {
             Some(barrier) => {
@@ -271,14 +249,7 @@ impl EnergyProblem {
             }
             None => None,
         };
-        if curvature == Curvature::GaussNewton && barrier.is_none() {
-            self.transform.pull_to_steps(&u, g, &blocks)?;
-        }
-        let stiffness = self.lambda
-            * match curvature {
-                Curvature::GaussNewton => 1.0 + self.damping,
-                Curvature::Newton | Curvature::Projected => 1.0,
-            };
+        let stiffness = self.lambda * if steps { 1.0 + self.damping } else { 1.0 };
         let (scale, blocks) = if model == u.dtype() || direct {
             (factor, blocks)
         } else {
@@ -297,7 +268,7 @@ impl EnergyProblem {
             blocks,
             differences: self.regulariser.differences(&self.grid).scaled(stiffness),
             // keeps voxels without any gradient or neighbour solvable
-            shift: if curvature == Curvature::GaussNewton {
+            shift: if steps {
                 1e-6 * self.lambda * scale
             } else {
                 0.0
@@ -316,6 +287,12 @@ impl EnergyProblem {
             }
             inverse.make_definite()?;
         }
+        let diagonal = match field {
+            true => None,
+            false => self
+                .transform
+                .pull_diagonal(&self.grid, &inverse.main_diagonal()?)?,
+        };
         let preconditioner = BlockJacobi(inverse);
         if field && extra.is_none() && barrier.is_none() {
             return Ok(Linearisation {
@@ -353,48 +330,68 @@ impl EnergyProblem {
             energy,
             scale,
             operator: Box::new(operator),
-            preconditioner: Box::new(()),
+            preconditioner: match diagonal {
+                Some(diagonal) => Box::new(Diagonal(diagonal)),
+                None => Box::new(()),
+            },
         })
     }
 }
 
-/// `P' (blocks + differences + rest) P` for regularisers and transforms beyond the fused kernels.
-struct Composite {
-    system: BlockSystem,
-    extra: Option<(Arc<dyn Regulariser>, f64)>,
-    barrier: Option<(BarrierCurvature, f64)>,
-    transform: Option<(Arc<dyn Transform>, Tensor)>,
-    grid: Grid,
-}
-
-impl Composite {
-    fn in_displacements(&self, p: &Tensor, out: &Tensor) -> Result<f64> {
-        let mut curvature = self.system.apply(p, out)?;
-        if let Some((barrier, scale)) = &self.barrier {
-            curvature += barrier.apply(p, *scale, out)?;
-        }
-        match &self.extra {
-            Some((regulariser, weight)) => {
-                regulariser.add_extra(p, &self.grid, *weight, out)?;
-                dot(p, out)
-            }
-            None => Ok(curvature),
-        }
+/// The data are, in this order: the fixed features, the moving features (not their coefficients), `lambda` (of shape
+/// `[1]`), the channel weights (`[channels]`) and the mask.
+impl ImplicitProblem for EnergyProblem {
+    fn data_pullback(&self, theta: &Tensor, q: &Tensor) -> Result<Vec<Tensor>> {
+        let (u, du);
+        let (u, q) = if self.transform.is_field() {
+            (theta, q)
+        } else {
+            u = self.transform.displacement(theta, &self.grid)?;
+            du = self
+                .transform
+                .pushforward(theta, &self.grid, q)?
+                .contiguous()?;
+            (&u, &du)
+        };
+        let data = self.data.pullback(u, q)?;
+        let lambda = -dot(q, &self.regulariser.gradient(u, &self.grid)?)?;
+        let small = |values: Vec<f64>| -> Result<Tensor> {
+            let n = values.len();
+            Ok(Tensor::from_vec(values, n, u.device())?.to_dtype(u.dtype())?)
+        };
+        Ok(vec![
+            data.fixed,
+            data.moving,
+            small(vec![lambda])?,
+            small(data.channel_weight)?,
+            data.mask,
+        ])
     }
-}
 
-impl LinearOperator for Composite {
-    fn apply(&self, p: &Tensor, out: &Tensor) -> Result<f64> {
-        match &self.transform {
-            Some((transform, theta)) => {
-                let du = transform.pushforward(theta, &self.grid, p)?.contiguous()?;
-                let force = du.zeros_like()?;
-                self.in_displacements(&du, &force)?;
-                let pulled = transform.pullback(theta, &self.grid, &force)?;
-                copy(&pulled.contiguous()?, out)?;
-                dot(p, out)
-            }
-            None => self.in_displacements(p, out),
+    fn solve_blocks(&self, theta: &Tensor, damping: f64, v: &Tensor) -> Result<Tensor> {
+        if !self.transform.is_field() {
+            return Err(Error::argument(
+                "adjoint",
+                format!(
+                    "the transform {} is no field and has no blocks; choose another policy",
+                    self.transform.name()
+                ),
+            ));
         }
+        let rank = self.grid.rank();
+        let (out, gradient) = (v.zeros_like()?, v.zeros_like()?);
+        let blocks = Self::block_tensor(&self.blocks, rank * (rank + 1) / 2, theta, theta.dtype())?;
+        self.data
+            .linearise(Some(theta), Curvature::GaussNewton, &gradient, &blocks)?;
+        let system = BlockSystem {
+            blocks,
+            differences: Differences {
+                weight: [[0.0; 3]; 3],
+            },
+            shift: damping * self.unit,
+            extra_diagonal: [0.0; 3],
+        };
+        system.precondition(v, &out)?;
+        Ok(out)
     }
 }

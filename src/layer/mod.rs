@@ -1,0 +1,9 @@
+//! Registration as a layer of a network: features in, the optimum out, with its true gradient.
+
+mod input;
+mod output;
+mod solve;
+
+pub use input::LayerInput;
+pub use output::{LayerFailure, LayerLevel, LayerOutput};
+pub use solve::RegistrationLayer;

@@ -1,0 +1,118 @@
+//! Results with hand-written derivatives in the tensor engine's graph.
+
+use std::sync::Mutex;
+
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Shape, Storage, Tensor};
+
+use crate::{Error, Result};
+
+/// Carries a cotangent of the result to those of the arguments.
+type Pullback<const N: usize> = Box<dyn Fn(&Tensor) -> Result<[Option<Tensor>; N]> + Send + Sync>;
+
+struct Recorded<const N: usize> {
+    name: &'static str,
+    /// Taken by the forward pass.
+    result: Mutex<Option<(CpuStorage, Shape)>>,
+    pullback: Pullback<N>,
+}
+
+impl<const N: usize> Recorded<N> {
+    fn new(name: &'static str, result: &Tensor, pullback: Pullback<N>) -> Result<Self> {
+        let result = result.contiguous()?;
+        let (storage, layout) = result.storage_and_layout();
+        let Storage::Cpu(cpu) = &*storage else {
+            return Err(Error::argument(name, "this operation runs on the CPU only"));
+        };
+        if layout.start_offset() != 0 {
+            return Err(Error::argument(name, "expected a tensor of its own"));
+        }
+        Ok(Self {
+            name,
+            result: Mutex::new(Some((cpu.clone(), layout.shape().clone()))),
+            pullback,
+        })
+    }
+
+    fn forward(&self) -> candle_core::Result<(CpuStorage, Shape)> {
+        let mut slot = self.result.lock().unwrap_or_else(|e| e.into_inner());
+        slot.take()
+            .ok_or_else(|| candle_core::Error::Msg(format!("{}: used twice", self.name)))
+    }
+
+    fn backward(&self, cotangent: &Tensor) -> candle_core::Result<[Option<Tensor>; N]> {
+        let cotangent = cotangent.contiguous()?;
+        (self.pullback)(&cotangent).map_err(candle_core::Error::wrap)
+    }
+}
+
+impl CustomOp1 for Recorded<1> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
+        self.forward()
+    }
+
+    fn bwd(&self, _: &Tensor, _: &Tensor, g: &Tensor) -> candle_core::Result<Option<Tensor>> {
+        let [x] = self.backward(g)?;
+        Ok(x)
+    }
+}
+
+impl CustomOp2 for Recorded<2> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn cpu_fwd(
+        &self,
+        _: &CpuStorage,
+        _: &Layout,
+        _: &CpuStorage,
+        _: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        self.forward()
+    }
+
+    fn bwd(
+        &self,
+        _: &Tensor,
+        _: &Tensor,
+        _: &Tensor,
+        g: &Tensor,
+    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
+        let [x, y] = self.backward(g)?;
+        Ok((x, y))
+    }
+}
+
+/// `result` as a function of `x`, with the derivative that `pullback` gives: the cotangent of `x` from that of the result.
+///
+/// Where `x` is not part of a graph this is `result` itself.
+pub(crate) fn record(
+    name: &'static str,
+    x: &Tensor,
+    result: Tensor,
+    pullback: impl Fn(&Tensor) -> Result<Tensor> + Send + Sync + 'static,
+) -> Result<Tensor> {
+    if !x.track_op() {
+        return Ok(result);
+    }
+    let op = Recorded::new(name, &result, Box::new(move |g| Ok([Some(pullback(g)?)])))?;
+    Ok(x.apply_op1(op)?)
+}
+
+/// [`record`] for a function of two tensors. `pullback` gives no cotangent for an argument that has no graph.
+pub(crate) fn record2(
+    name: &'static str,
+    (x, y): (&Tensor, &Tensor),
+    result: Tensor,
+    pullback: impl Fn(&Tensor) -> Result<[Option<Tensor>; 2]> + Send + Sync + 'static,
+) -> Result<Tensor> {
+    if !x.track_op() && !y.track_op() {
+        return Ok(result);
+    }
+    let op = Recorded::new(name, &result, Box::new(pullback))?;
+    Ok(x.apply_op2(y, op)?)
+}
