@@ -18,7 +18,7 @@ use stillpoint::{
 };
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: stillpoint::memory::Allocator = stillpoint::memory::Allocator;
 
 /// Inputs, outputs and size (fastest axis first) of convolutions with kernels of three voxels.
 const CONVOLUTIONS: [(usize, usize, &[usize]); 7] = [
@@ -30,9 +30,6 @@ const CONVOLUTIONS: [(usize, usize, &[usize]); 7] = [
     (48, 16, &[112, 96, 80]),
     (16, 16, &[192, 160]),
 ];
-
-/// `mi_option_purge_delay` of `mimalloc.h`: milliseconds that freed memory stays, longer than a step of training takes.
-const PURGE_DELAY: (libmimalloc_sys::mi_option_t, std::ffi::c_long) = (15, 60_000);
 
 struct Row {
     name: String,
@@ -199,8 +196,6 @@ fn flops(config: &NetworkConfig, voxels: usize) -> f64 {
 }
 
 fn main() {
-    // SAFETY: called once, before there are other threads.
-    unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY.0, PURGE_DELAY.1) };
     let mut criterion = Criterion::default().configure_from_args().without_plots();
     let threads = rayon::current_num_threads() as f64;
     let rate = || operations_a_second().unwrap_or_else(|| Roof::measure().arithmetic / threads);
@@ -216,10 +211,9 @@ fn main() {
     let rate = before.max(rate());
     criterion.final_summary();
     println!(
-        "\n{threads} threads, {:?}; arithmetic {:.0} GFLOP/s a thread (multiply-adds); allocator mimalloc, freed memory stays {} ms",
+        "\n{threads} threads, {:?}; arithmetic {:.0} GFLOP/s a thread (multiply-adds); the program's allocator",
         Instructions::current(),
-        rate / 1e9,
-        PURGE_DELAY.1
+        rate / 1e9
     );
     println!(
         "\n{:<44} {:>9} {:>12} {:>9} {:>9} {:>6}",
