@@ -211,7 +211,7 @@ fn main() {
     let rate = before.max(rate());
     criterion.final_summary();
     println!(
-        "\n{threads} threads, {:?}; arithmetic {:.0} GFLOP/s a thread (multiply-adds); allocator of the program",
+        "\n{threads} threads, {:?}; arithmetic {:.0} GFLOP/s a thread (multiply-adds); the program's allocator",
         Instructions::current(),
         rate / 1e9
     );

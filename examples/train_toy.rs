@@ -9,11 +9,11 @@
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::{AdamW, Optimizer, ParamsAdamW};
+use std::sync::Arc;
 use stillpoint::{
     Displacement, FeatureLevel, FeatureNetwork, Grid, LayerInput, LayerOutput, NetworkConfig,
     RegistrationLayer, Result, Rng, Unet,
 };
-use std::sync::Arc;
 
 /// Pairs of one step.
 const BATCH: usize = 4;
@@ -141,7 +141,10 @@ fn main() -> Result<()> {
     let network = Unet::new(&config, None, 1, DType::F32)?;
     let mut layer = RegistrationLayer::default();
     layer.deformation.transform = Arc::new(Displacement);
-    println!("{} weights, {steps} steps of {BATCH} pairs", network.parameters().count());
+    println!(
+        "{} weights, {steps} steps of {BATCH} pairs",
+        network.parameters().count()
+    );
 
     let mut rng = Rng::new(7);
     let unseen = Squares::new(&mut Rng::new(1_000_003), size, TEST)?;
@@ -150,7 +153,11 @@ fn main() -> Result<()> {
         &intensities(&unseen.fixed, &grid, &shrinks)?,
         &intensities(&unseen.moving, &grid, &shrinks)?,
     ))?;
-    summary("intensities", &hard_dice(&plain, &unseen, &grid)?, &unseen.overlap);
+    summary(
+        "intensities",
+        &hard_dice(&plain, &unseen, &grid)?,
+        &unseen.overlap,
+    );
 
     let mut optimiser = AdamW::new(
         network.parameters().variables(),

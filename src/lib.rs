@@ -103,7 +103,7 @@ pub use evaluation::{
 pub use features::{
     foreground_box, gradient_energy, level_grid, matched_grid, read_tensors, write_tensors,
     Architecture, BaseFeatures, Downsampling, FeatureLevel, FeatureMaps, FeatureNetwork, Features,
-    HandMade, Intensities, IntensityRange, Level, NetworkConfig, Normalisation, Parameters,
+    HandMade, Intensities, IntensityRange, Level, Mind, NetworkConfig, Normalisation, Parameters,
     Provenance, Pyramid, Unet, Weights,
 };
 pub use geometry::{Affine, Grid};

@@ -12,7 +12,7 @@ pub use energy::gradient_energy;
 pub use intensity::{foreground_box, IntensityRange};
 pub use network::{
     read_tensors, write_tensors, Architecture, BaseFeatures, Downsampling, FeatureLevel,
-    FeatureNetwork, HandMade, Intensities, NetworkConfig, Normalisation, Parameters, Provenance,
-    Unet, Weights,
+    FeatureNetwork, HandMade, Intensities, Mind, NetworkConfig, Normalisation, Parameters,
+    Provenance, Unet, Weights,
 };
 pub use pyramid::{level_grid, matched_grid, Level, Pyramid};

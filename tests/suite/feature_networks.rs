@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::{DType, Tensor, Var};
 use stillpoint::{
     level_grid, matched_grid, resize, Architecture, BaseFeatures, Downsampling, FeatureNetwork,
-    Grid, HandMade, Intensities, NetworkConfig, Normalisation, Result, Unet,
+    Grid, HandMade, Intensities, Mind, NetworkConfig, Normalisation, Result, Unet,
 };
 
 use crate::samples::{close, distance, dot, noise, values};
@@ -227,7 +227,7 @@ impl BaseFeatures for Squares {
     fn name(&self) -> String {
         "squares".into()
     }
-    fn channels(&self, inputs: usize) -> usize {
+    fn channels(&self, inputs: usize, _: usize) -> usize {
         2 * inputs
     }
     fn features(&self, images: &Tensor, _: &Grid) -> Result<Tensor> {
@@ -278,6 +278,33 @@ fn intensities_are_a_network_without_weights() {
     assert_eq!(distance(&values(&levels[1].features), &values(&x)), 0.0);
     assert_eq!(network.parameters().count(), 0);
     assert!(HandMade::new(Arc::new(Intensities), 3, 1, &[1, 2]).is_err());
+}
+
+/// Both lie in one place of the world, one with its first axis turned round.
+#[test]
+fn descriptors_do_not_depend_on_the_orientation_of_the_grid() {
+    for (size, spacing) in [
+        (&[15, 18][..], &[1.0, 1.3][..]),
+        (&[14, 10, 6], &[1.0, 1.0, 4.0]),
+    ] {
+        let grid = Grid::axis_aligned(size, spacing).unwrap();
+        let mut direction = grid.direction();
+        direction[0][0] = -1.0;
+        let mut origin = grid.origin();
+        origin[0] += (size[0] - 1) as f64 * spacing[0];
+        let turned = Grid::new(size, spacing, origin, direction).unwrap();
+        let x = images(2, 1, &grid, 1);
+        let last = x.rank() - 1;
+        let rank = size.len();
+        let network = HandMade::new(Arc::new(Mind), rank, 1, &[1]).unwrap();
+        assert_eq!(network.channels(), if rank == 2 { 4 } else { 12 });
+        let maps = network.fixed_pyramid(&x, &grid).unwrap().remove(0);
+        let flip = |x: &Tensor| x.flip(&[last]).unwrap();
+        let others = network.fixed_pyramid(&flip(&x), &turned).unwrap().remove(0);
+        assert_eq!(maps.features.dims()[1], network.channels());
+        let gap = distance(&values(&maps.features), &values(&flip(&others.features)));
+        assert!(gap < 1e-9, "{gap}");
+    }
 }
 
 #[test]

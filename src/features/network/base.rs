@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::Tensor;
 
 use super::{check_images, FeatureNetwork, Parameters};
-use crate::ops::resize;
+use crate::ops::{mind, resize};
 use crate::{Error, Grid, Result};
 
 /// A function from images to feature channels, without anything to train.
@@ -13,8 +13,8 @@ pub trait BaseFeatures: Send + Sync + std::fmt::Debug {
     /// The name by which weights that were trained on top of these features ask for them.
     fn name(&self) -> String;
 
-    /// Feature channels for images of so many channels.
-    fn channels(&self, inputs: usize) -> usize;
+    /// Feature channels for images of so many channels and axes.
+    fn channels(&self, inputs: usize, rank: usize) -> usize;
 
     /// Features `[batch, channels, (nz,) ny, nx]` of images `[batch, inputs, (nz,) ny, nx]` that lie on `grid`.
     ///
@@ -32,12 +32,56 @@ impl BaseFeatures for Intensities {
         "intensities".into()
     }
 
-    fn channels(&self, inputs: usize) -> usize {
+    fn channels(&self, inputs: usize, _: usize) -> usize {
         inputs
     }
 
     fn features(&self, images: &Tensor, _: &Grid) -> Result<Tensor> {
         Ok(images.clone())
+    }
+}
+
+/// MIND descriptors ([`mind`](fn@crate::mind)) of each channel, with neighbours along the axes of the *world*, so that images
+/// of any orientation are described alike.
+///
+/// Neighbours are two voxels of the finest axis away, one voxel along an axis where that is more; the window has a standard
+/// deviation of one voxel of the finest axis. No gradient flows through them to the images.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Mind;
+
+/// Distance of the neighbours and width of the window, in voxels of the finest axis.
+const REACH: f64 = 2.0;
+const WINDOW: f64 = 1.0;
+/// A window narrower than this share of a voxel sees that voxel alone.
+const NARROW: f64 = 0.2;
+
+impl BaseFeatures for Mind {
+    fn name(&self) -> String {
+        "mind".into()
+    }
+
+    fn channels(&self, inputs: usize, rank: usize) -> usize {
+        inputs * 2 * rank * (rank - 1)
+    }
+
+    fn features(&self, images: &Tensor, grid: &Grid) -> Result<Tensor> {
+        let finest = grid.spacing().iter().copied().fold(f64::INFINITY, f64::min);
+        let into = grid.world_to_index();
+        let offsets: Vec<[f64; 3]> = (0..grid.rank())
+            .map(|axis| {
+                let mut away = [0.0; 3];
+                away[axis] = REACH * finest;
+                let away = into.apply_vector(away);
+                let longest = away.iter().fold(0.0f64, |most, v| most.max(v.abs()));
+                away.map(|v| v / longest.min(1.0))
+            })
+            .collect();
+        let widths = grid.spacing().iter().map(|s| WINDOW * finest / s);
+        let widths: Vec<f64> = widths.map(|w| if w < NARROW { 0.0 } else { w }).collect();
+        let described: Vec<Tensor> = (0..images.dims()[0])
+            .map(|item| mind(&images.get(item)?.detach(), &offsets, &widths))
+            .collect::<Result<_>>()?;
+        Ok(Tensor::stack(&described, 0)?)
     }
 }
 
@@ -86,7 +130,7 @@ impl FeatureNetwork for HandMade {
     }
 
     fn channels(&self) -> usize {
-        self.base.channels(self.inputs)
+        self.base.channels(self.inputs, self.rank)
     }
 
     fn shrinks(&self) -> &[usize] {
@@ -115,7 +159,7 @@ pub(super) fn base_features(
 ) -> Result<Tensor> {
     let features = base.features(images, grid)?;
     let mut expected = images.dims().to_vec();
-    expected[1] = base.channels(expected[1]);
+    expected[1] = base.channels(expected[1], grid.rank());
     if features.dims() != expected {
         return Err(Error::Shape {
             what: "base features",

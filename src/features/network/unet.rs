@@ -134,7 +134,7 @@ fn check_base(config: &NetworkConfig, base: Option<&dyn BaseFeatures>) -> Result
         ));
     }
     if let Some(base) = base {
-        let channels = base.channels(config.inputs);
+        let channels = base.channels(config.inputs, config.rank);
         if channels != config.outputs {
             return Err(Error::argument(
                 "outputs",
