@@ -28,7 +28,7 @@ pub(super) fn correlate<T: Real>(
     let outputs = cotangent.count();
     let blocks = window.blocks(source.batch());
     let total = outputs * offsets.len();
-    let parts = (PARTIAL / total.max(1)).clamp(1, blocks.len());
+    let parts = (PARTIAL / total.max(1)).clamp(1, blocks.len().max(1));
     let groups = outputs.div_ceil(GROUP);
     let layout = Layout {
         run: window.run().next_multiple_of(16),
