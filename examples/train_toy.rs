@@ -144,6 +144,8 @@ fn main() -> Result<()> {
     let network = Unet::new(&config, None, 1, DType::F32)?;
     let mut layer = RegistrationLayer::default();
     layer.deformation.transform = Arc::new(Displacement);
+    // squares move far
+    layer.deformation.lambda = 0.05;
     println!(
         "{} weights, {steps} steps of {BATCH} pairs",
         network.parameters().count()
