@@ -25,14 +25,12 @@ impl Adjoint {
     ) -> Result<(Vec<Tensor>, AdjointInfo)> {
         if let Policy::Unrolled { steps } = self.policy {
             let (data, residual) = unrolled::pullback(problem, theta, cotangent, steps)?;
-            let info = AdjointInfo {
-                policy: self.policy,
-                method: "unrolled",
-                products: steps,
+            let done = LinearSolve {
+                steps,
                 residual,
                 stop: LinearStop::MaxSteps,
-                fell_back: false,
             };
+            let info = AdjointInfo::of(self.policy, "unrolled", done);
             return Ok((data, info));
         }
         let (q, info) = self.solve(problem, theta, cotangent)?;
@@ -50,38 +48,24 @@ impl Adjoint {
         cotangent: &Tensor,
     ) -> Result<(Tensor, AdjointInfo)> {
         let (q, method, solved) = self.attempt(problem, theta, cotangent)?;
-        let mut info = AdjointInfo {
-            policy: self.policy,
-            method,
-            products: solved.steps,
-            residual: solved.residual,
-            stop: solved.stop,
-            fell_back: false,
-        };
-        if !self.must_converge() || solved.stop == LinearStop::Converged {
+        let info = AdjointInfo::of(self.policy, method, solved);
+        if !self.is_missed(&solved) {
             return Ok((q, info));
         }
         match self.unconverged {
             Unconverged::Warn => Ok((q, info)),
-            Unconverged::Refuse => Err(Error::data(
-                "adjoint",
-                format!(
-                    "reached a residual of {:.1e} after {} products of {method}, {:.1e} was asked for; allow more products, \
-                     converge the solve further, or choose another policy",
-                    solved.residual, solved.steps, self.tolerance
-                ),
-            )),
+            Unconverged::Refuse => Err(self.refusal(method, &solved)),
             Unconverged::FallBack => {
                 let gauss_newton = Self {
                     policy: Policy::GaussNewton,
                     ..*self
                 };
                 let (q, method, again) = gauss_newton.attempt(problem, theta, cotangent)?;
-                info.method = method;
-                info.products += again.steps;
-                info.residual = again.residual;
-                info.stop = again.stop;
-                info.fell_back = true;
+                let info = AdjointInfo {
+                    products: solved.steps + again.steps,
+                    fell_back: true,
+                    ..AdjointInfo::of(self.policy, method, again)
+                };
                 Ok((q, info))
             }
         }

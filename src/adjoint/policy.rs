@@ -1,6 +1,7 @@
 //! Which gradient is taken, and what is reported of it.
 
-use crate::linear::LinearStop;
+use crate::linear::{LinearSolve, LinearStop};
+use crate::Error;
 
 /// Which system stands between the cotangent `v` of an optimum and what its data receive.
 ///
@@ -95,9 +96,36 @@ impl Adjoint {
         }
     }
 
-    /// Whether the policy promises the tolerance, rather than a number of steps.
-    pub(super) fn must_converge(&self) -> bool {
+    /// Whether the policy promises a tolerance, rather than a number of steps, and the solve missed it.
+    pub(super) fn is_missed(&self, solved: &LinearSolve) -> bool {
         matches!(self.policy, Policy::GaussNewton | Policy::Exact)
+            && solved.stop != LinearStop::Converged
+    }
+
+    /// The refusal of a solve that missed the tolerance.
+    pub(super) fn refusal(&self, method: &str, solved: &LinearSolve) -> Error {
+        Error::data(
+            "adjoint",
+            format!(
+                "reached a residual of {:.1e} after {} products of {method}, {:.1e} was asked for; allow more products, \
+                 converge the solve further, or choose another policy",
+                solved.residual, solved.steps, self.tolerance
+            ),
+        )
+    }
+}
+
+impl AdjointInfo {
+    /// The report of a solve.
+    pub(super) fn of(policy: Policy, method: &'static str, solved: LinearSolve) -> Self {
+        Self {
+            policy,
+            method,
+            products: solved.steps,
+            residual: solved.residual,
+            stop: solved.stop,
+            fell_back: false,
+        }
     }
 }
 

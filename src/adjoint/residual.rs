@@ -143,24 +143,8 @@ fn solve(
         Policy::JacobianFree => neumann(1)?,
         _ => krylov(adjoint.tolerance, adjoint.products)?,
     };
-    let unconverged = adjoint.must_converge() && solved.stop != LinearStop::Converged;
-    if unconverged && adjoint.unconverged != Unconverged::Warn {
-        return Err(Error::data(
-            "adjoint",
-            format!(
-                "reached a residual of {:.1e} after {} products of {method}, {:.1e} was asked for; allow more products, \
-                 converge the solve further, or choose another policy",
-                solved.residual, solved.steps, adjoint.tolerance
-            ),
-        ));
+    if adjoint.is_missed(&solved) && adjoint.unconverged != Unconverged::Warn {
+        return Err(adjoint.refusal(method, &solved));
     }
-    let info = AdjointInfo {
-        policy: adjoint.policy,
-        method,
-        products: solved.steps,
-        residual: solved.residual,
-        stop: solved.stop,
-        fell_back: false,
-    };
-    Ok((q, info))
+    Ok((q, AdjointInfo::of(adjoint.policy, method, solved)))
 }

@@ -76,12 +76,7 @@ impl Features {
             Self::Mind => (false, true),
             Self::Both => (true, true),
         };
-        let plain = FeatureMaps {
-            unit: gradient_energy(&fixed.features)?,
-            channel_weight: vec![1.0; fixed.features.dims()[0]],
-            fixed: fixed.features.clone(),
-            moving: moving.features.clone(),
-        };
+        let plain = FeatureMaps::alike(fixed.features.clone(), moving.features.clone())?;
         if !descriptors || plain.unit == 0.0 {
             return Ok(plain);
         }
@@ -118,10 +113,8 @@ impl FeatureMaps {
             }
         }
         Ok(Self {
-            unit: gradient_energy(&fixed.features)?,
-            fixed: fixed.features.clone(),
-            moving: moving.features.clone(),
             channel_weight,
+            ..Self::alike(fixed.features.clone(), moving.features.clone())?
         })
     }
 

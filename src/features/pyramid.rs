@@ -1,9 +1,10 @@
 //! The levels of a multi-resolution solve.
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 
+use super::IntensityRange;
 use crate::ops::resize;
-use crate::{Error, Grid, Result};
+use crate::{Error, Grid, Image, Result};
 
 /// Feature maps of one image on one level.
 #[derive(Debug, Clone)]
@@ -95,6 +96,20 @@ pub fn matched_grid(grid: &Grid, level: &Grid) -> Result<Grid> {
 }
 
 impl Level {
+    /// An image's intensities on the common scale, and the range they had; `name` is for messages.
+    pub(crate) fn scaled(image: &Image, name: &str) -> Result<(IntensityRange, Self)> {
+        let range = IntensityRange::of(image.values(), name)?;
+        let mut values = image.values().to_vec();
+        range.apply(&mut values);
+        let mut shape = vec![image.channels()];
+        shape.extend(image.grid().shape());
+        let level = Self {
+            features: Tensor::from_vec(values, shape, &Device::Cpu)?,
+            grid: image.grid().clone(),
+        };
+        Ok((range, level))
+    }
+
     /// The same features on another grid over the same field of view; as they are where it has the same size.
     pub fn on(&self, grid: &Grid) -> Result<Self> {
         let features = if grid.size() == self.grid.size() {

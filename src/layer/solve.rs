@@ -230,11 +230,7 @@ impl RegistrationLayer {
         let level = &input.fixed[number];
         let mut shape = vec![level.grid.rank()];
         shape.extend(level.grid.shape());
-        let dtype = if self.deformation.certify {
-            DType::F64
-        } else {
-            DType::F32
-        };
+        let dtype = self.deformation.dtype();
         let still = Tensor::zeros(shape, dtype, level.features.device())?;
         let displacements: Vec<&Tensor> = items
             .iter()

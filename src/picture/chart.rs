@@ -1,13 +1,11 @@
 //! Charts of measured points.
 
-use image::codecs::png::{CompressionType, FilterType, PngEncoder};
-use image::{ExtendedColorType, ImageEncoder};
-
 use super::canvas::{Area, Canvas};
 use super::colour::{self, HAIRLINE, INK, PAPER};
+use super::png::png;
 use super::scale::{tick_text, Scale};
 use super::text::{Align, Fonts, Style, NOTE};
-use crate::{Error, Result};
+use crate::Result;
 
 /// A line through measured points.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,17 +51,7 @@ pub fn charts_to_png(charts: &[Chart]) -> Result<Vec<u8>> {
         );
         chart.draw(&mut canvas, &fonts, area);
     }
-    let image = canvas.into_image();
-    let mut bytes = Vec::new();
-    PngEncoder::new_with_quality(&mut bytes, CompressionType::Fast, FilterType::Adaptive)
-        .write_image(
-            image.as_raw(),
-            image.width(),
-            image.height(),
-            ExtendedColorType::Rgb8,
-        )
-        .map_err(|error| Error::data("chart", error.to_string()))?;
-    Ok(bytes)
+    png(&canvas.into_image(), "chart")
 }
 
 impl Chart {

@@ -9,6 +9,7 @@ mod layout;
 mod page;
 mod panel;
 mod plot;
+mod png;
 mod scale;
 mod slice;
 mod table;

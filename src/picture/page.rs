@@ -5,12 +5,12 @@ use super::colour::{HAIRLINE, INK, PAPER, QUIET};
 use super::layout::{Layout, INNER, MARGIN, SLICE_BLOCKS, VOLUME_BLOCK, WIDTH};
 use super::panel::{Panels, Scene};
 use super::plot::{self, Curve};
+use super::png::png;
 use super::slice::{Display, View};
 use super::text::{Align, Fonts, Style, NOTE};
 use super::{cell, key, table};
 use crate::{Error, Grid, Result};
-use image::codecs::png::{CompressionType, FilterType, PngEncoder};
-use image::{ExtendedColorType, ImageEncoder, RgbImage};
+use image::RgbImage;
 
 /// The registration report: three orthogonal slices (one in 2D) of the images before and after, their differences,
 /// the deformed grid and the volume change; below, convergence and figures.
@@ -121,17 +121,7 @@ impl ReportPage<'_> {
     /// # Errors
     /// As [`render`](Self::render).
     pub fn to_png(&self) -> Result<Vec<u8>> {
-        let image = self.render()?;
-        let mut bytes = Vec::new();
-        PngEncoder::new_with_quality(&mut bytes, CompressionType::Fast, FilterType::Adaptive)
-            .write_image(
-                image.as_raw(),
-                image.width(),
-                image.height(),
-                ExtendedColorType::Rgb8,
-            )
-            .map_err(|error| Error::data("report page", error.to_string()))?;
-        Ok(bytes)
+        png(&self.render()?, "report page")
     }
 
     fn check(&self) -> Result<()> {

@@ -117,6 +117,15 @@ impl Deformation {
         Ok(shrinks)
     }
 
+    /// Element type of parameters and energies: double precision in a certified run, else single.
+    pub(crate) fn dtype(&self) -> DType {
+        if self.certify {
+            DType::F64
+        } else {
+            DType::F32
+        }
+    }
+
     /// The levels with their solvers.
     pub(crate) fn multilevel(&self, shrinks: Vec<usize>) -> Multilevel {
         Multilevel {
@@ -127,7 +136,7 @@ impl Deformation {
             regulariser: self.regulariser.clone(),
             lambda: self.lambda,
             damping: if self.certify { 0.0 } else { 2.0 },
-            dtype: if self.certify { DType::F64 } else { DType::F32 },
+            dtype: self.dtype(),
             interpolation: if self.certify {
                 Interpolation::Cubic
             } else {

@@ -3,7 +3,7 @@
 use candle_core::{Device, Tensor};
 
 use super::{DeformableReport, Deformation, Registered};
-use crate::features::{foreground_box, IntensityRange, Level, Pyramid};
+use crate::features::{foreground_box, Level, Pyramid};
 use crate::ops::extend;
 use crate::solver::{align, Alignment, AlignmentPair, AlignmentStart, Iteration, Pair};
 use crate::transform::LinearKind;
@@ -84,8 +84,8 @@ impl Registration {
             ));
         }
         let (of_fixed, of_moving) = rayon::join(
-            || scaled(fixed, "fixed image"),
-            || scaled(moving, "moving image"),
+            || Level::scaled(fixed, "fixed image"),
+            || Level::scaled(moving, "moving image"),
         );
         let (fixed_range, fixed_level) = of_fixed?;
         let (moving_range, moving_level) = of_moving?;
@@ -185,20 +185,6 @@ impl Registration {
         };
         align(pair, &self.start, &self.linear, watch).map(Some)
     }
-}
-
-/// The image's intensities on the common scale, as the finest level, and their range; `name` is for messages.
-fn scaled(image: &Image, name: &str) -> Result<(IntensityRange, Level)> {
-    let range = IntensityRange::of(image.values(), name)?;
-    let mut values = image.values().to_vec();
-    range.apply(&mut values);
-    let mut shape = vec![image.channels()];
-    shape.extend(image.grid().shape());
-    let level = Level {
-        features: Tensor::from_vec(values, shape, &Device::Cpu)?,
-        grid: image.grid().clone(),
-    };
-    Ok((range, level))
 }
 
 fn mask(mask: &Option<Labels>, image: &Image, name: &str) -> Result<Option<Tensor>> {

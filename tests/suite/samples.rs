@@ -85,3 +85,22 @@ pub fn close(a: f64, b: f64, share: f64, what: &str) {
 pub fn zeros(x: &Tensor) -> Tensor {
     x.zeros_like().unwrap()
 }
+
+/// The slope of a function at zero by central differences of the fourth order.
+pub fn slope(at: impl Fn(f64) -> f64, h: f64) -> f64 {
+    (8.0 * (at(h) - at(-h)) - (at(2.0 * h) - at(-2.0 * h))) / (12.0 * h)
+}
+
+/// The relative error of a slope that was found, against central differences: truncation falls with the step and rounding
+/// grows, so one of three steps is small enough for both. No more are tried than it takes to come below `1e-6`.
+pub fn slope_error(found: f64, at: impl Fn(f64) -> f64) -> f64 {
+    let mut best = f64::INFINITY;
+    for h in [4e-3, 1e-3, 2.5e-4] {
+        let difference = slope(&at, h);
+        best = best.min((found - difference).abs() / difference.abs());
+        if best < 1e-6 {
+            break;
+        }
+    }
+    best
+}

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use candle_core::Tensor;
+
 use super::report::{CaseReport, GradcheckReport, MemoryPoint, PolicyReport, TolerancePoint};
-use super::subject::{exact, Subject};
+use super::subject::{exact, Found, Subject};
 use super::GradcheckArgs;
 use crate::adjoint::{compare_gradients, Adjoint, Policy};
 use crate::cli::memory::peak_during;
@@ -34,6 +36,9 @@ const POLICIES: [Policy; 14] = [
     Policy::Unrolled { steps: 500 },
 ];
 
+/// The inner tolerance of minima that gradients are checked at.
+const TIGHT: f64 = 1e-12;
+
 /// Inner tolerances of the first chart.
 const TOLERANCES: [f64; 9] = [0.5, 0.2, 0.1, 1e-2, 1e-3, 1e-4, 1e-6, 1e-8, 1e-10];
 
@@ -51,64 +56,93 @@ pub(super) fn all(
     session.progress.begin("checking cases", 9);
     let cases = cases(&subject, session)?;
     session.progress.begin("comparing policies", 2);
-    let (transform, regulariser) = (Arc::new(Displacement), Arc::new(Diffusion));
-    let certified = subject.certified(transform.clone(), regulariser.clone(), 1e-12)?;
+    let transform = Arc::new(Displacement);
+    let certified = subject.certified(transform.clone(), Arc::new(Diffusion), TIGHT)?;
     let cotangent = subject.loss(&certified.problem, &certified.theta)?.1;
     let (reference, _) =
         subject.gradient(&certified.problem, &certified.theta, &cotangent, &exact())?;
-    let mut policies = Vec::new();
-    for fast in [false, true] {
-        session
-            .progress
-            .at(usize::from(fast), "policies".to_owned());
-        let found = if fast {
-            subject.solve(&Deformation {
-                transform: transform.clone(),
-                ..Deformation::default()
-            })?
-        } else {
-            subject.certified(transform.clone(), regulariser.clone(), 1e-12)?
-        };
-        let cotangent = subject.loss(&found.problem, &found.theta)?.1;
-        for policy in POLICIES {
-            session.proceed()?;
-            if fast && matches!(policy, Policy::Unrolled { .. }) {
-                continue;
-            }
-            let adjoint = Adjoint {
-                policy,
-                ..if fast {
-                    Adjoint::gauss_newton()
-                } else {
-                    exact()
-                }
-            };
-            let clock = Instant::now();
-            let (outcome, peak) = peak_during(|| {
-                subject.gradient(&found.problem, &found.theta, &cotangent, &adjoint)
-            });
-            let (gradient, info) = outcome?;
-            policies.push(PolicyReport {
-                mode: if fast { "fast" } else { "certified" },
-                info,
-                comparison: compare_gradients(&gradient, &reference)?,
-                seconds: clock.elapsed().as_secs_f64(),
-                peak_bytes: peak,
-            });
-        }
-    }
+    let mut policies = compared(
+        &subject,
+        &certified,
+        "certified",
+        exact(),
+        &reference,
+        session,
+    )?;
+    session.progress.at(1, "the fast optimum".to_owned());
+    let fast = subject.solve(&Deformation {
+        transform,
+        ..Deformation::default()
+    })?;
+    policies.extend(compared(
+        &subject,
+        &fast,
+        "fast",
+        Adjoint::gauss_newton(),
+        &reference,
+        session,
+    )?);
     session.progress.begin("tolerances and memory", 2);
-    let mut tolerances = Vec::new();
+    Ok(GradcheckReport {
+        size: subject.fixed.grid.size().to_vec(),
+        lambda: args.lambda,
+        cases,
+        policies,
+        tolerances: tolerances(&subject, &reference, session)?,
+        memory: memories(&subject, &certified, &cotangent, session)?,
+    })
+}
+
+/// Every policy at one optimum, with the tolerances of `adjoint`.
+fn compared(
+    subject: &Subject,
+    found: &Found,
+    mode: &'static str,
+    adjoint: Adjoint,
+    reference: &[Tensor],
+    session: &Session,
+) -> Result<Vec<PolicyReport>> {
+    let cotangent = subject.loss(&found.problem, &found.theta)?.1;
+    let mut policies = Vec::new();
+    for policy in POLICIES {
+        session.proceed()?;
+        // steps with linear interpolation do not end at the optimum
+        if mode == "fast" && matches!(policy, Policy::Unrolled { .. }) {
+            continue;
+        }
+        let adjoint = Adjoint { policy, ..adjoint };
+        let clock = Instant::now();
+        let (outcome, peak) =
+            peak_during(|| subject.gradient(&found.problem, &found.theta, &cotangent, &adjoint));
+        let (gradient, info) = outcome?;
+        policies.push(PolicyReport {
+            mode,
+            info,
+            comparison: compare_gradients(&gradient, reference)?,
+            seconds: clock.elapsed().as_secs_f64(),
+            peak_bytes: peak,
+        });
+    }
+    Ok(policies)
+}
+
+/// Gradients at solves that stopped early, against the reference.
+fn tolerances(
+    subject: &Subject,
+    reference: &[Tensor],
+    session: &Session,
+) -> Result<Vec<TolerancePoint>> {
+    let mut points = Vec::new();
     for tolerance in TOLERANCES {
         session.proceed()?;
-        let found = subject.certified(transform.clone(), regulariser.clone(), tolerance)?;
+        let found = subject.certified(Arc::new(Displacement), Arc::new(Diffusion), tolerance)?;
         let cotangent = subject.loss(&found.problem, &found.theta)?.1;
         let error = |adjoint: &Adjoint| -> Result<f64> {
             let (gradient, _) =
                 subject.gradient(&found.problem, &found.theta, &cotangent, adjoint)?;
-            Ok(compare_gradients(&gradient, &reference)?.relative_error)
+            Ok(compare_gradients(&gradient, reference)?.relative_error)
         };
-        tolerances.push(TolerancePoint {
+        points.push(TolerancePoint {
             gradient_ratio: found.gradient_ratio,
             exact: error(&exact())?,
             gauss_newton: error(&Adjoint {
@@ -117,10 +151,20 @@ pub(super) fn all(
             })?,
         });
     }
-    let mut memories = Vec::new();
+    Ok(points)
+}
+
+/// The memory of a solve with so many iterations and its gradient.
+fn memories(
+    subject: &Subject,
+    certified: &Found,
+    cotangent: &Tensor,
+    session: &Session,
+) -> Result<Vec<MemoryPoint>> {
+    let problem = &certified.problem;
+    let mut points = Vec::new();
     for iterations in ITERATIONS {
         session.proceed()?;
-        let problem = &certified.problem;
         let run = |policy: Policy| -> Result<usize> {
             problem.release();
             let start = certified.theta.zeros_like()?;
@@ -136,26 +180,19 @@ pub(super) fn all(
                     _ => descent.solve(problem, start, &mut |_| Ok(()))?.theta,
                 };
                 let adjoint = Adjoint { policy, ..exact() };
-                subject.gradient(problem, &theta, &cotangent, &adjoint)?;
+                subject.gradient(problem, &theta, cotangent, &adjoint)?;
                 Ok(())
             });
             outcome?;
             Ok(peak)
         };
-        memories.push(MemoryPoint {
+        points.push(MemoryPoint {
             iterations,
             implicit_bytes: run(Policy::Exact)?,
             unrolled_bytes: run(Policy::Unrolled { steps: iterations })?,
         });
     }
-    Ok(GradcheckReport {
-        size: subject.fixed.grid.size().to_vec(),
-        lambda: args.lambda,
-        cases,
-        policies,
-        tolerances,
-        memory: memories,
-    })
+    Ok(points)
 }
 
 /// The exact gradient against finite differences, for each transform and regulariser.
@@ -177,7 +214,7 @@ fn cases(subject: &Subject, session: &Session) -> Result<Vec<CaseReport>> {
             let name = format!("{}, {}", transform.name(), regulariser.name());
             session.progress.at(cases.len(), name);
             let clock = Instant::now();
-            let found = subject.certified(transform.clone(), regulariser.clone(), 1e-12)?;
+            let found = subject.certified(transform.clone(), regulariser.clone(), TIGHT)?;
             let solve_seconds = clock.elapsed().as_secs_f64();
             let cotangent = subject.loss(&found.problem, &found.theta)?.1;
             let clock = Instant::now();

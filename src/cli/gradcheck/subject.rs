@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 
 use crate::adjoint::{Adjoint, Policy};
-use crate::features::{level_grid, matched_grid, IntensityRange, Level, Pyramid};
+use crate::features::{level_grid, matched_grid, Level, Pyramid};
 use crate::image::Image;
 use crate::ops::{spline_coefficients, Interpolation};
 use crate::problem::{EnergyProblem, ImplicitProblem};
@@ -41,13 +41,10 @@ impl Subject {
         let longest = fixed.grid().size().iter().copied().max().unwrap_or(1);
         let shrink = longest.div_ceil(size).max(1);
         let level = |image: &Image, name: &str| -> Result<Level> {
-            let mut values = image.values().to_vec();
-            IntensityRange::of(&values, name)?.apply(&mut values);
-            let mut shape = vec![image.channels()];
-            shape.extend(image.grid().shape());
+            let (_, level) = Level::scaled(image, name)?;
             Ok(Level {
-                features: Tensor::from_vec(values, shape, &Device::Cpu)?.to_dtype(DType::F64)?,
-                grid: image.grid().clone(),
+                features: level.features.to_dtype(DType::F64)?,
+                ..level
             })
         };
         let fixed = level(fixed, "fixed image")?;

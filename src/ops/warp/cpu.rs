@@ -123,6 +123,25 @@ impl<T: Real, const D: usize> Warp<'_, T, D> {
         }
     }
 
+    /// The gradient of one channel with respect to the position.
+    #[inline(always)]
+    unsafe fn slope<L: Lanes<Element = T>, const CUBIC: bool>(
+        &self,
+        image: *const T,
+        cell: &Cell<L, D>,
+        offset: L::Index,
+    ) -> [L; D] {
+        let frame = self.frame;
+        // SAFETY: as in `run`.
+        unsafe {
+            if CUBIC {
+                cubic::<L, D, 1>(image, cell, &frame.moving, &frame.stride).1
+            } else {
+                linear(image, cell, offset, &frame.stride).1
+            }
+        }
+    }
+
     #[inline(always)]
     unsafe fn rows<L: Lanes<Element = T>, const CUBIC: bool>(&self) {
         let frame = self.frame;
@@ -138,7 +157,10 @@ impl<T: Real, const D: usize> Warp<'_, T, D> {
                     let at = row * width + i;
                     let cell = self.cell::<L, CUBIC>(&start, (i, at, count));
                     let offset = cell.offset(&frame.stride);
-                    let inside = cell.within(&frame.moving, 0.5);
+                    let mut inside = L::splat(T::of(1.0));
+                    if !self.continued {
+                        inside = cell.within(&frame.moving, 0.5);
+                    }
                     for c in 0..self.channels {
                         let image = self.image.as_ptr().add(c * m);
                         let mut value = if CUBIC {
@@ -179,11 +201,7 @@ impl<T: Real, const D: usize> Warp<'_, T, D> {
                     let q = frame.push_step(q);
                     for c in 0..self.channels {
                         let image = self.image.as_ptr().add(c * m);
-                        let (_, slope, _) = if CUBIC {
-                            cubic::<L, D, 1>(image, &cell, &frame.moving, &frame.stride)
-                        } else {
-                            linear(image, &cell, offset, &frame.stride)
-                        };
+                        let slope = self.slope::<L, CUBIC>(image, &cell, offset);
                         let mut sum = q[0].mul(slope[0]);
                         for a in 1..D {
                             sum = q[a].fma(slope[a], sum);
@@ -214,11 +232,7 @@ impl<T: Real, const D: usize> Warp<'_, T, D> {
                     let mut sum = [L::splat(T::of(0.0)); D];
                     for c in 0..self.channels {
                         let image = self.image.as_ptr().add(c * m);
-                        let (_, slope, _) = if CUBIC {
-                            cubic::<L, D, 1>(image, &cell, &frame.moving, &frame.stride)
-                        } else {
-                            linear(image, &cell, offset, &frame.stride)
-                        };
+                        let slope = self.slope::<L, CUBIC>(image, &cell, offset);
                         let g = L::load_some(cotangent.as_ptr().add(c * n + at), count);
                         for a in 0..D {
                             sum[a] = g.fma(slope[a], sum[a]);
