@@ -37,7 +37,7 @@ const TITLE: Style = Style::semibold(18.0, INK);
 /// Charts side by side, as the bytes of a PNG file.
 ///
 /// # Errors
-/// [`Error::Data`] when the picture cannot be made.
+/// [`Error::Data`](crate::Error::Data) when the picture cannot be made.
 pub fn charts_to_png(charts: &[Chart]) -> Result<Vec<u8>> {
     let width = WIDTH * charts.len().max(1) as i32;
     let mut canvas = Canvas::new(width as u32, HEIGHT as u32, PAPER);
