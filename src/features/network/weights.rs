@@ -22,6 +22,9 @@ pub struct Provenance {
     pub training_set: String,
     /// Under which terms the weights may be used.
     pub licence: String,
+    /// Weight of the regulariser in training: what a registration with these features begins with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lambda: Option<f64>,
     /// Anything else: steps, losses, a citation.
     pub notes: String,
     /// Version of this crate that wrote the file.
@@ -37,6 +40,7 @@ impl Provenance {
             seed,
             training_set: training_set.into(),
             licence: licence.into(),
+            lambda: None,
             notes: String::new(),
             crate_version: env!("CARGO_PKG_VERSION").into(),
             created: timestamp(SystemTime::now()),
