@@ -20,6 +20,7 @@ mod schedule;
 mod session;
 mod sheet;
 mod stage;
+mod train;
 
 pub use apply::ApplyArgs;
 pub use demo::DemoArgs;
@@ -36,6 +37,7 @@ pub use register::RegisterArgs;
 pub use schedule::{Iterations, Levels};
 pub use session::{enter, Session};
 pub use stage::{Stage, Stages};
+pub use train::TrainArgs;
 
 use clap::{Args, Parser, Subcommand};
 use std::num::NonZeroUsize;
@@ -70,6 +72,8 @@ pub enum Command {
     Demo(DemoArgs),
     /// Check the gradients through a registration against finite differences
     Gradcheck(GradcheckArgs),
+    /// Train a feature network through the solver
+    Train(TrainArgs),
 }
 
 const AFTER_HELP: &str = "\
@@ -96,6 +100,7 @@ pub fn main() -> ExitCode {
         Command::Register(args) => register::run(args, session),
         Command::Demo(args) => demo::run(args, session),
         Command::Gradcheck(args) => gradcheck::run(args, session),
+        Command::Train(args) => train::run(args, session),
     })
 }
 
@@ -122,6 +127,7 @@ impl Command {
             Self::Info(_) => "info",
             Self::Demo(_) => "demo",
             Self::Gradcheck(_) => "gradcheck",
+            Self::Train(_) => "train",
         }
     }
 
@@ -134,7 +140,7 @@ impl Command {
             Self::Register(args) => args.check(),
             Self::Evaluate(args) => args.check(),
             Self::Gradcheck(args) => args.check(),
-            Self::Apply(_) | Self::Info(_) | Self::Demo(_) => Ok(()),
+            Self::Apply(_) | Self::Info(_) | Self::Demo(_) | Self::Train(_) => Ok(()),
         }
     }
 
@@ -147,6 +153,7 @@ impl Command {
             Self::Info(_) => RunArgs::default(),
             Self::Demo(args) => args.run.clone(),
             Self::Gradcheck(args) => args.run.clone(),
+            Self::Train(args) => args.run.clone(),
         }
     }
 }

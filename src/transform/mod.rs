@@ -7,6 +7,7 @@ mod compositive;
 mod displacement;
 mod lattice;
 mod linear;
+mod named;
 mod resample;
 
 use candle_core::{DType, Device, Tensor};
@@ -20,6 +21,7 @@ pub use chain::Chain;
 pub use compositive::Compositive;
 pub use displacement::Displacement;
 pub use linear::{Linear, LinearKind};
+pub use named::transform_named;
 pub use resample::{resample_image, resample_labels, LabelResampling, Resampling};
 
 /// Corner determinants at or below this count as folded, so that neither storage in a file nor another tool's rounding
