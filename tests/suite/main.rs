@@ -59,5 +59,6 @@ mod samples;
 mod solvers;
 mod statistics;
 mod threads;
+mod training;
 mod transforms;
 mod trust_region;
