@@ -134,10 +134,10 @@ pub use registration::{inverse_on, DeformableReport, Deformation, Registered, Re
 pub use regulariser::{Bending, Diffusion, Elastic, Regulariser};
 pub use rng::Rng;
 pub use solver::{
-    align, Adam, Alignment, AlignmentPair, AlignmentStart, Anderson, Candidate, Certificate,
-    FixedPoint, GaussNewton, GradientDescent, Iteration, Lbfgs, LevelReport, Multilevel,
-    MultilevelSolution, Pair, ScaleReport, Solution, SolvedLevel, Solver, StageReport, StartReport,
-    Status, TrustRegion,
+    align, Adam, Alignment, AlignmentFeatures, AlignmentPair, AlignmentStart, Anderson, Candidate,
+    Certificate, FixedPoint, GaussNewton, GradientDescent, Iteration, Lbfgs, LevelReport,
+    Multilevel, MultilevelSolution, Pair, ScaleReport, Solution, SolvedLevel, Solver, StageReport,
+    StartReport, Status, TrustRegion,
 };
 pub use transform::{
     resample_image, resample_labels, BSpline, Chain, Compositive, Displacement, LabelResampling,

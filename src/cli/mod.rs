@@ -3,7 +3,9 @@
 //! This is the program `stillpoint`, not an interface for other programs: it may change from one version to the next.
 
 mod apply;
+mod compared;
 mod demo;
+mod digest;
 mod evaluate;
 mod gradcheck;
 mod info;
@@ -22,6 +24,7 @@ mod sheet;
 mod stage;
 
 pub use apply::ApplyArgs;
+pub use compared::Compared;
 pub use demo::DemoArgs;
 pub use evaluate::EvaluateArgs;
 pub use gradcheck::GradcheckArgs;
@@ -36,6 +39,9 @@ pub use register::RegisterArgs;
 pub use schedule::{Iterations, Levels};
 pub use session::{enter, Session};
 pub use stage::{Stage, Stages};
+
+use compared::{Network, NetworkReport};
+use digest::sha256;
 
 use clap::{Args, Parser, Subcommand};
 use std::num::NonZeroUsize;

@@ -2,6 +2,7 @@
 
 mod deformation;
 mod fields;
+mod learned;
 mod plan;
 mod registered;
 

@@ -25,6 +25,7 @@ mod image_writing;
 mod jacobian;
 mod layer;
 mod layering;
+mod learned_features;
 mod linear_maps;
 mod linear_solvers;
 mod meta_image;

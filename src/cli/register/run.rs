@@ -12,7 +12,7 @@ use super::report::{
 };
 use super::RegisterArgs;
 use crate::cli::output::json;
-use crate::cli::{print, Init, Session, Stage};
+use crate::cli::{print, Compared, Init, Session, Stage};
 use crate::evaluation::{inverse_consistency, overlap, regularity_of};
 use crate::image::{write_affine, write_bytes, DisplacementField, Image, Labels};
 use crate::ops::determinants;
@@ -93,7 +93,8 @@ fn solve(args: &RegisterArgs, inputs: &mut Inputs, session: &Session) -> Result<
             .iter()
             .filter_map(|stage| stage.linear())
             .collect(),
-        deformation: deformation(args),
+        deformation: deformation(args, inputs),
+        network: inputs.network.as_ref().map(|n| n.network.clone() as _),
         fixed_mask: inputs.fixed_mask.take(),
         moving_mask: inputs.moving_mask.take(),
     };
@@ -117,7 +118,7 @@ fn solve(args: &RegisterArgs, inputs: &mut Inputs, session: &Session) -> Result<
 }
 
 /// The deformable stage that the arguments ask for.
-fn deformation(args: &RegisterArgs) -> Option<Deformation> {
+fn deformation(args: &RegisterArgs, inputs: &Inputs) -> Option<Deformation> {
     let stage = args
         .transform
         .list()
@@ -133,8 +134,15 @@ fn deformation(args: &RegisterArgs) -> Option<Deformation> {
         iterations: args.iterations.as_ref().map(|i| i.list().to_vec()),
         ..mode
     };
-    deformation.features = args.features.unwrap_or(deformation.features);
-    deformation.lambda = args.lambda.unwrap_or(deformation.lambda);
+    let features = args.features.as_ref();
+    deformation.features = features
+        .and_then(Compared::hand_made)
+        .unwrap_or(deformation.features);
+    let trained = inputs
+        .network
+        .as_ref()
+        .and_then(|n| n.report.provenance.lambda);
+    deformation.lambda = args.lambda.or(trained).unwrap_or(deformation.lambda);
     deformation.transform = match stage {
         Stage::Displacement => Arc::new(Displacement),
         _ => Arc::new(Compositive),
@@ -248,6 +256,7 @@ impl Results<'_> {
                 fixed_grid: GridReport::of(fixed.grid()),
                 moving_grid: GridReport::of(moving.grid()),
                 settings: Settings::of(args),
+                network: inputs.network.as_ref().map(|n| n.report.clone()),
                 affine: report::rows(&registered.affine),
                 alignment: registered.alignment.clone(),
                 deformable: registered.deformable.clone(),

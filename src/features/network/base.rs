@@ -23,6 +23,14 @@ pub trait BaseFeatures: Send + Sync + std::fmt::Debug {
     fn features(&self, images: &Tensor, grid: &Grid) -> Result<Tensor>;
 }
 
+impl dyn BaseFeatures {
+    /// The features of this crate with a name: [`Intensities`] or [`Mind`]; none where it has none of that name.
+    pub fn named(name: &str) -> Option<Arc<Self>> {
+        let all: [Arc<Self>; 2] = [Arc::new(Intensities), Arc::new(Mind)];
+        all.into_iter().find(|base| base.name() == name)
+    }
+}
+
 /// The images themselves.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Intensities;

@@ -102,6 +102,29 @@ impl Weights {
         Ok(network)
     }
 
+    /// The network, on top of the base features of this crate that the file names, if any.
+    ///
+    /// # Errors
+    /// [`Error::Format`] when the configuration contradicts itself or names features that this crate does not have,
+    /// [`Error::Data`] when the tensors are not those of the configuration; both name the file.
+    pub fn build(&self) -> Result<Unet> {
+        let base = match &self.config.base {
+            None => None,
+            Some(name) => Some(<dyn BaseFeatures>::named(name).ok_or_else(|| {
+                Error::format(
+                    &self.path,
+                    format!("builds on base features '{name}', which are not of this crate; read it with Weights::network"),
+                )
+            })?),
+        };
+        self.network(base).map_err(|error| match error {
+            Error::InvalidArgument { name, reason } => {
+                Error::format(&self.path, format!("its {name}: {reason}"))
+            }
+            other => other,
+        })
+    }
+
     /// Gives the weights to a network that was made before.
     ///
     /// # Errors
