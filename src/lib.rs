@@ -141,5 +141,5 @@ pub use solver::{
 };
 pub use transform::{
     resample_image, resample_labels, BSpline, Chain, Compositive, Displacement, LabelResampling,
-    Linear, LinearKind, Resampling, Transform,
+    Linear, LinearKind, Resampling, Transform, Velocity,
 };

@@ -7,7 +7,7 @@ use stillpoint::{
     attach, compare_gradients, smooth, spline_coefficients, warp, Adjoint, Affine, BSpline,
     Bending, Compositive, Curvature, Diffusion, Displacement, Elastic, EnergyProblem,
     ImplicitProblem, Interpolation, Lbfgs, LinearStop, Policy, Problem, Regulariser, Solver,
-    SsdData, Status, Transform, TrustRegion, Unconverged,
+    SsdData, Status, Transform, TrustRegion, Unconverged, Velocity,
 };
 
 use crate::ops_ssd::map;
@@ -134,6 +134,10 @@ fn all_cases() -> Vec<Case> {
                 Arc::new(Displacement) as Arc<dyn Transform>,
                 Arc::new(Compositive),
                 Arc::new(BSpline { spacing: 3 }),
+                Arc::new(Velocity {
+                    squarings: 3,
+                    interpolation: Interpolation::Cubic,
+                }),
             ] {
                 cases.push(Case {
                     size: size.to_vec(),

@@ -62,3 +62,4 @@ mod statistics;
 mod threads;
 mod transforms;
 mod trust_region;
+mod velocity;

@@ -82,7 +82,7 @@ pub struct RegisterArgs {
     )]
     pub moving_labels: Option<PathBuf>,
 
-    /// Stages: of rigid, similarity, affine, then one of displacement, compositive
+    /// Stages: of rigid, similarity, affine, then one of displacement, compositive, velocity, bspline
     #[arg(
         short,
         long,
@@ -266,7 +266,7 @@ mod tests {
             (&["--init", "nowhere.mat"], "neither"),
             (&["-t", "affine", "--features", "mind"], "no effect"),
             (&["--features", "unet"], "coarse-mind"),
-            (&["-t", "bspline"], "no stage"),
+            (&["-t", "thin-plate"], "no stage"),
             (&["-f", "c.nii"], "cannot be used multiple times"),
         ] {
             let error = parse(bad).unwrap_err();

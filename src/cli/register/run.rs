@@ -12,13 +12,13 @@ use super::report::{
 };
 use super::RegisterArgs;
 use crate::cli::output::json;
-use crate::cli::{print, Compared, Init, Session, Stage};
+use crate::cli::{print, Compared, Init, Session};
 use crate::evaluation::{inverse_consistency, overlap, regularity_of};
 use crate::image::{write_affine, write_bytes, DisplacementField, Image, Labels};
 use crate::ops::determinants;
 use crate::registration::{Deformation, Registered, Registration};
 use crate::solver::AlignmentStart;
-use crate::transform::{resample_labels, Chain, Compositive, Displacement, LabelResampling};
+use crate::transform::{resample_labels, Chain, LabelResampling};
 use crate::{Error, Result};
 
 /// The command.
@@ -119,11 +119,7 @@ fn solve(args: &RegisterArgs, inputs: &mut Inputs, session: &Session) -> Result<
 
 /// The deformable stage that the arguments ask for.
 fn deformation(args: &RegisterArgs, inputs: &Inputs) -> Option<Deformation> {
-    let stage = args
-        .transform
-        .list()
-        .last()
-        .filter(|stage| !stage.is_linear())?;
+    let transform = args.transform.list().last()?.transform()?;
     let mode = if args.certify {
         Deformation::certified()
     } else {
@@ -132,6 +128,7 @@ fn deformation(args: &RegisterArgs, inputs: &Inputs) -> Option<Deformation> {
     let mut deformation = Deformation {
         levels: args.levels.as_ref().map(|l| l.list().to_vec()),
         iterations: args.iterations.as_ref().map(|i| i.list().to_vec()),
+        transform,
         ..mode
     };
     let features = args.features.as_ref();
@@ -143,10 +140,6 @@ fn deformation(args: &RegisterArgs, inputs: &Inputs) -> Option<Deformation> {
         .as_ref()
         .and_then(|n| n.report.provenance.lambda);
     deformation.lambda = args.lambda.or(trained).unwrap_or(deformation.lambda);
-    deformation.transform = match stage {
-        Stage::Displacement => Arc::new(Displacement),
-        _ => Arc::new(Compositive),
-    };
     Some(deformation)
 }
 
