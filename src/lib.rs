@@ -98,7 +98,7 @@ pub use evaluation::{
     bootstrap_interval, chain_consistency, holm, inverse_consistency, landmark_errors, mean,
     median, overlap, paired_t_test, percentile, regularity, standard_deviation, surface_distance,
     wilcoxon_signed_rank, InverseConsistency, LabelOverlap, LabelSurfaceDistance, LandmarkErrors,
-    Overlap, PairedTest, Regularity, Summary, SurfaceDistance,
+    Overlap, PairedTest, PrincipalComponents, Regularity, Summary, SurfaceDistance,
 };
 pub use features::{
     foreground_box, gradient_energy, level_grid, matched_grid, read_tensors, write_tensors,
@@ -128,9 +128,11 @@ pub use ops::{
     Instructions, Interpolation, SsdCotangents, SsdData,
 };
 pub use phantom::Phantom;
-pub use picture::{charts_to_png, Chart, Curve, ReportPage, Series};
+pub use picture::{charts_to_png, coloured_to_png, Chart, ColouredMap, Curve, ReportPage, Series};
 pub use problem::{EnergyProblem, ImplicitProblem, Linearisation, Problem};
-pub use registration::{inverse_on, DeformableReport, Deformation, Registered, Registration, Step};
+pub use registration::{
+    inverse_on, DeformableReport, Deformation, Landscape, Registered, Registration, Step,
+};
 pub use regulariser::{Bending, Diffusion, Elastic, Regulariser};
 pub use rng::Rng;
 pub use solver::{

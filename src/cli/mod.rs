@@ -7,6 +7,7 @@ mod compared;
 mod demo;
 mod digest;
 mod evaluate;
+mod features;
 mod gradcheck;
 mod info;
 mod init;
@@ -27,6 +28,7 @@ pub use apply::ApplyArgs;
 pub use compared::Compared;
 pub use demo::DemoArgs;
 pub use evaluate::EvaluateArgs;
+pub use features::FeaturesArgs;
 pub use gradcheck::GradcheckArgs;
 pub use info::InfoArgs;
 pub use init::Init;
@@ -74,6 +76,8 @@ pub enum Command {
     Info(InfoArgs),
     /// Make a phantom pair with a known warp and register it: no file needed
     Demo(DemoArgs),
+    /// Write and draw the feature maps that a registration compares
+    Features(FeaturesArgs),
     /// Check the gradients through a registration against finite differences
     Gradcheck(GradcheckArgs),
 }
@@ -101,6 +105,7 @@ pub fn main() -> ExitCode {
         Command::Info(args) => info::run(args),
         Command::Register(args) => register::run(args, session),
         Command::Demo(args) => demo::run(args, session),
+        Command::Features(args) => features::run(args, session),
         Command::Gradcheck(args) => gradcheck::run(args, session),
     })
 }
@@ -127,6 +132,7 @@ impl Command {
             Self::Evaluate(_) => "evaluate",
             Self::Info(_) => "info",
             Self::Demo(_) => "demo",
+            Self::Features(_) => "features",
             Self::Gradcheck(_) => "gradcheck",
         }
     }
@@ -139,6 +145,7 @@ impl Command {
         match self {
             Self::Register(args) => args.check(),
             Self::Evaluate(args) => args.check(),
+            Self::Features(args) => args.check(),
             Self::Gradcheck(args) => args.check(),
             Self::Apply(_) | Self::Info(_) | Self::Demo(_) => Ok(()),
         }
@@ -152,6 +159,7 @@ impl Command {
             Self::Evaluate(args) => args.run.clone(),
             Self::Info(_) => RunArgs::default(),
             Self::Demo(args) => args.run.clone(),
+            Self::Features(args) => args.run.clone(),
             Self::Gradcheck(args) => args.run.clone(),
         }
     }

@@ -138,7 +138,10 @@ fn the_gradient_of_the_layer_is_that_of_finite_differences() {
         (
             &[12, 10],
             Deformation {
-                transform: Arc::new(Velocity::default()),
+                transform: Arc::new(Velocity {
+                    squarings: 3,
+                    ..Velocity::default()
+                }),
                 ..Deformation::certified()
             },
         ),

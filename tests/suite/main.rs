@@ -9,6 +9,7 @@ mod chain;
 mod command_apply;
 mod command_demo;
 mod command_evaluate;
+mod command_features;
 mod command_gradcheck;
 mod command_info;
 mod command_register;

@@ -198,7 +198,7 @@ impl RegisterArgs {
     }
 }
 
-fn weight(text: &str) -> Result<f64, String> {
+pub(super) fn weight(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(value) if value.is_finite() && value > 0.0 => Ok(value),
         _ => Err("expected a positive number".into()),
