@@ -50,7 +50,7 @@
 //! | carry images, labels and points | [`Chain`], [`resample_image`], [`resample_labels`], [`inverse_on`] |
 //! | measure | [`overlap`](fn@overlap), [`surface_distance`], [`regularity`](fn@regularity), [`inverse_consistency`], [`landmark_errors`]; statistics: [`paired_t_test`], [`wilcoxon_signed_rank`], [`holm`], [`bootstrap_interval`] |
 //! | choose what is compared | [`Features`], [`mind`](fn@mind), [`IntensityRange`] |
-//! | choose or write a transform | [`Transform`]: [`Displacement`], [`Compositive`], [`BSpline`]; [`Linear`] |
+//! | choose or write a transform | [`Transform`]: [`Displacement`], [`Compositive`], [`Velocity`], [`BSpline`]; [`Linear`] |
 //! | choose or write a regulariser | [`Regulariser`]: [`Diffusion`], [`Bending`], [`Elastic`] |
 //! | choose or write a solver | [`Solver`]: [`GaussNewton`], [`TrustRegion`], [`Lbfgs`], [`Adam`], [`GradientDescent`]; over levels [`Multilevel`]; linear stages [`align`] |
 //! | state an energy | [`Problem`], [`EnergyProblem`], [`SsdData`], [`FoldBarrier`] |
