@@ -87,6 +87,7 @@ mod registration;
 mod regulariser;
 mod rng;
 mod solver;
+mod train;
 mod transform;
 
 pub use adjoint::{
@@ -101,10 +102,10 @@ pub use evaluation::{
     Overlap, PairedTest, PrincipalComponents, Regularity, Summary, SurfaceDistance,
 };
 pub use features::{
-    foreground_box, gradient_energy, level_grid, matched_grid, read_tensors, write_tensors,
-    Architecture, BaseFeatures, Downsampling, FeatureLevel, FeatureMaps, FeatureNetwork, Features,
-    HandMade, Intensities, IntensityRange, Level, Mind, NetworkConfig, Normalisation, Parameters,
-    Provenance, Pyramid, Unet, Weights,
+    foreground_box, gradient_energy, level_grid, matched_grid, named_base, read_tensors,
+    write_tensors, Architecture, BaseFeatures, Downsampling, FeatureLevel, FeatureMaps,
+    FeatureNetwork, Features, HandMade, Intensities, IntensityRange, Level, Mind, NetworkConfig,
+    Normalisation, Parameters, Provenance, Pyramid, Unet, Weights,
 };
 pub use geometry::{Affine, Grid};
 pub use image::{
@@ -141,7 +142,12 @@ pub use solver::{
     Multilevel, MultilevelSolution, Pair, ScaleReport, Solution, SolvedLevel, Solver, StageReport,
     StartReport, Status, TrustRegion,
 };
+pub use train::{
+    Augmentation, DataConfig, DataSet, GradientSide, LabelSource, LossConfig, OptimiserConfig,
+    PairStart, RateSchedule, SliceConfig, SolveConfig, Subject, SynthesisConfig, Trainer,
+    TrainingConfig, TrainingStep, Validation,
+};
 pub use transform::{
-    resample_image, resample_labels, BSpline, Chain, Compositive, Displacement, LabelResampling,
-    Linear, LinearKind, Resampling, Transform, Velocity,
+    resample_image, resample_labels, transform_named, BSpline, Chain, Compositive, Displacement,
+    LabelResampling, Linear, LinearKind, Resampling, Transform, Velocity,
 };

@@ -23,6 +23,7 @@ mod schedule;
 mod session;
 mod sheet;
 mod stage;
+mod train;
 
 pub use apply::ApplyArgs;
 pub use compared::Compared;
@@ -41,6 +42,7 @@ pub use register::RegisterArgs;
 pub use schedule::{Iterations, Levels};
 pub use session::{enter, Session};
 pub use stage::{Stage, Stages};
+pub use train::TrainArgs;
 
 use compared::{Network, NetworkReport};
 use digest::sha256;
@@ -80,6 +82,8 @@ pub enum Command {
     Features(FeaturesArgs),
     /// Check the gradients through a registration against finite differences
     Gradcheck(GradcheckArgs),
+    /// Train a feature network through the solver
+    Train(TrainArgs),
 }
 
 const AFTER_HELP: &str = "\
@@ -107,6 +111,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::run(args, session),
         Command::Features(args) => features::run(args, session),
         Command::Gradcheck(args) => gradcheck::run(args, session),
+        Command::Train(args) => train::run(args, session),
     })
 }
 
@@ -134,6 +139,7 @@ impl Command {
             Self::Demo(_) => "demo",
             Self::Features(_) => "features",
             Self::Gradcheck(_) => "gradcheck",
+            Self::Train(_) => "train",
         }
     }
 
@@ -147,7 +153,7 @@ impl Command {
             Self::Evaluate(args) => args.check(),
             Self::Features(args) => args.check(),
             Self::Gradcheck(args) => args.check(),
-            Self::Apply(_) | Self::Info(_) | Self::Demo(_) => Ok(()),
+            Self::Apply(_) | Self::Info(_) | Self::Demo(_) | Self::Train(_) => Ok(()),
         }
     }
 
@@ -161,6 +167,7 @@ impl Command {
             Self::Demo(args) => args.run.clone(),
             Self::Features(args) => args.run.clone(),
             Self::Gradcheck(args) => args.run.clone(),
+            Self::Train(args) => args.run.clone(),
         }
     }
 }

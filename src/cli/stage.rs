@@ -1,6 +1,6 @@
 //! The stages of a registration.
 
-use crate::transform::{BSpline, Compositive, Displacement, LinearKind, Transform, Velocity};
+use crate::transform::{transform_named, LinearKind, Transform};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -52,13 +52,7 @@ impl Stage {
 
     /// How it deforms, if it does.
     pub fn transform(self) -> Option<Arc<dyn Transform>> {
-        match self {
-            Self::Displacement => Some(Arc::new(Displacement)),
-            Self::Compositive => Some(Arc::new(Compositive)),
-            Self::Velocity => Some(Arc::new(Velocity::default())),
-            Self::BSpline => Some(Arc::new(BSpline::default())),
-            Self::Rigid | Self::Similarity | Self::Affine => None,
-        }
+        transform_named(self.name())
     }
 
     /// The word for it.

@@ -109,7 +109,7 @@
 //! # let path = folder.join("weights.safetensors");
 //! // a network that adds nothing yet to MIND; training would change its weights
 //! let config = NetworkConfig { widths: vec![4, 8, 8], outputs: 4, base: Some("mind".into()), ..NetworkConfig::unet(2, 1) };
-//! let base = <dyn stillpoint::BaseFeatures>::named("mind");
+//! let base = stillpoint::named_base("mind");
 //! let network = Unet::new(&config, base, 1, candle_core::DType::F32)?;
 //! network.save(&path, &Provenance::of(1, "nothing", "public domain"))?;
 //!

@@ -7,6 +7,7 @@ mod compositive;
 mod displacement;
 mod lattice;
 mod linear;
+mod named;
 mod resample;
 mod velocity;
 
@@ -23,6 +24,7 @@ pub use chain::Chain;
 pub use compositive::Compositive;
 pub use displacement::Displacement;
 pub use linear::{Linear, LinearKind};
+pub use named::transform_named;
 pub use resample::{resample_image, resample_labels, LabelResampling, Resampling};
 pub use velocity::Velocity;
 
@@ -34,7 +36,8 @@ pub(crate) const SMALLEST_DETERMINANT: f64 = 0.02;
 ///
 /// `u` is `[rank, (nz,) ny, nx]`, in voxels of the grid, component 0 along the fastest axis; `phi(x) = x + u(x)` carries
 /// fixed points to moving points. The energy is minimised over `theta`; stationary points are those of the energy in `u`
-/// pulled back by the derivative, so two transforms of the same displacements share their optima.
+/// pulled back by the derivative, so two transforms of the same displacements share their optima,
+/// unless one is a velocity.
 pub trait Transform: Send + Sync + std::fmt::Debug {
     /// Name in reports and on the command line.
     fn name(&self) -> &'static str;

@@ -27,7 +27,7 @@ fn untrained(rank: usize, base: &str) -> Unet {
         base: Some(base.into()),
         ..NetworkConfig::unet(rank, 1)
     };
-    let features = <dyn stillpoint::BaseFeatures>::named(base);
+    let features = stillpoint::named_base(base);
     Unet::new(&config, features, 1, DType::F32).unwrap()
 }
 
@@ -222,7 +222,7 @@ fn base_features_are_found_by_name() {
             assert_eq!(values(&a.features), values(&b.features), "{base}");
         }
     }
-    assert!(<dyn stillpoint::BaseFeatures>::named("edges").is_none());
+    assert!(stillpoint::named_base("edges").is_none());
 }
 
 #[test]

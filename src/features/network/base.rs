@@ -23,12 +23,10 @@ pub trait BaseFeatures: Send + Sync + std::fmt::Debug {
     fn features(&self, images: &Tensor, grid: &Grid) -> Result<Tensor>;
 }
 
-impl dyn BaseFeatures {
-    /// The features of this crate with a name: [`Intensities`] or [`Mind`]; none where it has none of that name.
-    pub fn named(name: &str) -> Option<Arc<Self>> {
-        let all: [Arc<Self>; 2] = [Arc::new(Intensities), Arc::new(Mind)];
-        all.into_iter().find(|base| base.name() == name)
-    }
+/// The features of a name, `intensities` or `mind`; none where there are none.
+pub fn named_base(name: &str) -> Option<Arc<dyn BaseFeatures>> {
+    let all: [Arc<dyn BaseFeatures>; 2] = [Arc::new(Intensities), Arc::new(Mind)];
+    all.into_iter().find(|base| base.name() == name)
 }
 
 /// The images themselves.

@@ -7,7 +7,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use candle_core::{DType, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::{read_tensors, write_tensors, BaseFeatures, FeatureNetwork, NetworkConfig, Unet};
+use super::{
+    named_base, read_tensors, write_tensors, BaseFeatures, FeatureNetwork, NetworkConfig, Unet,
+};
 use crate::{Error, Result};
 
 /// What the description of a weights file says it is.
@@ -110,7 +112,7 @@ impl Weights {
     pub fn build(&self) -> Result<Unet> {
         let base = match &self.config.base {
             None => None,
-            Some(name) => Some(<dyn BaseFeatures>::named(name).ok_or_else(|| {
+            Some(name) => Some(named_base(name).ok_or_else(|| {
                 Error::format(
                     &self.path,
                     format!("builds on base features '{name}', which are not of this crate; read it with Weights::network"),
