@@ -51,7 +51,7 @@
 //! | carry images, labels and points | [`Chain`], [`resample_image`], [`resample_labels`], [`inverse_on`] |
 //! | measure | [`overlap`](fn@overlap), [`surface_distance`], [`regularity`](fn@regularity), [`inverse_consistency`], [`landmark_errors`]; statistics: [`paired_t_test`], [`wilcoxon_signed_rank`], [`holm`], [`bootstrap_interval`] |
 //! | choose what is compared | [`Features`], [`mind`](fn@mind), [`IntensityRange`] |
-//! | choose or write a transform | [`Transform`]: [`Displacement`], [`Compositive`], [`BSpline`]; [`Linear`] |
+//! | choose or write a transform | [`Transform`]: [`Displacement`], [`Compositive`], [`Velocity`], [`BSpline`]; [`Linear`] |
 //! | choose or write a regulariser | [`Regulariser`]: [`Diffusion`], [`Bending`], [`Elastic`] |
 //! | choose or write a solver | [`Solver`]: [`GaussNewton`], [`TrustRegion`], [`Lbfgs`], [`Adam`], [`GradientDescent`]; over levels [`Multilevel`]; linear stages [`align`] |
 //! | state an energy | [`Problem`], [`EnergyProblem`], [`SsdData`], [`FoldBarrier`] |
@@ -101,7 +101,7 @@ pub use evaluation::{
     bootstrap_interval, chain_consistency, holm, inverse_consistency, landmark_errors, mean,
     median, overlap, paired_t_test, percentile, regularity, standard_deviation, surface_distance,
     wilcoxon_signed_rank, InverseConsistency, LabelOverlap, LabelSurfaceDistance, LandmarkErrors,
-    Overlap, PairedTest, Regularity, Summary, SurfaceDistance,
+    Overlap, PairedTest, PrincipalComponents, Regularity, Summary, SurfaceDistance,
 };
 pub use features::{
     foreground_box, gradient_energy, level_grid, matched_grid, named_base, read_tensors,
@@ -131,16 +131,18 @@ pub use ops::{
     Instructions, Interpolation, SsdCotangents, SsdData,
 };
 pub use phantom::Phantom;
-pub use picture::{charts_to_png, Chart, Curve, ReportPage, Series};
+pub use picture::{charts_to_png, coloured_to_png, Chart, ColouredMap, Curve, ReportPage, Series};
 pub use problem::{EnergyProblem, ImplicitProblem, Linearisation, Problem};
-pub use registration::{inverse_on, DeformableReport, Deformation, Registered, Registration, Step};
+pub use registration::{
+    inverse_on, DeformableReport, Deformation, Landscape, Registered, Registration, Step,
+};
 pub use regulariser::{Bending, Diffusion, Elastic, Regulariser};
 pub use rng::Rng;
 pub use solver::{
-    align, Adam, Alignment, AlignmentPair, AlignmentStart, Anderson, Candidate, Certificate,
-    FixedPoint, GaussNewton, GradientDescent, Iteration, Lbfgs, LevelReport, Multilevel,
-    MultilevelSolution, Pair, ScaleReport, Solution, SolvedLevel, Solver, StageReport, StartReport,
-    Status, TrustRegion,
+    align, Adam, Alignment, AlignmentFeatures, AlignmentPair, AlignmentStart, Anderson, Candidate,
+    Certificate, FixedPoint, GaussNewton, GradientDescent, Iteration, Lbfgs, LevelReport,
+    Multilevel, MultilevelSolution, Pair, ScaleReport, Solution, SolvedLevel, Solver, StageReport,
+    StartReport, Status, TrustRegion,
 };
 pub use train::{
     Augmentation, DataConfig, DataSet, GradientSide, LabelSource, LossConfig, OptimiserConfig,
@@ -149,5 +151,5 @@ pub use train::{
 };
 pub use transform::{
     resample_image, resample_labels, transform_named, BSpline, Chain, Compositive, Displacement,
-    LabelResampling, Linear, LinearKind, Resampling, Transform,
+    LabelResampling, Linear, LinearKind, Resampling, Transform, Velocity,
 };

@@ -3,8 +3,11 @@
 //! This is the program `stillpoint`, not an interface for other programs: it may change from one version to the next.
 
 mod apply;
+mod compared;
 mod demo;
+mod digest;
 mod evaluate;
+mod features;
 mod gradcheck;
 mod info;
 mod init;
@@ -23,8 +26,10 @@ mod stage;
 mod train;
 
 pub use apply::ApplyArgs;
+pub use compared::Compared;
 pub use demo::DemoArgs;
 pub use evaluate::EvaluateArgs;
+pub use features::FeaturesArgs;
 pub use gradcheck::GradcheckArgs;
 pub use info::InfoArgs;
 pub use init::Init;
@@ -38,6 +43,9 @@ pub use schedule::{Iterations, Levels};
 pub use session::{enter, Session};
 pub use stage::{Stage, Stages};
 pub use train::TrainArgs;
+
+use compared::{Network, NetworkReport};
+use digest::sha256;
 
 use clap::{Args, Parser, Subcommand};
 use std::num::NonZeroUsize;
@@ -70,6 +78,8 @@ pub enum Command {
     Info(InfoArgs),
     /// Make a phantom pair with a known warp and register it: no file needed
     Demo(DemoArgs),
+    /// Write and draw the feature maps that a registration compares
+    Features(FeaturesArgs),
     /// Check the gradients through a registration against finite differences
     Gradcheck(GradcheckArgs),
     /// Train a feature network through the solver
@@ -104,6 +114,7 @@ pub fn main() -> ExitCode {
         Command::Info(args) => info::run(args),
         Command::Register(args) => register::run(args, session),
         Command::Demo(args) => demo::run(args, session),
+        Command::Features(args) => features::run(args, session),
         Command::Gradcheck(args) => gradcheck::run(args, session),
         Command::Train(args) => train::run(args, session),
     })
@@ -131,6 +142,7 @@ impl Command {
             Self::Evaluate(_) => "evaluate",
             Self::Info(_) => "info",
             Self::Demo(_) => "demo",
+            Self::Features(_) => "features",
             Self::Gradcheck(_) => "gradcheck",
             Self::Train(_) => "train",
         }
@@ -144,6 +156,7 @@ impl Command {
         match self {
             Self::Register(args) => args.check(),
             Self::Evaluate(args) => args.check(),
+            Self::Features(args) => args.check(),
             Self::Gradcheck(args) => args.check(),
             Self::Apply(_) | Self::Info(_) | Self::Demo(_) | Self::Train(_) => Ok(()),
         }
@@ -157,6 +170,7 @@ impl Command {
             Self::Evaluate(args) => args.run.clone(),
             Self::Info(_) => RunArgs::default(),
             Self::Demo(args) => args.run.clone(),
+            Self::Features(args) => args.run.clone(),
             Self::Gradcheck(args) => args.run.clone(),
             Self::Train(args) => args.run.clone(),
         }

@@ -5,17 +5,19 @@ use std::sync::{Arc, Mutex};
 use candle_core::{DType, Tensor};
 
 use super::composite::Composite;
+use super::velocity::OfVelocity;
 use super::{ImplicitProblem, Linearisation, Problem};
-use crate::linear::{BlockJacobi, Diagonal};
+use crate::linear::{BlockJacobi, Diagonal, LinearOperator, Preconditioner};
 use crate::ops::{
-    add_unfolded, convert, copy, dot, pull_to_steps, smallest_determinant, BlockSystem, Curvature,
-    Differences, FoldBarrier, SsdData,
+    add_unfolded, combine, convert, copy, dot, pull_to_steps, smallest_determinant, BlockSystem,
+    Curvature, Differences, FoldBarrier, SsdData,
 };
 use crate::regulariser::Regulariser;
 use crate::transform::{Transform, SMALLEST_DETERMINANT};
 use crate::{Error, Grid, Result};
 
-/// The registration energy on one level: `E(theta) = data(u) + lambda R(u)` with `u = u(theta)`.
+/// The registration energy on one level: `E(theta) = data(u) + lambda R(u)` with `u = u(theta)`; of a velocity `v` it is
+/// `data(u(v)) + lambda R(v)`.
 #[derive(Debug)]
 pub struct EnergyProblem {
     /// The data term.
@@ -72,6 +74,10 @@ impl EnergyProblem {
     /// The data term and the weighted regulariser at `theta`.
     pub fn parts(&self, theta: &Tensor) -> Result<(f64, f64)> {
         let u = self.transform.displacement(theta, &self.grid)?;
+        if self.transform.is_velocity() {
+            let penalty = self.lambda * self.regulariser.value(theta, &self.grid)?;
+            return Ok((self.data.value(Some(&u))?, penalty));
+        }
         let differences = self.regulariser.differences(&self.grid).scaled(self.lambda);
         let [data, penalty] = self.data.values(&u, &differences)?;
         let extra = self.regulariser.extra_value(&u, &self.grid)?;
@@ -226,6 +232,7 @@ impl EnergyProblem {
             own = u.zeros_like()?;
             &own
         };
+        let velocity = self.transform.is_velocity();
         let differences = self.regulariser.differences(&self.grid).scaled(self.lambda);
         let extra = self.regulariser.extra_diagonal(&self.grid);
         let steps = steps && curvature == Curvature::GaussNewton;
@@ -233,14 +240,16 @@ impl EnergyProblem {
         let [data, penalty] = self.data.model(
             Some(&u),
             // what is added below must be carried too
-            Some((&differences, composes && extra.is_none())),
+            (!velocity).then_some((&differences, composes && extra.is_none())),
             curvature,
             g,
             &blocks,
             factor,
         )?;
         let mut energy = data + penalty;
-        if extra.is_some() {
+        if velocity {
+            energy += self.lambda * self.regulariser.value(theta, &self.grid)?;
+        } else if extra.is_some() {
             energy += self.lambda * self.regulariser.extra_value(&u, &self.grid)?;
             self.regulariser.add_extra(&u, &self.grid, self.lambda, g)?;
             if composes {
@@ -273,15 +282,16 @@ impl EnergyProblem {
             (scale, small)
         };
         let stiffness = stiffness * scale;
+        // keeps voxels without any gradient or neighbour solvable
+        let shift = if steps {
+            1e-6 * self.lambda * scale
+        } else {
+            0.0
+        };
         let system = BlockSystem {
             blocks,
             differences: self.regulariser.differences(&self.grid).scaled(stiffness),
-            // keeps voxels without any gradient or neighbour solvable
-            shift: if steps {
-                1e-6 * self.lambda * scale
-            } else {
-                0.0
-            },
+            shift,
             extra_diagonal: extra.unwrap_or([0.0; 3]).map(|d| d * stiffness),
         };
         if curvature == Curvature::Projected {
@@ -302,47 +312,54 @@ impl EnergyProblem {
                 .transform
                 .pull_diagonal(&self.grid, &inverse.main_diagonal()?)?,
         };
-        let preconditioner = BlockJacobi(inverse);
-        if field && extra.is_none() && barrier.is_none() {
-            return Ok(Linearisation {
-                energy,
-                scale,
-                operator: Box::new(system),
-                preconditioner: Box::new(preconditioner),
-            });
+        if !field {
+            let pulled = self.transform.pullback(theta, &self.grid, g)?;
+            copy(&pulled.contiguous()?, gradient)?;
         }
-        let operator = Composite {
-            system,
-            extra: extra
-                .is_some()
-                .then(|| (self.regulariser.clone(), stiffness)),
-            barrier: barrier.map(|b| (b, scale)),
-            transform: (!field).then(|| (self.transform.clone(), theta.clone())),
-            grid: self.grid.clone(),
+        if velocity {
+            let smoothness = self.regulariser.gradient(theta, &self.grid)?;
+            combine(self.lambda, &smoothness, 1.0, gradient)?;
+        }
+        // a model of steps takes the velocity for the displacement
+        let field = field || (velocity && steps);
+        let operator: Box<dyn LinearOperator> = if field && extra.is_none() && barrier.is_none() {
+            Box::new(system)
+        } else {
+            let operator = Composite {
+                system,
+                extra: extra
+                    .is_some()
+                    .then(|| (self.regulariser.clone(), stiffness)),
+                barrier: barrier.map(|b| (b, scale)),
+                transform: (!field && !velocity).then(|| (self.transform.clone(), theta.clone())),
+                grid: self.grid.clone(),
+            };
+            if velocity && !field {
+                Box::new(OfVelocity {
+                    gradient: (curvature == Curvature::Newton).then(|| g.clone()),
+                    inner: operator.without_smoothness(),
+                    transform: self.transform.clone(),
+                    theta: theta.clone(),
+                    grid: self.grid.clone(),
+                    scale,
+                    regulariser: self.regulariser.clone(),
+                    weight: stiffness,
+                    shift,
+                })
+            } else {
+                Box::new(operator)
+            }
         };
-        if field {
-            return Ok(Linearisation {
-                energy,
-                scale,
-                operator: Box::new(operator),
-                preconditioner: Box::new(preconditioner),
-            });
-        }
-        copy(
-            &self
-                .transform
-                .pullback(theta, &self.grid, g)?
-                .contiguous()?,
-            gradient,
-        )?;
+        let preconditioner: Box<dyn Preconditioner> = match diagonal {
+            Some(diagonal) => Box::new(Diagonal(diagonal)),
+            None if field || velocity => Box::new(BlockJacobi(inverse)),
+            None => Box::new(()),
+        };
         Ok(Linearisation {
             energy,
             scale,
-            operator: Box::new(operator),
-            preconditioner: match diagonal {
-                Some(diagonal) => Box::new(Diagonal(diagonal)),
-                None => Box::new(()),
-            },
+            operator,
+            preconditioner,
         })
     }
 }
@@ -350,20 +367,25 @@ impl EnergyProblem {
 /// The data are, in this order: the fixed features, the moving features (not their coefficients), `lambda` (of shape
 /// `[1]`), the channel weights (`[channels]`) and the mask.
 impl ImplicitProblem for EnergyProblem {
-    fn data_pullback(&self, theta: &Tensor, q: &Tensor) -> Result<Vec<Tensor>> {
+    fn data_pullback(&self, theta: &Tensor, step: &Tensor) -> Result<Vec<Tensor>> {
         let (u, du);
         let (u, q) = if self.transform.is_field() {
-            (theta, q)
+            (theta, step)
         } else {
             u = self.transform.displacement(theta, &self.grid)?;
             du = self
                 .transform
-                .pushforward(theta, &self.grid, q)?
+                .pushforward(theta, &self.grid, step)?
                 .contiguous()?;
             (&u, &du)
         };
         let data = self.data.pullback(u, q)?;
-        let lambda = -dot(q, &self.regulariser.gradient(u, &self.grid)?)?;
+        let (smooth, along) = if self.transform.is_velocity() {
+            (theta, step)
+        } else {
+            (u, q)
+        };
+        let lambda = -dot(along, &self.regulariser.gradient(smooth, &self.grid)?)?;
         let small = |values: Vec<f64>| -> Result<Tensor> {
             let n = values.len();
             Ok(Tensor::from_vec(values, n, u.device())?.to_dtype(u.dtype())?)

@@ -2,6 +2,7 @@
 
 mod composite;
 mod energy;
+mod velocity;
 
 use candle_core::{DType, Tensor};
 

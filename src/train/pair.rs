@@ -38,6 +38,7 @@ pub(super) fn start(pair: &[Subject; 2], start: PairStart) -> Result<Affine> {
         moving: &moving.image,
         fixed_mask: None,
         moving_mask: None,
+        features: None,
     };
     Ok(align(&images, &start, stages, &mut |_, _, _, _| Ok(()))?.affine)
 }

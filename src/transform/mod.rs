@@ -9,6 +9,9 @@ mod lattice;
 mod linear;
 mod named;
 mod resample;
+mod velocity;
+
+use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 
@@ -23,6 +26,7 @@ pub use displacement::Displacement;
 pub use linear::{Linear, LinearKind};
 pub use named::transform_named;
 pub use resample::{resample_image, resample_labels, LabelResampling, Resampling};
+pub use velocity::Velocity;
 
 /// Corner determinants at or below this count as folded, so that neither storage in a file nor another tool's rounding
 /// can fold a displacement.
@@ -32,7 +36,8 @@ pub(crate) const SMALLEST_DETERMINANT: f64 = 0.02;
 ///
 /// `u` is `[rank, (nz,) ny, nx]`, in voxels of the grid, component 0 along the fastest axis; `phi(x) = x + u(x)` carries
 /// fixed points to moving points. The energy is minimised over `theta`; stationary points are those of the energy in `u`
-/// pulled back by the derivative, so two transforms of the same displacements share their optima.
+/// pulled back by the derivative, so two transforms of the same displacements share their optima,
+/// unless one is a velocity.
 pub trait Transform: Send + Sync + std::fmt::Debug {
     /// Name in reports and on the command line.
     fn name(&self) -> &'static str;
@@ -62,6 +67,30 @@ pub trait Transform: Send + Sync + std::fmt::Debug {
     /// The transposed derivative at `theta`, applied to a cotangent of the displacement.
     fn pullback(&self, _theta: &Tensor, _grid: &Grid, cotangent: &Tensor) -> Result<Tensor> {
         Ok(cotangent.clone())
+    }
+
+    /// The derivative along `step` of [`Transform::pullback`] of a constant cotangent: how the transform bends; none where it
+    /// is linear in its parameters.
+    fn pullback_derivative(
+        &self,
+        _theta: &Tensor,
+        _grid: &Grid,
+        _cotangent: &Tensor,
+        _step: &Tensor,
+    ) -> Result<Option<Tensor>> {
+        Ok(None)
+    }
+
+    /// Whether `theta` is a velocity: a field on the grid that is regularised itself, in place of the displacement, and that
+    /// models of the fast mode's steps take for the displacement.
+    fn is_velocity(&self) -> bool {
+        false
+    }
+
+    /// The same parametrisation where it is twice continuously differentiable, as certificates and exact gradients need; none
+    /// where this one is so already.
+    fn smooth(&self) -> Option<Arc<dyn Transform>> {
+        None
     }
 
     /// The diagonal of `D' diag(d) D` with `D` the derivative at any `theta` and `d` in the shape of the displacement, for

@@ -10,8 +10,7 @@ pub(super) use outputs::Outputs;
 pub(super) use report::Report;
 pub(super) use run::{register, run, summary};
 
-use super::{Init, Iterations, Levels, RunArgs, Stages};
-use crate::features::Features;
+use super::{Compared, Init, Iterations, Levels, RunArgs, Stages};
 use clap::Args;
 use std::path::{Path, PathBuf};
 
@@ -28,6 +27,8 @@ Examples:
   stillpoint register -f fixed.nii.gz -m moving.nii.gz -o out/pair -t rigid
   stillpoint register -f fixed.nii.gz -m moving.nii.gz -o out/pair \\
       --fixed-labels fixed_seg.nii.gz --moving-labels moving_seg.nii.gz
+  stillpoint register -f fixed.nii.gz -m moving.nii.gz -o out/pair \\
+      --features weights.safetensors
   stillpoint register -f fixed.nii.gz -m moving.nii.gz -o out/pair \\
       -t compositive --init identity --levels 4x2x1 --iterations 100x50x20";
 
@@ -81,7 +82,7 @@ pub struct RegisterArgs {
     )]
     pub moving_labels: Option<PathBuf>,
 
-    /// Stages: of rigid, similarity, affine, then one of displacement, compositive
+    /// Stages: of rigid, similarity, affine, then one of displacement, compositive, velocity, bspline
     #[arg(
         short,
         long,
@@ -114,11 +115,13 @@ pub struct RegisterArgs {
     pub iterations: Option<Iterations>,
 
     /// What the stage that deforms compares: coarse-mind (intensities, with MIND descriptors on the coarse levels),
-    /// intensities, mind (descriptors alone) or both [default: coarse-mind, with --certify intensities]
-    #[arg(long, value_name = "FEATURES", value_parser = features, help_heading = "Method")]
-    pub features: Option<Features>,
+    /// intensities, mind (descriptors alone) or both [default: coarse-mind, with --certify intensities]; or a file of
+    /// weights (*.safetensors), the features of whose network all stages compare
+    #[arg(long, value_name = "FEATURES", help_heading = "Method")]
+    pub features: Option<Compared>,
 
-    /// Weight of smoothness against likeness, the same on each level; larger is smoother [default: 0.2, with --certify 1]
+    /// Weight of smoothness against likeness, the same on each level; larger is smoother [default: that of the weights in
+    /// training, else 0.2, with --certify 1]
     #[arg(long, value_name = "WEIGHT", value_parser = weight, allow_negative_numbers = true, help_heading = "Method")]
     pub lambda: Option<f64>,
 
@@ -158,6 +161,7 @@ impl RegisterArgs {
             .chain(&self.moving_labels)
             .chain(start)
             .map(PathBuf::as_path)
+            .chain(self.features.as_ref().and_then(Compared::weights))
     }
 
     pub(super) fn check(&self) -> Result<(), String> {
@@ -175,7 +179,12 @@ impl RegisterArgs {
                 (self.lambda.is_some(), "--lambda"),
                 (self.certify, "--certify"),
                 (self.levels.is_some(), "--levels"),
-                (self.features.is_some(), "--features"),
+                (
+                    self.features
+                        .as_ref()
+                        .is_some_and(|f| f.weights().is_none()),
+                    "--features by name",
+                ),
             ] {
                 if given {
                     return Err(format!(
@@ -189,21 +198,11 @@ impl RegisterArgs {
     }
 }
 
-fn weight(text: &str) -> Result<f64, String> {
+pub(super) fn weight(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(value) if value.is_finite() && value > 0.0 => Ok(value),
         _ => Err("expected a positive number".into()),
     }
-}
-
-fn features(text: &str) -> Result<Features, String> {
-    let found = Features::NAMES.iter().find(|(name, _)| *name == text);
-    found.map(|(_, features)| *features).ok_or_else(|| {
-        format!(
-            "no features '{text}'; there are {}",
-            Features::NAMES.map(|(name, _)| name).join(", ")
-        )
-    })
 }
 
 #[cfg(test)]
@@ -243,6 +242,7 @@ mod tests {
             (None, None, None)
         );
         assert_eq!((args.seed, args.certify, args.json), (0, false, false));
+        assert!(parse(&["-t", "affine", "--features", "w.safetensors"]).is_ok());
     }
 
     #[test]
@@ -266,7 +266,7 @@ mod tests {
             (&["--init", "nowhere.mat"], "neither"),
             (&["-t", "affine", "--features", "mind"], "no effect"),
             (&["--features", "unet"], "coarse-mind"),
-            (&["-t", "bspline"], "no stage"),
+            (&["-t", "thin-plate"], "no stage"),
             (&["-f", "c.nii"], "cannot be used multiple times"),
         ] {
             let error = parse(bad).unwrap_err();

@@ -7,7 +7,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use candle_core::{DType, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::{read_tensors, write_tensors, BaseFeatures, FeatureNetwork, NetworkConfig, Unet};
+use super::{
+    named_base, read_tensors, write_tensors, BaseFeatures, FeatureNetwork, NetworkConfig, Unet,
+};
 use crate::{Error, Result};
 
 /// What the description of a weights file says it is.
@@ -100,6 +102,29 @@ impl Weights {
         let network = Unet::new(&self.config, base, self.provenance.seed, DType::F32)?;
         self.assign(&network)?;
         Ok(network)
+    }
+
+    /// The network, on top of the base features of this crate that the file names, if any.
+    ///
+    /// # Errors
+    /// [`Error::Format`] when the configuration contradicts itself or names features that this crate does not have,
+    /// [`Error::Data`] when the tensors are not those of the configuration; both name the file.
+    pub fn build(&self) -> Result<Unet> {
+        let base = match &self.config.base {
+            None => None,
+            Some(name) => Some(named_base(name).ok_or_else(|| {
+                Error::format(
+                    &self.path,
+                    format!("builds on base features '{name}', which are not of this crate; read it with Weights::network"),
+                )
+            })?),
+        };
+        self.network(base).map_err(|error| match error {
+            Error::InvalidArgument { name, reason } => {
+                Error::format(&self.path, format!("its {name}: {reason}"))
+            }
+            other => other,
+        })
     }
 
     /// Gives the weights to a network that was made before.
