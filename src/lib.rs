@@ -39,6 +39,7 @@
 //! * [The inner problem](guide::inner_problem): the energy, lambda, the two modes, and how to read a report.
 //! * [Choosing a transform](guide::choosing_a_transform): which map to look for, and where to begin.
 //! * [The layer](guide::the_layer): gradients through an optimum, and which to choose.
+//! * [Training](guide::training): features that learn from your data, or from none.
 //!
 //! # Map of the crate
 //!
@@ -57,6 +58,7 @@
 //! | make features | [`FeatureNetwork`]: [`Unet`] with a [`NetworkConfig`], [`HandMade`] with [`BaseFeatures`]; [`Weights`], [`Provenance`] |
 //! | build a network | [`convolve`], [`convolve_joined`], [`normalise`](fn@normalise), [`average_pool`], [`rescale`] |
 //! | learn through a registration | [`RegistrationLayer`], [`LayerInput`], [`LayerOutput`]; networks: [`FeatureNetwork`], [`Unet`]; gradients: [`Adjoint`], [`Policy`], [`attach`] |
+//! | train features | [`Trainer`] with a [`TrainingConfig`]: [`DataConfig`], [`SynthesisConfig`], [`Augmentation`], [`LossConfig`] |
 //! | bring an energy or a map of your own | [`Residual`], [`attach_residual`], [`Energy`], [`AutodiffProblem`], [`Anderson`] |
 //! | use the operators alone | [`warp`](fn@warp), [`warp_adjoint`], [`warp_gradient`], [`smooth`], [`resize`], [`compose`], [`inverse_displacement`], [`determinants`], [`conjugate_gradients`] |
 //! | try without data | [`Phantom`], [`Rng`] |

@@ -103,6 +103,11 @@ Exit codes:
 
 /// The program: does what the command line says and returns its exit code.
 pub fn main() -> ExitCode {
+    // the tensor engine's threads serve one caller at a time and spin while they wait; ours use the cores better
+    const ENGINE_THREADS: &str = "CANDLE_NUM_THREADS";
+    if std::env::var_os(ENGINE_THREADS).is_none() {
+        std::env::set_var(ENGINE_THREADS, "1");
+    }
     enter(std::env::args_os(), |command, session| match command {
         Command::Apply(args) => apply::run(args, session),
         Command::Evaluate(args) => evaluate::run(args, session),

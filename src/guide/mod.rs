@@ -6,6 +6,7 @@
 //!    before you trust a result, or change a setting.
 //! 3. [`choosing_a_transform`]: rigid or affine, free or without folds, and how to begin.
 //! 4. [`the_layer`]: registration as a layer of a network, which gradient to choose, and how to bring your own energy.
+//! 5. [`training`]: features that learn from your data, or from none.
 //!
 //! The chapters hold no code of their own; every snippet in them is a test.
 
@@ -13,3 +14,4 @@ pub mod choosing_a_transform;
 pub mod coordinates;
 pub mod inner_problem;
 pub mod the_layer;
+pub mod training;

@@ -21,7 +21,7 @@ pub struct TrainingConfig {
     pub out: PathBuf,
     /// Everything random follows from it.
     pub seed: u64,
-    /// Updates of the weights.
+    /// Updates of the weights; with none the network is only judged on the validation.
     pub steps: usize,
     /// Pairs of one update.
     pub batch: usize,
@@ -30,6 +30,8 @@ pub struct TrainingConfig {
     /// What the network is made of; entries that are left out are those of [`NetworkConfig::unet`].
     #[serde(deserialize_with = "network")]
     pub network: NetworkConfig,
+    /// A weights file to begin with, in place of random weights; of the same network.
+    pub weights: Option<PathBuf>,
     /// The solver inside.
     pub registration: SolveConfig,
     /// The training subjects.
@@ -63,6 +65,7 @@ impl Default for TrainingConfig {
             batch: 2,
             synthetic: 0.0,
             network: NetworkConfig::unet(3, 1),
+            weights: None,
             registration: SolveConfig::default(),
             data: None,
             validation: None,
@@ -200,6 +203,7 @@ impl TrainingConfig {
             toml::from_str(&text).map_err(|e| Error::format(path, e.to_string()))?;
         let folder = path.parent().unwrap_or(Path::new(""));
         config.out = folder.join(&config.out);
+        config.weights = config.weights.map(|file| folder.join(file));
         for data in config.data.iter_mut().chain(&mut config.validation) {
             for file in [&mut data.table, &mut data.images, &mut data.labels] {
                 *file = file.take().map(|file| folder.join(file));
@@ -232,8 +236,14 @@ impl TrainingConfig {
                 );
             }
         }
-        if self.steps == 0 || self.batch == 0 {
-            return fail("steps and batch", "must be at least 1");
+        if self.batch == 0 {
+            return fail("batch", "must be at least 1");
+        }
+        if self.steps == 0 && self.validation.is_none() {
+            return fail(
+                "steps",
+                "there is nothing to do: no steps, and no table [validation] to judge the network on",
+            );
         }
         if self.validate_every == 0 || self.checkpoint_every == 0 {
             return fail("validate_every and checkpoint_every", "must be at least 1");
@@ -244,7 +254,7 @@ impl TrainingConfig {
         if self.synthetic > 0.0 && self.synthesis.is_none() {
             return fail("synthetic", "needs a table [synthesis] that says how");
         }
-        if self.data.is_none() && self.synthesis.is_none() {
+        if self.steps > 0 && self.data.is_none() && self.synthesis.is_none() {
             return fail(
                 "data",
                 "there is nothing to train on: add a table [data] or [synthesis]",

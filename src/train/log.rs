@@ -9,7 +9,7 @@ use crate::{Error, Result};
 /// One step of a training.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct TrainingStep {
-    /// Number of the step, counted from 1.
+    /// Number of the step, counted from 1; 0 is what was there before the first.
     pub step: usize,
     /// Loss, mean over the pairs; NaN where no pair had one.
     pub loss: f64,
@@ -166,6 +166,7 @@ impl Log {
             cells.extend((0..self.levels).map(|level| {
                 row.levels
                     .get(level)
+                    .filter(|loss| loss.is_finite())
                     .map_or(String::new(), |loss| format!("{loss:.6}"))
             }));
             writer.write_record(cells).map_err(broken)?;

@@ -263,3 +263,78 @@ fn around(size: &[usize], at: [f64; 3]) -> (Vec<u32>, Vec<f64>) {
     }
     corners.into_iter().unzip()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Affine, Grid};
+    use candle_core::Var;
+
+    fn tensor(values: &[f32]) -> Tensor {
+        Tensor::from_slice(values, (1, 2, 2), &Device::Cpu).unwrap()
+    }
+
+    #[test]
+    fn dice_is_that_of_counted_voxels() {
+        let (a, b) = (tensor(&[1., 1., 0., 0.]), tensor(&[1., 0., 0., 0.]));
+        let loss = dice_loss(&a, &b).unwrap().to_scalar::<f32>().unwrap();
+        assert!((loss - (1.0 - 2.0 / 3.0)).abs() < 1e-5, "{loss}");
+    }
+
+    #[test]
+    fn correlation_does_not_see_brightness() {
+        let values: Vec<f32> = (0..400).map(|v| ((v * v) % 17) as f32 / 17.0).collect();
+        let a = Tensor::from_slice(&values, (1, 20, 20), &Device::Cpu).unwrap();
+        let same = ((&a * -2.0).unwrap() + 3.0).unwrap();
+        let other = a.t().unwrap().contiguous().unwrap();
+        let loss = |b: &Tensor| {
+            let loss = correlation_loss(&a, b).unwrap();
+            loss.to_scalar::<f32>().unwrap()
+        };
+        assert!(loss(&same) < 0.01, "{}", loss(&same));
+        assert!(loss(&other) > 0.5, "{}", loss(&other));
+    }
+
+    /// A displacement that is known leaves no distance, and the gradient of another agrees with finite differences.
+    #[test]
+    fn landmarks_are_where_the_displacement_takes_them() {
+        let turn = [[0.8, -0.6, 0.0], [0.6, 0.8, 0.0], [0.0, 0.0, 1.0]];
+        let grid = Grid::new(&[7, 6], &[1.0, 2.0], [3.0, -4.0, 0.0], turn).unwrap();
+        let affine = Affine {
+            translation: [1.0, -2.0, 0.0],
+            ..Affine::identity()
+        };
+        let u: Vec<f64> = (0..84).map(|v| if v < 42 { 0.5 } else { -0.25 }).collect();
+        let level = |u: &Tensor| LayerLevel {
+            grid: grid.clone(),
+            displacement: u.clone(),
+            affine: vec![affine],
+            reports: vec![None],
+            adjoints: vec![None],
+        };
+        let u =
+            Var::from_tensor(&Tensor::from_vec(u, (1, 2, 6, 7), &Device::Cpu).unwrap()).unwrap();
+        let world = grid.index_to_world();
+        let from = [world.apply([2.3, 3.6, 0.0]), world.apply([4.0, 1.2, 0.0])];
+        let to = [[2.8, 3.35, 0.0], [4.5, 0.95, 0.0]].map(|p| affine.apply(world.apply(p)));
+        let loss = landmark_loss(&level(u.as_tensor()), &from, &to).unwrap();
+        // the root is rounded off at a thousandth of a millimetre
+        let side = 7.0;
+        assert!(loss.to_scalar::<f64>().unwrap() < 1.1e-3 * 10.0 / side);
+
+        let away = to.map(|p| [p[0] + 1.0, p[1] - 0.7, p[2]]);
+        let value = |u: &Tensor| {
+            let loss = landmark_loss(&level(u), &from, &away).unwrap();
+            loss.to_scalar::<f64>().unwrap()
+        };
+        let loss = landmark_loss(&level(u.as_tensor()), &from, &away).unwrap();
+        let gradient = loss.backward().unwrap().get(&u).unwrap().clone();
+        let direction = Tensor::randn(0.0, 1.0, (1, 2, 6, 7), &Device::Cpu).unwrap();
+        let slope = (gradient * &direction).unwrap().sum_all().unwrap();
+        let slope = slope.to_scalar::<f64>().unwrap();
+        let h = 1e-5;
+        let at = |t: f64| value(&(u.as_tensor() + (&direction * t).unwrap()).unwrap());
+        let difference = (at(h) - at(-h)) / (2.0 * h);
+        assert!((slope - difference).abs() < 1e-7 * slope.abs().max(1.0));
+    }
+}

@@ -11,7 +11,8 @@ use super::pair::{learn, Lesson};
 use super::validation::validate;
 use super::workers::Workers;
 use super::{DataSet, TrainingConfig, Validation};
-use crate::features::{FeatureNetwork, Provenance, Unet};
+use crate::features::{FeatureNetwork, Provenance, Unet, Weights};
+use crate::image::write_bytes;
 use crate::layer::RegistrationLayer;
 use crate::{Error, Result};
 
@@ -118,6 +119,9 @@ impl Trainer {
             }
         }
         let network = Unet::new(&config.network, config.base()?, config.seed, DType::F32)?;
+        if let Some(file) = &config.weights {
+            Weights::read(file)?.assign(&network)?;
+        }
         let average = Unet::new(&config.network, config.base()?, config.seed, DType::F32)?;
         let optimiser = AdamW::new(&config.optimiser, network.parameters())?;
         let sets = data.iter().chain(&validation);
@@ -175,8 +179,8 @@ impl Trainer {
         &mut self,
         watch: &mut dyn FnMut(&TrainingStep, &[String]) -> Result<()>,
     ) -> Result<()> {
-        if self.progress.step == 0 && self.log.rows().is_empty() {
-            self.save()?;
+        if self.log.rows().is_empty() {
+            self.begin(watch)?;
         }
         while self.progress.step < self.config.steps {
             let clock = Instant::now();
@@ -184,15 +188,7 @@ impl Trainer {
             let step = self.progress.step;
             let last = step == self.config.steps;
             let judged = last || step.is_multiple_of(self.config.validate_every);
-            let mut better = false;
-            if judged && self.validation.is_some() {
-                let validation = self.validate()?;
-                better = validation.dice > self.progress.best.unwrap_or(f64::NEG_INFINITY);
-                if better {
-                    self.progress.best = Some(validation.dice);
-                }
-                row.validation = Some(validation);
-            }
+            let better = judged && self.judge(&mut row)?;
             self.progress.seconds += clock.elapsed().as_secs_f64();
             row.seconds = self.progress.seconds;
             self.log.push(row.clone());
@@ -218,6 +214,41 @@ impl Trainer {
             watched?;
         }
         Ok(())
+    }
+
+    /// Judges the network as it is before the first step, and makes sure that everything can be written.
+    fn begin(
+        &mut self,
+        watch: &mut dyn FnMut(&TrainingStep, &[String]) -> Result<()>,
+    ) -> Result<()> {
+        let mut row = TrainingStep {
+            loss: f64::NAN,
+            gradient: f64::NAN,
+            converged: f64::NAN,
+            ..TrainingStep::default()
+        };
+        self.save()?;
+        let better = self.judge(&mut row)?;
+        self.log.push(row.clone());
+        self.save()?;
+        if better {
+            self.save_weights("best.safetensors")?;
+        }
+        watch(&row, &[])
+    }
+
+    /// Validates, where there are subjects for it; whether it is the best so far.
+    fn judge(&mut self, row: &mut TrainingStep) -> Result<bool> {
+        if self.validation.is_none() {
+            return Ok(false);
+        }
+        let validation = self.validate()?;
+        let better = validation.dice > self.progress.best.unwrap_or(f64::NEG_INFINITY);
+        if better {
+            self.progress.best = Some(validation.dice);
+        }
+        row.validation = Some(validation);
+        Ok(better)
     }
 
     /// One step; what it did, and what went wrong.
@@ -255,7 +286,7 @@ impl Trainer {
             levels: (0..active).map(|i| mean(&|l| l.levels[i])).collect(),
             rate,
             gradient: f64::NAN,
-            converged: done as f64 / f64::from(all.max(1) as u32),
+            converged: done as f64 / all as f64,
             failures: config.batch - learnt.len(),
             ..TrainingStep::default()
         };
@@ -270,7 +301,7 @@ impl Trainer {
         Ok((row, notes))
     }
 
-    /// Judges the mean weights on the validation's pairs.
+    /// Judges the mean weights on the validation's pairs, and writes what it finds of each to `validation.csv`.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] when there is no validation set, and those of a registration.
@@ -279,13 +310,11 @@ impl Trainer {
             .validation
             .as_ref()
             .ok_or_else(|| Error::argument("validation", "there are no subjects for it"))?;
-        validate(
-            self.network()?,
-            &self.layer,
-            self.config.registration.start,
-            data,
-            &self.workers,
-        )
+        let network = self.network()?;
+        let start = self.config.registration.start;
+        let (validation, table) = validate(network, &self.layer, start, data, &self.workers)?;
+        write_bytes(&self.config.out.join("validation.csv"), &table)?;
+        Ok(validation)
     }
 
     /// Writes checkpoint, weights, table and curves.

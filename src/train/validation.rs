@@ -15,14 +15,14 @@ use crate::registration::total_on;
 use crate::transform::{resample_labels, Chain, LabelResampling};
 use crate::{Affine, Result};
 
-/// Registers every consecutive pair and judges it at full resolution.
+/// Registers every consecutive pair and judges it at full resolution; also what is known of each as a CSV table.
 pub(super) fn validate(
     network: &Unet,
     layer: &RegistrationLayer,
     begin: PairStart,
     data: &DataSet,
     workers: &Workers,
-) -> Result<Validation> {
+) -> Result<(Validation, Vec<u8>)> {
     let pairs = data.consecutive();
     let judged = workers.map(pairs.len(), |number| {
         let pair = pairs[number].map(Clone::clone);
@@ -33,8 +33,18 @@ pub(super) fn validate(
     });
     let mut validation = Validation::default();
     let (mut dice, mut landmarks, mut ended) = (Mean::default(), Mean::default(), [0, 0]);
-    for judged in judged {
+    let mut table = String::from("fixed,moving,dice,landmarks,folds\n");
+    for (judged, [fixed, moving]) in judged.into_iter().zip(&pairs) {
         let judged = judged?;
+        let cell = |value: Option<f64>| value.map_or(String::new(), |v| format!("{v:.6}"));
+        table.push_str(&format!(
+            "{},{},{},{},{}\n",
+            fixed.name,
+            moving.name,
+            cell(judged.dice),
+            cell(judged.landmarks),
+            judged.folds
+        ));
         validation.pairs += 1;
         validation.folds += judged.folds;
         dice.add(judged.dice);
@@ -47,7 +57,7 @@ pub(super) fn validate(
     validation.dice = dice.value();
     validation.landmarks = landmarks.value();
     validation.converged = ended[0] as f64 / ended[1].max(1) as f64;
-    Ok(validation)
+    Ok((validation, table.into_bytes()))
 }
 
 struct Judged {

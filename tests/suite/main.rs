@@ -61,6 +61,7 @@ mod samples;
 mod solvers;
 mod statistics;
 mod threads;
+mod training;
 mod transforms;
 mod trust_region;
 mod velocity;
