@@ -151,5 +151,5 @@ pub use train::{
 };
 pub use transform::{
     resample_image, resample_labels, transform_named, BSpline, Chain, Compositive, Displacement,
-    LabelResampling, Linear, LinearKind, Resampling, Transform, Velocity,
+    LabelResampling, Linear, LinearKind, Resampling, Tangent, Transform, Velocity,
 };

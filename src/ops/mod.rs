@@ -63,5 +63,7 @@ pub(crate) use separable::{separable, Table};
 pub use ssd::{Curvature, SsdCotangents, SsdData};
 pub(crate) use storage::read;
 pub(crate) use vector::{clear, combine, convert, copy, dot};
-pub(crate) use warp::warped_values;
+pub(crate) use warp::{
+    adjoint_of_both, sampled, sampled_along, sampled_gradient, voxels, warped_values,
+};
 pub use warp::{warp, warp_adjoint, warp_adjoint_derivative, warp_derivative, warp_gradient};

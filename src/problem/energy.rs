@@ -322,6 +322,15 @@ impl EnergyProblem {
         }
         // a model of steps takes the velocity for the displacement
         let field = field || (velocity && steps);
+        let tangent = match velocity && !field {
+            true => {
+                // what the derivative turns, in the scale of the model
+                let turned = (curvature == Curvature::Newton).then(|| g * scale);
+                self.transform
+                    .tangent(theta, turned.transpose()?.as_ref())?
+            }
+            false => None,
+        };
         let operator: Box<dyn LinearOperator> = if field && extra.is_none() && barrier.is_none() {
             Box::new(system)
         } else {
@@ -334,20 +343,16 @@ impl EnergyProblem {
                 transform: (!field && !velocity).then(|| (self.transform.clone(), theta.clone())),
                 grid: self.grid.clone(),
             };
-            if velocity && !field {
-                Box::new(OfVelocity {
-                    gradient: (curvature == Curvature::Newton).then(|| g.clone()),
+            match tangent {
+                Some(tangent) => Box::new(OfVelocity {
                     inner: operator.without_smoothness(),
-                    transform: self.transform.clone(),
-                    theta: theta.clone(),
+                    tangent,
                     grid: self.grid.clone(),
-                    scale,
                     regulariser: self.regulariser.clone(),
                     weight: stiffness,
                     shift,
-                })
-            } else {
-                Box::new(operator)
+                }),
+                None => Box::new(operator),
             }
         };
         let preconditioner: Box<dyn Preconditioner> = match diagonal {

@@ -8,20 +8,15 @@ use super::composite::Composite;
 use crate::linear::LinearOperator;
 use crate::ops::{combine, copy, dot};
 use crate::regulariser::Regulariser;
-use crate::transform::Transform;
+use crate::transform::Tangent;
 use crate::{Grid, Result};
 
-/// `D' H D + (D' g)' + weight L + shift`: the curvature `H` in displacements between the derivative of the transform at
-/// `theta`, how that derivative turns the gradient `g`, and the regulariser of the parameters themselves.
+/// `D' H D + weight L + shift`: the curvature `H` in displacements seen through the derivative of the flow (which, for a
+/// Hessian, turns the gradient along), and the regulariser of the velocity.
 pub(super) struct OfVelocity {
     pub inner: Composite,
-    pub transform: Arc<dyn Transform>,
-    pub theta: Tensor,
+    pub tangent: Box<dyn Tangent>,
     pub grid: Grid,
-    /// The gradient with respect to the displacement; none leaves its turning out.
-    pub gradient: Option<Tensor>,
-    /// In the scale of the inner curvature.
-    pub scale: f64,
     pub regulariser: Arc<dyn Regulariser>,
     pub weight: f64,
     pub shift: f64,
@@ -29,17 +24,18 @@ pub(super) struct OfVelocity {
 
 impl LinearOperator for OfVelocity {
     fn apply(&self, p: &Tensor, out: &Tensor) -> Result<f64> {
-        let (transform, theta, grid) = (&self.transform, &self.theta, &self.grid);
-        let du = transform.pushforward(theta, grid, p)?.contiguous()?;
-        let force = du.zeros_like()?;
-        self.inner.apply(&du, &force)?;
-        copy(&transform.pullback(theta, grid, &force)?.contiguous()?, out)?;
-        if let Some(gradient) = &self.gradient {
-            if let Some(turned) = transform.pullback_derivative(theta, grid, gradient, p)? {
-                combine(self.scale, &turned.contiguous()?, 1.0, out)?;
-            }
-        }
-        combine(self.weight, &self.regulariser.gradient(p, grid)?, 1.0, out)?;
+        let pulled = self.tangent.through(p, &mut |du| {
+            let force = du.zeros_like()?;
+            self.inner.apply(du, &force)?;
+            Ok(force)
+        })?;
+        copy(&pulled.contiguous()?, out)?;
+        combine(
+            self.weight,
+            &self.regulariser.gradient(p, &self.grid)?,
+            1.0,
+            out,
+        )?;
         combine(self.shift, p, 1.0, out)?;
         dot(p, out)
     }

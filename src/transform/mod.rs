@@ -5,6 +5,7 @@ mod carried;
 mod chain;
 mod compositive;
 mod displacement;
+mod flow;
 mod lattice;
 mod linear;
 mod named;
@@ -69,22 +70,20 @@ pub trait Transform: Send + Sync + std::fmt::Debug {
         Ok(cotangent.clone())
     }
 
-    /// The derivative along `step` of [`Transform::pullback`] of a constant cotangent: how the transform bends; none where it
-    /// is linear in its parameters.
-    fn pullback_derivative(
-        &self,
-        _theta: &Tensor,
-        _grid: &Grid,
-        _cotangent: &Tensor,
-        _step: &Tensor,
-    ) -> Result<Option<Tensor>> {
-        Ok(None)
-    }
-
     /// Whether `theta` is a velocity: a field on the grid that is regularised itself, in place of the displacement, and that
     /// models of the fast mode's steps take for the displacement.
     fn is_velocity(&self) -> bool {
         false
+    }
+
+    /// The derivative at `theta`, prepared for many products; with a gradient with respect to the displacement they are those
+    /// of a Hessian. Velocities have one; others are linear in their parameters.
+    fn tangent(
+        &self,
+        _theta: &Tensor,
+        _gradient: Option<&Tensor>,
+    ) -> Result<Option<Box<dyn Tangent>>> {
+        Ok(None)
     }
 
     /// The same parametrisation where it is twice continuously differentiable, as certificates and exact gradients need; none
@@ -123,6 +122,16 @@ pub trait Transform: Send + Sync + std::fmt::Debug {
     fn resample(&self, theta: &Tensor, from: &Grid, to: &Grid) -> Result<Tensor> {
         resample_field(theta, from, to)
     }
+}
+
+/// The derivative `D` of a displacement at given parameters.
+pub trait Tangent: Send + Sync {
+    /// `D' inner(D step)`, and where a gradient `g` was given the derivative of `D' g` along the step with it.
+    fn through(
+        &self,
+        step: &Tensor,
+        inner: &mut dyn FnMut(&Tensor) -> Result<Tensor>,
+    ) -> Result<Tensor>;
 }
 
 /// Resizes a field of voxel displacements to another grid over the same field of view.

@@ -4,13 +4,10 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 
-use super::{resample_field, Transform, SMALLEST_DETERMINANT};
-use crate::ops::{
-    combine, compose, copy, record, smallest_determinant, smooth, spline_coefficients, warp,
-    warp_adjoint, warp_adjoint_derivative, warp_derivative, warp_gradient, BlockSystem, Curvature,
-    Differences, Interpolation, SsdData,
-};
-use crate::{Affine, Error, Grid, Result};
+use super::flow::Flow;
+use super::{resample_field, Tangent, Transform, SMALLEST_DETERMINANT};
+use crate::ops::{combine, copy, record, smallest_determinant, smooth, Interpolation};
+use crate::{Error, Grid, Result};
 
 /// Stationary velocity field: `theta = v`, in voxels, and `phi = exp(v)`, the flow along `v` for the unit of time, which has
 /// the inverse `exp(-v)`.
@@ -44,25 +41,7 @@ const ROUNDS: usize = 12;
 
 impl Velocity {
     fn flow(&self, theta: &Tensor) -> Result<Flow> {
-        let scale = 0.5f64.powi(self.squarings as i32);
-        let mut stages = vec![(theta.detach() * scale)?.contiguous()?];
-        for k in 0..self.squarings {
-            let u = &stages[k];
-            let next = match self.interpolation {
-                Interpolation::Linear => {
-                    let out = u.zeros_like()?;
-                    compose(u, u, 1.0, &out)?;
-                    out
-                }
-                cubic => (u + warp(u, u, &Affine::identity(), cubic)?)?,
-            };
-            stages.push(next);
-        }
-        Ok(Flow {
-            stages,
-            scale,
-            interpolation: self.interpolation,
-        })
+        Flow::along(theta, self.squarings, self.interpolation)
     }
 
     fn folds(&self, theta: &Tensor) -> Result<bool> {
@@ -82,28 +61,23 @@ impl Transform for Velocity {
     }
 
     fn pushforward(&self, theta: &Tensor, _grid: &Grid, step: &Tensor) -> Result<Tensor> {
-        let mut pushed = self.flow(theta)?.push(step)?;
-        pushed
-            .pop()
-            .ok_or_else(|| Error::argument("velocity", "has no stage"))
+        self.flow(theta)?.push(step)
     }
 
     fn pullback(&self, theta: &Tensor, _grid: &Grid, cotangent: &Tensor) -> Result<Tensor> {
         self.flow(theta)?.pull(cotangent)
     }
 
-    fn pullback_derivative(
-        &self,
-        theta: &Tensor,
-        _grid: &Grid,
-        cotangent: &Tensor,
-        step: &Tensor,
-    ) -> Result<Option<Tensor>> {
-        self.flow(theta)?.pull_along(cotangent, step).map(Some)
-    }
-
     fn is_velocity(&self) -> bool {
         true
+    }
+
+    fn tangent(
+        &self,
+        theta: &Tensor,
+        gradient: Option<&Tensor>,
+    ) -> Result<Option<Box<dyn Tangent>>> {
+        Ok(Some(Box::new(self.flow(theta)?.tangent(gradient)?)))
     }
 
     fn must_not_fold(&self) -> bool {
@@ -138,104 +112,5 @@ impl Transform for Velocity {
                 to.describe()
             ),
         ))
-    }
-}
-
-/// The displacements after each squaring, from `v / 2^K` to `exp(v)`.
-struct Flow {
-    stages: Vec<Tensor>,
-    scale: f64,
-    interpolation: Interpolation,
-}
-
-impl Flow {
-    fn end(&self) -> &Tensor {
-        &self.stages[self.stages.len() - 1]
-    }
-
-    /// The displacements that are squared.
-    fn squared(&self) -> &[Tensor] {
-        &self.stages[..self.stages.len() - 1]
-    }
-
-    /// The derivatives of all stages along a step of the velocity.
-    fn push(&self, step: &Tensor) -> Result<Vec<Tensor>> {
-        let (still, how) = (Affine::identity(), self.interpolation);
-        let mut along = vec![(step * self.scale)?.contiguous()?];
-        for (k, u) in self.squared().iter().enumerate() {
-            let d = &along[k];
-            let next = (d + warp(d, u, &still, how)?)?;
-            along.push((next + warp_derivative(u, u, &still, how, d)?)?);
-        }
-        Ok(along)
-    }
-
-    /// One squaring back.
-    fn pulled(&self, u: &Tensor, w: &Tensor) -> Result<Tensor> {
-        let (still, how) = (Affine::identity(), self.interpolation);
-        let size: Vec<usize> = u.dims()[1..].iter().rev().copied().collect();
-        let next = (w + warp_adjoint(w, u, &still, how, &size)?)?;
-        Ok((next + warp_gradient(u, u, &still, how, w)?)?)
-    }
-
-    /// The transposed derivative, applied to a cotangent of the end.
-    fn pull(&self, cotangent: &Tensor) -> Result<Tensor> {
-        let mut w = cotangent.contiguous()?;
-        for u in self.squared().iter().rev() {
-            w = self.pulled(u, &w)?;
-        }
-        Ok((w * self.scale)?)
-    }
-
-    /// The derivative of [`Flow::pull`] along a step of the velocity: forward over reverse.
-    fn pull_along(&self, cotangent: &Tensor, step: &Tensor) -> Result<Tensor> {
-        let (still, how) = (Affine::identity(), self.interpolation);
-        let along = self.push(step)?;
-        let mut w = cotangent.contiguous()?;
-        let mut dw = w.zeros_like()?;
-        for (u, d) in self.squared().iter().zip(&along).rev() {
-            let size: Vec<usize> = u.dims()[1..].iter().rev().copied().collect();
-            dw = self.pulled(u, &dw)?;
-            dw = (dw + warp_adjoint_derivative(&w, u, &still, how, &size, d)?)?;
-            dw = (dw + warp_gradient(d, u, &still, how, &w)?)?;
-            dw = (dw + self.bend(u, &w, d)?)?;
-            w = self.pulled(u, &w)?;
-        }
-        Ok((dw * self.scale)?)
-    }
-
-    /// `sum_c w_c (Hess u_c)(x + u(x)) d(x)`: the difference of the two curvatures of squares whose residuals are `w`.
-    fn bend(&self, u: &Tensor, w: &Tensor, d: &Tensor) -> Result<Tensor> {
-        let rank = u.dims()[0];
-        let mut data = SsdData {
-            fixed: u.clone(),
-            moving: match self.interpolation {
-                Interpolation::Linear => u.clone(),
-                Interpolation::Cubic => spline_coefficients(u)?,
-            },
-            mask: None,
-            channel_weight: vec![1.0; rank],
-            map: Affine::identity(),
-            interpolation: self.interpolation,
-        };
-        data.fixed = (data.warped(Some(u))? - w)?;
-        let mut shape = u.dims().to_vec();
-        shape[0] = rank * (rank + 1) / 2;
-        let product = |curvature: Curvature| -> Result<Tensor> {
-            let blocks = Tensor::zeros(shape.as_slice(), u.dtype(), u.device())?;
-            data.linearise(Some(u), curvature, &u.zeros_like()?, &blocks)?;
-            let system = BlockSystem {
-                blocks,
-                differences: Differences {
-                    weight: [[0.0; 3]; 3],
-                },
-                shift: 0.0,
-                extra_diagonal: [0.0; 3],
-            };
-            let out = u.zeros_like()?;
-            system.apply(d, &out)?;
-            Ok(out)
-        };
-        Ok((product(Curvature::Newton)? - product(Curvature::GaussNewton)?)?)
     }
 }

@@ -226,6 +226,37 @@ fn base_features_are_found_by_name() {
 }
 
 #[test]
+fn a_network_that_was_built_has_its_weights_and_no_graph() {
+    let program = Program::new();
+    let config = NetworkConfig {
+        widths: vec![4, 8],
+        shrinks: vec![2, 1],
+        outputs: 3,
+        ..NetworkConfig::large_kernel_unet(2, 1, 4)
+    };
+    let trained = Unet::new(&config, None, 5, DType::F32).unwrap();
+    let mut provenance = Provenance::of(5, "nothing", "public domain");
+    // other first weights than those in the file
+    provenance.seed = 6;
+    trained
+        .save(program.path("w.safetensors"), &provenance)
+        .unwrap();
+    let built = Weights::read(program.path("w.safetensors"))
+        .unwrap()
+        .build()
+        .unwrap();
+    let grid = Grid::axis_aligned(&[20, 24], &[1.0, 1.0]).unwrap();
+    let images = noise(&[1, 1, 24, 20], 1).to_dtype(DType::F32).unwrap();
+    let expected = trained.fixed_pyramid(&images, &grid).unwrap();
+    let found = built.fixed_pyramid(&images, &grid).unwrap();
+    for (a, b) in expected.iter().zip(&found) {
+        assert_eq!(values(&a.features), values(&b.features));
+        assert!(a.features.track_op() && !b.features.track_op());
+    }
+    assert_eq!(built.parameters().count(), trained.parameters().count());
+}
+
+#[test]
 fn weights_drive_any_stage() {
     let pair = Pair::flat();
     weights(&pair.program, "mind.safetensors", 2, "mind", Some(0.3));

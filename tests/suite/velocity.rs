@@ -48,15 +48,14 @@ fn derivatives_are_those_of_finite_differences() {
             let pulled = velocity.pullback(&theta, &grid, &cotangent).unwrap();
             close(dot(&pushed, &cotangent), dot(&step, &pulled), 1e-12, &name);
 
-            let turned = |step: &Tensor| {
-                velocity
-                    .pullback_derivative(&theta, &grid, &cotangent, step)
-                    .unwrap()
-                    .unwrap()
-            };
+            let tangent = velocity.tangent(&theta, Some(&cotangent)).unwrap().unwrap();
+            let turned = |step: &Tensor| tangent.through(step, &mut |du| Ok(zeros(du))).unwrap();
             let expected = slope(&|theta| velocity.pullback(theta, &grid, &cotangent).unwrap());
             let gap = distance(&values(&turned(&step)), &expected);
             assert!(gap < 2e-6 * size_of(&expected), "{name}: {gap}");
+            let plain = velocity.tangent(&theta, None).unwrap().unwrap();
+            let squares = plain.through(&step, &mut |du| Ok(du.clone())).unwrap();
+            close(dot(&step, &squares), dot(&pushed, &pushed), 1e-12, &name);
             let other = noise(&like, 4);
             let (ab, ba) = (dot(&other, &turned(&step)), dot(&step, &turned(&other)));
             close(ab, ba, 1e-10, &name);

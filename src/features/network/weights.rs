@@ -104,7 +104,8 @@ impl Weights {
         Ok(network)
     }
 
-    /// The network, on top of the base features of this crate that the file names, if any.
+    /// The network to be used as it is, on top of the base features of this crate that the file names, if any: no gradient
+    /// flows to its parameters, so that it keeps nothing of a pass.
     ///
     /// # Errors
     /// [`Error::Format`] when the configuration contradicts itself or names features that this crate does not have,
@@ -119,12 +120,15 @@ impl Weights {
                 )
             })?),
         };
-        self.network(base).map_err(|error| match error {
+        let made = Unet::still(&self.config, base, self.provenance.seed, DType::F32);
+        let network = made.map_err(|error| match error {
             Error::InvalidArgument { name, reason } => {
                 Error::format(&self.path, format!("its {name}: {reason}"))
             }
             other => other,
-        })
+        })?;
+        self.assign(&network)?;
+        Ok(network)
     }
 
     /// Gives the weights to a network that was made before.
