@@ -83,6 +83,7 @@ mod ops;
 mod phantom;
 mod picture;
 mod problem;
+mod prompt;
 mod registration;
 mod regulariser;
 mod rng;
@@ -125,11 +126,12 @@ pub use ops::{
     smooth, smooth_adjoint, spline_coefficients, spline_coefficients_adjoint, warp, warp_adjoint,
     warp_adjoint_derivative, warp_derivative, warp_gradient, BarrierCurvature, BlockSystem,
     CorrelationData, CorrelationDerivative, CorrelationSums, Curvature, Differences, FoldBarrier,
-    Instructions, Interpolation, SsdCotangents, SsdData,
+    Instructions, Interpolation, LandmarkCurvature, LandmarkData, SsdCotangents, SsdData,
 };
 pub use phantom::Phantom;
 pub use picture::{charts_to_png, Chart, Curve, ReportPage, Series};
-pub use problem::{EnergyProblem, ImplicitProblem, Linearisation, Problem};
+pub use problem::{EnergyProblem, ImplicitProblem, Linearisation, Problem, PromptTerms};
+pub use prompt::{Prompt, PromptKind};
 pub use registration::{inverse_on, DeformableReport, Deformation, Registered, Registration, Step};
 pub use regulariser::{Bending, Diffusion, Elastic, Regulariser};
 pub use rng::Rng;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use candle_core::{DType, Tensor};
 
 use super::composite::Composite;
-use super::{ImplicitProblem, Linearisation, Problem};
+use super::{ImplicitProblem, Linearisation, Problem, PromptTerms};
 use crate::linear::{BlockJacobi, Diagonal};
 use crate::ops::{
     add_unfolded, convert, copy, dot, pull_to_steps, smallest_determinant, BlockSystem, Curvature,
@@ -15,7 +15,7 @@ use crate::regulariser::Regulariser;
 use crate::transform::{Transform, SMALLEST_DETERMINANT};
 use crate::{Error, Grid, Result};
 
-/// The registration energy on one level: `E(theta) = data(u) + lambda R(u)` with `u = u(theta)`.
+/// The registration energy on one level: `E(theta) = data(u) + lambda R(u) + prompts(u)` with `u = u(theta)`.
 #[derive(Debug)]
 pub struct EnergyProblem {
     /// The data term.
@@ -39,6 +39,8 @@ pub struct EnergyProblem {
     /// A penalty that makes folding impossible, as part of the energy. With it, steps are additive for every transform
     /// that is a field.
     pub barrier: Option<FoldBarrier>,
+    /// Further terms on the same displacement. With any, models are not compact.
+    pub prompts: PromptTerms,
     blocks: Mutex<Option<Tensor>>,
     compact_blocks: Mutex<Option<Tensor>>,
     inverse_blocks: Mutex<Option<Tensor>>,
@@ -63,6 +65,7 @@ impl EnergyProblem {
             compact: false,
             damping: 0.0,
             barrier: None,
+            prompts: PromptTerms::default(),
             inverse_blocks: Mutex::new(None),
             compact_blocks: Mutex::new(None),
             blocks: Mutex::new(None),
@@ -84,6 +87,15 @@ impl EnergyProblem {
             Some(barrier) => barrier.value(&self.transform.displacement(theta, &self.grid)?),
             None => Ok(0.0),
         }
+    }
+
+    /// The prompts at `theta`; zero where there are none.
+    pub fn prompt_value(&self, theta: &Tensor) -> Result<f64> {
+        if self.prompts.is_empty() {
+            return Ok(0.0);
+        }
+        self.prompts
+            .value(&self.transform.displacement(theta, &self.grid)?)
     }
 
     /// Gives back the memory that linearisations keep from call to call.
@@ -117,6 +129,7 @@ impl EnergyProblem {
         self.compact
             && self.transform.is_field()
             && self.regulariser.extra_diagonal(&self.grid).is_none()
+            && self.prompts.is_empty()
     }
 }
 
@@ -144,7 +157,7 @@ impl Problem for EnergyProblem {
             return Ok(barrier);
         }
         let (data, penalty) = self.parts(theta)?;
-        Ok(data + penalty + barrier)
+        Ok(data + penalty + barrier + self.prompt_value(theta)?)
     }
 
     fn linearise(
@@ -200,8 +213,11 @@ impl EnergyProblem {
     ) -> Result<Linearisation> {
         let u = self.transform.displacement(theta, &self.grid)?;
         let rank = self.grid.rank();
-        let packed = curvature != Curvature::GaussNewton || self.barrier.is_some();
-        let entries = if packed || !self.data.is_rank_one() {
+        let prompted = !self.prompts.is_empty();
+        let packed = curvature != Curvature::GaussNewton
+            || self.barrier.is_some()
+            || !self.prompts.landmarks.is_empty();
+        let entries = if packed || prompted || !self.data.is_rank_one() {
             rank * (rank + 1) / 2
         } else {
             rank
@@ -233,7 +249,7 @@ impl EnergyProblem {
         let [data, penalty] = self.data.model(
             Some(&u),
             // what is added below must be carried too
-            Some((&differences, composes && extra.is_none())),
+            Some((&differences, composes && extra.is_none() && !prompted)),
             curvature,
             g,
             &blocks,
@@ -243,9 +259,19 @@ impl EnergyProblem {
         if extra.is_some() {
             energy += self.lambda * self.regulariser.extra_value(&u, &self.grid)?;
             self.regulariser.add_extra(&u, &self.grid, self.lambda, g)?;
-            if composes {
-                pull_to_steps(&u, g, &blocks)?;
-            }
+        }
+        let mut landmarks = Vec::new();
+        if prompted {
+            let (value, curvatures) = self.prompts.add_model(&u, curvature, g, &blocks)?;
+            energy += value;
+            landmarks = curvatures;
+        }
+        if composes && (extra.is_some() || prompted) {
+            pull_to_steps(&u, g, &blocks)?;
+            landmarks = landmarks
+                .into_iter()
+                .map(|l| l.pulled_to_steps(&u))
+                .collect::<Result<_>>()?;
         }
         let barrier = match &self.barrier {
             Some(barrier) => {
@@ -294,6 +320,9 @@ impl EnergyProblem {
             if let Some(barrier) = &barrier {
                 barrier.add_blocks(scale, &inverse.blocks)?;
             }
+            for landmarks in &landmarks {
+                landmarks.add_blocks(scale, &inverse.blocks)?;
+            }
             inverse.make_definite()?;
         }
         let diagonal = match field {
@@ -303,7 +332,7 @@ impl EnergyProblem {
                 .pull_diagonal(&self.grid, &inverse.main_diagonal()?)?,
         };
         let preconditioner = BlockJacobi(inverse);
-        if field && extra.is_none() && barrier.is_none() {
+        if field && extra.is_none() && barrier.is_none() && landmarks.is_empty() {
             return Ok(Linearisation {
                 energy,
                 scale,
@@ -317,6 +346,7 @@ impl EnergyProblem {
                 .is_some()
                 .then(|| (self.regulariser.clone(), stiffness)),
             barrier: barrier.map(|b| (b, scale)),
+            landmarks: (landmarks, scale),
             transform: (!field).then(|| (self.transform.clone(), theta.clone())),
             grid: self.grid.clone(),
         };
@@ -392,6 +422,8 @@ impl ImplicitProblem for EnergyProblem {
         let blocks = Self::block_tensor(&self.blocks, rank * (rank + 1) / 2, theta, theta.dtype())?;
         self.data
             .linearise(Some(theta), Curvature::GaussNewton, &gradient, &blocks)?;
+        self.prompts
+            .add_labels(theta, Curvature::GaussNewton, &gradient, &blocks)?;
         let system = BlockSystem {
             blocks,
             differences: Differences {

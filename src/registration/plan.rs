@@ -7,7 +7,7 @@ use crate::features::{foreground_box, Level, Pyramid};
 use crate::ops::extend;
 use crate::solver::{align, Alignment, AlignmentPair, AlignmentStart, Iteration, Pair};
 use crate::transform::LinearKind;
-use crate::{Affine, Error, Image, Labels, Result};
+use crate::{Affine, Error, Image, Labels, Prompt, Result};
 
 /// A registration of two images by their intensities and by descriptors made of them.
 ///
@@ -32,6 +32,8 @@ pub struct Registration {
     pub fixed_mask: Option<Labels>,
     /// Where the moving image counts, on its grid.
     pub moving_mask: Option<Labels>,
+    /// What is known to correspond, for the deformable stage; labels on the grids of their images.
+    pub prompts: Vec<Prompt>,
 }
 
 impl Default for Registration {
@@ -42,6 +44,7 @@ impl Default for Registration {
             deformation: Some(Deformation::default()),
             fixed_mask: None,
             moving_mask: None,
+            prompts: Vec::new(),
         }
     }
 }
@@ -63,7 +66,7 @@ impl Registration {
     /// Registers `moving` to `fixed`. `watch` sees every iteration of every level and stops the run by an error.
     ///
     /// # Errors
-    /// [`Error::Data`] for images that cannot be registered, [`Error::GridMismatch`] for masks on other grids,
+    /// [`Error::Data`] for images that cannot be registered, [`Error::GridMismatch`] for masks and prompts on other grids,
     /// [`Error::InvalidArgument`] for settings that contradict each other, and what `watch` returns.
     pub fn run(
         &self,
@@ -82,6 +85,9 @@ impl Registration {
                     moving.channels()
                 ),
             ));
+        }
+        for prompt in &self.prompts {
+            prompt.check(fixed.grid(), moving.grid(), true)?;
         }
         let (of_fixed, of_moving) = rayon::join(
             || Level::scaled(fixed, "fixed image"),
@@ -117,7 +123,7 @@ impl Registration {
         };
         let shrinks = deformation.shrinks(fixed.grid())?;
         let (stage, levels) = (deformation.transform.name(), shrinks.len());
-        let (corner, size) = region(fixed, moving, &registered.affine, &shrinks)?;
+        let (corner, size) = region(fixed, moving, &self.prompts, &registered.affine, &shrinks)?;
         let part = Level {
             features: cropped(&fixed_level.features, &corner, &size)?,
             grid: fixed_level.grid.cropped(&corner, &size)?,
@@ -127,6 +133,11 @@ impl Registration {
             Some(mask) => Some(cropped(&mask.unsqueeze(0)?, &corner, &size)?.squeeze(0)?),
             None => None,
         };
+        let prompts = self
+            .prompts
+            .iter()
+            .map(|prompt| prompt.cropped(&corner, &size))
+            .collect::<Result<Vec<_>>>()?;
         let solution = deformation.multilevel(shrinks).solve(
             &Pair {
                 fixed: Pyramid::Finest(&part),
@@ -135,6 +146,7 @@ impl Registration {
                 affine: registered.affine,
                 fixed_mask: fixed_mask.as_ref(),
                 moving_mask: moving_mask.as_ref(),
+                prompts: &prompts,
             },
             &mut |level, iteration| {
                 watch(&Step {
@@ -214,10 +226,11 @@ fn mask(mask: &Option<Labels>, image: &Image, name: &str) -> Result<Option<Tenso
     )?))
 }
 
-/// The part of the fixed grid where either image differs from its background, with a margin.
+/// The part of the fixed grid where either image differs from its background, and what is prompted, with a margin.
 fn region(
     fixed: &Image,
     moving: &Image,
+    prompts: &[Prompt],
     affine: &Affine,
     shrinks: &[usize],
 ) -> Result<(Vec<usize>, Vec<usize>)> {
@@ -228,18 +241,27 @@ fn region(
         .map(|(a, b)| (a as f64, b as f64))
         .collect();
     let box_ = foreground_box(moving.channel(0), moving.grid().size());
-    let back = grid
-        .world_to_index()
-        .compose(&affine.inverse()?)
-        .compose(&moving.grid().index_to_world());
-    for corner in 0..1usize << rank {
-        let point = back.apply(std::array::from_fn(|a| {
-            box_.get(a)
-                .map_or(0.0, |b| if corner >> a & 1 == 1 { b.1 } else { b.0 } as f64)
-        }));
+    let from_moving = grid.world_to_index().compose(&affine.inverse()?);
+    let back = from_moving.compose(&moving.grid().index_to_world());
+    let mut include = |point: [f64; 3]| {
         for a in 0..rank {
             bounds[a] = (bounds[a].0.min(point[a]), bounds[a].1.max(point[a]));
         }
+    };
+    for corner in 0..1usize << rank {
+        include(back.apply(std::array::from_fn(|a| {
+            box_.get(a)
+                .map_or(0.0, |b| if corner >> a & 1 == 1 { b.1 } else { b.0 } as f64)
+        })));
+    }
+    for prompt in prompts {
+        let [of_fixed, of_moving] = prompt.reach();
+        of_fixed
+            .iter()
+            .for_each(|p| include(grid.world_to_index().apply(*p)));
+        of_moving
+            .iter()
+            .for_each(|p| include(from_moving.apply(*p)));
     }
     let margin = 2.0 * shrinks.iter().copied().max().unwrap_or(1) as f64;
     let (mut start, mut size) = (Vec::new(), Vec::new());

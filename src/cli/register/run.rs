@@ -96,6 +96,7 @@ fn solve(args: &RegisterArgs, inputs: &mut Inputs, session: &Session) -> Result<
         deformation: deformation(args),
         fixed_mask: inputs.fixed_mask.take(),
         moving_mask: inputs.moving_mask.take(),
+        prompts: Vec::new(),
     };
     let mut stage = "";
     registration.run(&inputs.fixed, &inputs.moving, &mut |step| {
