@@ -244,6 +244,11 @@ fn landmarks_alone_are_met_by_a_smooth_field() {
         marks.points = vec![[4.3, 5.1, 0.0], [15.8, 11.4, 0.0]];
         marks.targets = vec![[4.9, 4.8, 0.0], [15.4, 12.0, 0.0]];
         problem.prompts.landmarks = vec![marks];
+        // as in certified runs
+        problem.barrier = transform.must_not_fold().then_some(FoldBarrier {
+            weight: 1e-3,
+            threshold: 0.3,
+        });
         let start = transform.identity(&grid, DType::F64, &Device::Cpu).unwrap();
         let solution = TrustRegion::default()
             .solve(&problem, start, &mut |_| Ok(()))
