@@ -9,10 +9,10 @@ use crate::Result;
 
 /// Corresponding points: `E(u) = weight / 2 sum_i e_i' Q e_i` with `e_i = p_i + u(p_i) - t_i`.
 ///
-/// The displacement `u` (`[rank, (nz,) ny, nx]`, voxels) is interpolated linearly between the voxels around `p_i` and
-/// continued beyond the border by its nearest value. The points do not move, so the energy is a quadratic function of `u`
-/// for any interpolation: its curvature, which couples the voxels around each point, is exact and never indefinite.
-/// Points are taken one after the other: the same bits for any number of threads.
+/// The displacement `u` (`[rank, (nz,) ny, nx]`, voxels) is smoothed by a Gaussian, which spreads the pull of a point over its
+/// neighbourhood, then interpolated linearly; it is continued beyond the border by its nearest value. The points do not move,
+/// so the energy is a quadratic function of `u`: its curvature, which couples the voxels around each point, is exact and never
+/// negative. Points are taken one after the other: the same bits for any number of threads.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LandmarkData {
     /// `p_i`, in voxels of the fixed grid.
@@ -21,6 +21,8 @@ pub struct LandmarkData {
     pub targets: Vec<[f64; 3]>,
     /// `Q`, symmetric and not negative: how a difference in voxels is measured.
     pub metric: [[f64; 3]; 3],
+    /// Standard deviation of the Gaussian along each axis, voxels; zero is none.
+    pub spread: [f64; 3],
     /// The factor in front.
     pub weight: f64,
 }
@@ -33,12 +35,26 @@ pub struct LandmarkCurvature {
     metric: [[f64; 3]; 3],
 }
 
-/// How the displacement at a point follows from the voxels around it: the sum of their matrices times their vectors.
+/// How the displacement at a point follows from the voxels around it: the sum of their shares of their vectors.
 #[derive(Debug, Clone)]
 struct Stencil {
-    voxels: [usize; 8],
-    shares: [f64; 8],
-    matrices: [[[f64; 3]; 3]; 8],
+    voxels: Vec<usize>,
+    shares: Vec<f64>,
+    /// Each share times what carries a step to a displacement; none where steps are displacements.
+    matrices: Option<Vec<[[f64; 3]; 3]>>,
+}
+
+impl Stencil {
+    /// The matrix of entry `k`.
+    fn matrix(&self, k: usize) -> [[f64; 3]; 3] {
+        match &self.matrices {
+            Some(matrices) => matrices[k],
+            None => {
+                let s = self.shares[k];
+                [[s, 0.0, 0.0], [0.0, s, 0.0], [0.0, 0.0, s]]
+            }
+        }
+    }
 }
 
 /// Components and voxels of a field, fastest axis first.
@@ -56,35 +72,25 @@ impl Field {
         }
     }
 
-    fn corners(&self) -> usize {
-        1 << self.size.len()
-    }
-
-    fn stencil(&self, point: &[f64; 3]) -> Stencil {
-        let mut stencil = Stencil {
-            voxels: [0; 8],
-            shares: [0.0; 8],
-            matrices: [[[0.0; 3]; 3]; 8],
-        };
-        for corner in 0..self.corners() {
-            let (mut voxel, mut share, mut stride) = (0, 1.0, 1);
-            for (a, &n) in self.size.iter().enumerate() {
-                let last = n - 1;
-                let x = point[a].clamp(0.0, last as f64);
-                let first = (x as usize).min(last.saturating_sub(1));
-                let part = x - first as f64;
-                let ahead = corner >> a & 1;
-                voxel += (first + ahead).min(last) * stride;
-                share *= if ahead == 1 { part } else { 1.0 - part };
-                stride *= n;
-            }
-            stencil.voxels[corner] = voxel;
-            stencil.shares[corner] = share;
-            for a in 0..self.size.len() {
-                stencil.matrices[corner][a][a] = share;
-            }
+    fn stencil(&self, point: &[f64; 3], spread: &[f64; 3]) -> Stencil {
+        let (mut voxels, mut shares, mut stride) = (vec![0], vec![1.0], 1);
+        for (a, &n) in self.size.iter().enumerate() {
+            let line = along_axis(point[a], n, spread[a]);
+            let each = |old: &dyn Fn(usize) -> (usize, f64)| {
+                let all = line.iter().flat_map(|(index, share)| {
+                    (0..voxels.len()).map(move |k| (k, index * stride, *share))
+                });
+                all.map(|(k, step, share)| (old(k).0 + step, old(k).1 * share))
+                    .unzip()
+            };
+            (voxels, shares) = each(&|k| (voxels[k], shares[k]));
+            stride *= n;
         }
-        stencil
+        Stencil {
+            voxels,
+            shares,
+            matrices: None,
+        }
     }
 
     /// `I + Du` at a voxel by central differences, one-sided at the border, as
@@ -110,12 +116,21 @@ impl Field {
 
     fn sampled<T: Real>(&self, stencil: &Stencil, u: &[T]) -> [f64; 3] {
         let mut out = [0.0; 3];
-        for corner in 0..self.corners() {
-            let (voxel, matrix) = (stencil.voxels[corner], &stencil.matrices[corner]);
-            for b in 0..self.size.len() {
-                let value = u[b * self.voxels + voxel].wide();
-                for (a, out) in out.iter_mut().enumerate() {
-                    *out += matrix[a][b] * value;
+        for (k, voxel) in stencil.voxels.iter().enumerate() {
+            let value = |b: usize| u[b * self.voxels + voxel].wide();
+            match &stencil.matrices {
+                None => {
+                    for (b, out) in out.iter_mut().enumerate().take(self.size.len()) {
+                        *out += stencil.shares[k] * value(b);
+                    }
+                }
+                Some(matrices) => {
+                    for b in 0..self.size.len() {
+                        let value = value(b);
+                        for (a, out) in out.iter_mut().enumerate() {
+                            *out += matrices[k][a][b] * value;
+                        }
+                    }
                 }
             }
         }
@@ -124,14 +139,53 @@ impl Field {
 
     /// The transpose of [`Field::sampled`], times `scale`, added.
     fn spread<T: Real>(&self, stencil: &Stencil, force: &[f64; 3], scale: f64, out: &mut [T]) {
-        for corner in 0..self.corners() {
-            let (voxel, matrix) = (stencil.voxels[corner], &stencil.matrices[corner]);
+        for (k, voxel) in stencil.voxels.iter().enumerate() {
             for b in 0..self.size.len() {
-                let sum: f64 = (0..3).map(|a| matrix[a][b] * force[a]).sum();
+                let sum = match &stencil.matrices {
+                    None => stencil.shares[k] * force[b],
+                    Some(matrices) => (0..3).map(|a| matrices[k][a][b] * force[a]).sum(),
+                };
                 out[b * self.voxels + voxel] += T::of(scale * sum);
             }
         }
     }
+}
+
+/// The Gaussian's weights from `-reach` to `reach`.
+fn bell(sigma: f64) -> Vec<f64> {
+    let reach = (2.5 * sigma).ceil() as i32;
+    let raw: Vec<f64> = (-reach..=reach)
+        .map(|j| {
+            if j == 0 {
+                1.0
+            } else {
+                (-0.5 * (f64::from(j) / sigma).powi(2)).exp()
+            }
+        })
+        .collect();
+    let sum: f64 = raw.iter().sum();
+    raw.iter().map(|g| g / sum).collect()
+}
+
+/// Voxels of an axis with their shares in what is interpolated at `x` after smoothing.
+fn along_axis(x: f64, n: usize, sigma: f64) -> Vec<(usize, f64)> {
+    let last = n - 1;
+    let x = x.clamp(0.0, last as f64);
+    let first = (x as usize).min(last.saturating_sub(1));
+    let part = x - first as f64;
+    let bell = bell(sigma);
+    let reach = bell.len() / 2;
+    let mut line: Vec<(usize, f64)> = Vec::with_capacity(bell.len() + 1);
+    for j in 0..=bell.len() {
+        let here = bell.get(j).map_or(0.0, |g| (1.0 - part) * g);
+        let ahead = j.checked_sub(1).map_or(0.0, |j| part * bell[j]);
+        let index = (first + j).saturating_sub(reach).min(last);
+        match line.last_mut() {
+            Some((same, share)) if *same == index => *share += here + ahead,
+            _ => line.push((index, here + ahead)),
+        }
+    }
+    line
 }
 
 impl LandmarkData {
@@ -171,13 +225,19 @@ impl LandmarkData {
             .iter()
             .zip(&self.targets)
             .map(move |(point, target)| {
-                let stencil = field.stencil(point);
+                let stencil = field.stencil(point, &self.spread);
                 let mut error = field.sampled(&stencil, u);
                 for a in 0..rank {
                     error[a] += point[a] - target[a];
                 }
                 (stencil, error)
             })
+    }
+
+    /// How many voxels share in a point: one over the sum of the squared weights of the Gaussian.
+    pub fn neighbourhood(&self, rank: usize) -> f64 {
+        let squares = |sigma: &f64| bell(*sigma).iter().map(|g| g * g).sum::<f64>();
+        1.0 / self.spread[..rank].iter().map(squares).product::<f64>()
     }
 
     fn force(&self, error: &[f64; 3]) -> [f64; 3] {
@@ -191,11 +251,12 @@ impl LandmarkCurvature {
         let field = Field::of(u);
         with_real!(u.dtype(), T => read::<T, _>(u, |u| {
             for stencil in &mut self.stencils {
-                for corner in 0..field.corners() {
-                    let slope = field.slope(u, stencil.voxels[corner]);
-                    let share = stencil.shares[corner];
-                    stencil.matrices[corner] = slope.map(|row| row.map(|s| share * s));
-                }
+                let each = stencil.voxels.iter().zip(&stencil.shares);
+                let matrices = each.map(|(voxel, share)| {
+                    let slope = field.slope(u, *voxel);
+                    slope.map(|row| row.map(|s| share * s))
+                });
+                stencil.matrices = Some(matrices.collect());
             }
         }))?;
         Ok(self)
@@ -222,14 +283,14 @@ impl LandmarkCurvature {
         let rank = field.size.len();
         with_real!(blocks.dtype(), T => write::<T, _>(blocks, |blocks| {
             for stencil in &self.stencils {
-                for corner in 0..field.corners() {
-                    let m = &stencil.matrices[corner];
+                for (k, voxel) in stencil.voxels.iter().enumerate() {
+                    let m = stencil.matrix(k);
                     let mut entry = 0;
                     for a in 0..rank {
                         for b in a..rank {
                             let column = |c: usize| [m[0][c], m[1][c], m[2][c]];
                             let value = dot(&column(a), &times(&self.metric, &column(b)));
-                            blocks[entry * field.voxels + stencil.voxels[corner]] += T::of(scale * value);
+                            blocks[entry * field.voxels + voxel] += T::of(scale * value);
                             entry += 1;
                         }
                     }

@@ -21,27 +21,28 @@ pub(crate) struct PromptMaps {
     pub sparse: bool,
 }
 
-/// Standard deviation of the smoothing of labels, in voxels of the finest axis of the level.
-const SOFTNESS: f64 = 1.5;
+/// Standard deviation of the smoothing of labels on coarse levels and on the finest, in voxels of the finest axis of the
+/// level.
+const SOFTNESS: [f64; 2] = [1.5, 1.0];
+
+/// Standard deviation of the neighbourhood that a point pulls on coarse levels; on the finest it pulls alone.
+const SPREAD: f64 = 2.5;
 
 /// The share of marks in a level's voxel at which it counts half.
 const PRESENCE: f64 = 0.02;
 
 impl Prompt {
     /// The soft labels on the grids of a level; none where the prompt is of points.
-    pub(crate) fn maps(&self, fixed: &Grid, moving: &Grid) -> Result<Option<PromptMaps>> {
-        let finest = fixed
-            .spacing()
-            .iter()
-            .copied()
-            .fold(f64::INFINITY, f64::min);
+    pub(crate) fn maps(
+        &self,
+        fixed: &Grid,
+        moving: &Grid,
+        finest: bool,
+    ) -> Result<Option<PromptMaps>> {
+        let softness = SOFTNESS[usize::from(finest)];
         let soft = |map: Tensor, grid: &Grid| {
-            let sigma: Vec<f64> = grid
-                .spacing()
-                .iter()
-                .map(|h| SOFTNESS * finest / h)
-                .collect();
-            smooth(&map, &sigma)
+            let sigma = voxels(softness, fixed, grid);
+            smooth(&map, &sigma[..grid.rank()])
         };
         let mut maps = match &self.kind {
             PromptKind::Labels {
@@ -83,7 +84,12 @@ impl Prompt {
 
     /// The points in voxels of a level's fixed grid, each of weight 1; none where the prompt is of labels. `affine` leads from
     /// fixed to moving world, after the displacement.
-    pub(crate) fn landmarks(&self, grid: &Grid, affine: &Affine) -> Result<Option<LandmarkData>> {
+    pub(crate) fn landmarks(
+        &self,
+        grid: &Grid,
+        affine: &Affine,
+        finest: bool,
+    ) -> Result<Option<LandmarkData>> {
         let PromptKind::Points { fixed, moving } = &self.kind else {
             return Ok(None);
         };
@@ -108,6 +114,11 @@ impl Prompt {
                     }
                 })
             }),
+            spread: if finest {
+                [0.0; 3]
+            } else {
+                voxels(SPREAD, grid, grid)
+            },
             weight: 1.0,
         }))
     }
@@ -164,6 +175,16 @@ fn on_level(values: Vec<f32>, from: &Grid, to: &Grid) -> Result<Tensor> {
         return Ok(map);
     }
     resize(&map, to.size())
+}
+
+/// A length in voxels of the finest axis of a level's fixed grid, in voxels along each axis of `grid`.
+fn voxels(length: f64, level: &Grid, grid: &Grid) -> [f64; 3] {
+    let finest = level
+        .spacing()
+        .iter()
+        .copied()
+        .fold(f64::INFINITY, f64::min);
+    std::array::from_fn(|a| grid.spacing().get(a).map_or(0.0, |h| length * finest / h))
 }
 
 /// A map with the sum of its channels.

@@ -18,8 +18,8 @@ pub struct Prompt {
     /// What corresponds.
     pub kind: PromptKind,
     /// How much it counts, relative to the gradient energy of the features, so that a weight means the same for any image.
-    /// With weight 1, the border of a prompted structure pulls as an edge of the features does; a marked voxel or a landmark
-    /// of weight `w` counts as `w` voxels of the level that carry structure.
+    /// With weight 1, the border of a prompted structure pulls as an edge of the features does; a marked voxel, and each voxel
+    /// of the neighbourhood of a point, counts as `weight` voxels of the level that carry structure.
     pub weight: f64,
     /// Where it counts, on the fixed grid (0 is nowhere); none is everywhere. Of labels and scribbles.
     pub mask: Option<Arc<Labels>>,
@@ -31,8 +31,8 @@ pub struct Prompt {
 #[derive(Debug, Clone)]
 pub enum PromptKind {
     /// Structures that are labelled in both images. On every level each is a channel of its own, 1 inside and 0 outside,
-    /// smoothed by a Gaussian of one and a half voxels of that level, so that structures that do not overlap feel each other
-    /// on coarse levels.
+    /// smoothed by a Gaussian of one and a half voxels of that level (one voxel on the finest), so that structures that do not
+    /// overlap feel each other on coarse levels.
     Labels {
         /// Labels of the fixed image.
         fixed: Arc<Labels>,
@@ -52,7 +52,9 @@ pub enum PromptKind {
         ids: Vec<u32>,
     },
     /// Points in the world, RAS mm (z is 0 in 2D), one for one: half the squared distance between where the fixed point is
-    /// carried and the moving point, in voxels of the level (the geometric mean of its spacing), each with the weight.
+    /// carried and the moving point, in voxels of the level (the geometric mean of its spacing). On coarse levels a point
+    /// pulls its neighbourhood, a Gaussian of two and a half voxels, so that what lies around it follows; on the finest it
+    /// pulls alone, so that it is met.
     Points {
         /// Points of the fixed image.
         fixed: Vec<[f64; 3]>,

@@ -86,6 +86,12 @@ impl Registration {
                 ),
             ));
         }
+        if !self.prompts.is_empty() && self.deformation.is_none() {
+            return Err(Error::argument(
+                "prompts",
+                "have no effect on linear stages: add a deformable stage, or leave them out",
+            ));
+        }
         for prompt in &self.prompts {
             prompt.check(fixed.grid(), moving.grid(), true)?;
         }

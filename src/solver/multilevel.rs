@@ -257,6 +257,7 @@ impl Multilevel {
         let u = self.transform.displacement(theta, grid)?;
         let covered = self.covered(grid, moving_grid, &map, &u)?;
         let terms = PromptLevel {
+            finest,
             grid,
             moving_grid,
             affine: &pair.affine,

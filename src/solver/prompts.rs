@@ -10,6 +10,8 @@ use crate::{Affine, Error, Grid, Result};
 
 /// What the terms of a level have in common.
 pub(super) struct PromptLevel<'a> {
+    /// Whether no level is finer.
+    pub finest: bool,
     pub grid: &'a Grid,
     pub moving_grid: &'a Grid,
     /// Fixed world to moving world.
@@ -44,10 +46,10 @@ impl PromptLevel<'_> {
         let mut terms = PromptTerms::default();
         for prompt in prompts {
             let weight = prompt.weight * self.unit;
-            if let Some(mut landmarks) = prompt.landmarks(self.grid, self.affine)? {
-                landmarks.weight = weight;
+            if let Some(mut landmarks) = prompt.landmarks(self.grid, self.affine, self.finest)? {
+                landmarks.weight = weight * landmarks.neighbourhood(self.grid.rank());
                 terms.landmarks.push(landmarks);
-            } else if let Some(maps) = prompt.maps(self.grid, self.moving_grid)? {
+            } else if let Some(maps) = prompt.maps(self.grid, self.moving_grid, self.finest)? {
                 terms.labels.push(self.labels(maps, weight)?);
             }
         }
