@@ -38,6 +38,7 @@
 //! * [Coordinates](guide::coordinates): millimetres, voxels, and which way a map points.
 //! * [The inner problem](guide::inner_problem): the energy, lambda, the two modes, and how to read a report.
 //! * [Choosing a transform](guide::choosing_a_transform): which map to look for, and where to begin.
+//! * [Prompts](guide::prompts): telling a registration what you know.
 //! * [The layer](guide::the_layer): gradients through an optimum, and which to choose.
 //!
 //! # Map of the crate
@@ -49,6 +50,7 @@
 //! | know where voxels lie | [`Grid`], [`Affine`] |
 //! | carry images, labels and points | [`Chain`], [`resample_image`], [`resample_labels`], [`inverse_on`] |
 //! | measure | [`overlap`](fn@overlap), [`surface_distance`], [`regularity`](fn@regularity), [`inverse_consistency`], [`landmark_errors`]; statistics: [`paired_t_test`], [`wilcoxon_signed_rank`], [`holm`], [`bootstrap_interval`] |
+//! | say what corresponds | [`Prompt`], [`PromptKind`]; as terms of an energy [`PromptTerms`], [`LandmarkData`] |
 //! | choose what is compared | [`Features`], [`mind`](fn@mind), [`IntensityRange`] |
 //! | choose or write a transform | [`Transform`]: [`Displacement`], [`Compositive`], [`BSpline`]; [`Linear`] |
 //! | choose or write a regulariser | [`Regulariser`]: [`Diffusion`], [`Bending`], [`Elastic`] |

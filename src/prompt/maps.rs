@@ -17,8 +17,8 @@ pub(crate) struct PromptMaps {
     pub moving: Tensor,
     /// Weight of each fixed voxel; none is one everywhere.
     pub mask: Option<Tensor>,
-    /// Whether only marked voxels of the fixed image count, so that the moving map alone shows how edges look.
-    pub sparse: bool,
+    /// The squared slope of a straight border in them, per squared voxel.
+    pub edge: f64,
 }
 
 /// Standard deviation of the smoothing of labels on coarse levels and on the finest, in voxels of the finest axis of the
@@ -40,6 +40,7 @@ impl Prompt {
         finest: bool,
     ) -> Result<Option<PromptMaps>> {
         let softness = SOFTNESS[usize::from(finest)];
+        let edge = 1.0 / (std::f64::consts::TAU * softness * softness);
         let soft = |map: Tensor, grid: &Grid| {
             let sigma = voxels(softness, fixed, grid);
             smooth(&map, &sigma[..grid.rank()])
@@ -53,7 +54,7 @@ impl Prompt {
                 fixed: soft(shares(a, ids, fixed)?, fixed)?,
                 moving: soft(shares(b, ids, moving)?, moving)?,
                 mask: None,
-                sparse: false,
+                edge,
             },
             PromptKind::Scribbles {
                 fixed: a,
@@ -66,7 +67,7 @@ impl Prompt {
                     fixed: marks.broadcast_div(&(&all + 1e-9)?)?,
                     moving: spread.broadcast_div(&(around + PRESENCE)?)?,
                     mask: Some((&all / (&all + PRESENCE)?)?.squeeze(0)?),
-                    sparse: true,
+                    edge,
                 }
             }
             PromptKind::Points { .. } => return Ok(None),

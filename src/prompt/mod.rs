@@ -18,8 +18,8 @@ pub struct Prompt {
     /// What corresponds.
     pub kind: PromptKind,
     /// How much it counts, relative to the gradient energy of the features, so that a weight means the same for any image.
-    /// With weight 1, the border of a prompted structure pulls as an edge of the features does; a marked voxel, and each voxel
-    /// of the neighbourhood of a point, counts as `weight` voxels of the level that carry structure.
+    /// With weight 1, a straight border of a prompted structure pulls as an edge of the features does; each voxel of the
+    /// neighbourhood of a point counts as `weight` voxels of the level that carry structure.
     pub weight: f64,
     /// Where it counts, on the fixed grid (0 is nowhere); none is everywhere. Of labels and scribbles.
     pub mask: Option<Arc<Labels>>,
@@ -65,7 +65,7 @@ pub enum PromptKind {
 
 impl Prompt {
     /// The weight of labels and scribbles when nothing else is said.
-    pub const LABEL_WEIGHT: f64 = 1.0;
+    pub const LABEL_WEIGHT: f64 = 3.0;
 
     /// The weight of points when nothing else is said.
     pub const POINT_WEIGHT: f64 = 10.0;

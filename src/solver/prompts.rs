@@ -2,7 +2,6 @@
 
 use candle_core::{DType, Tensor};
 
-use crate::features::gradient_energy;
 use crate::ops::{spline_coefficients, Interpolation, SsdData};
 use crate::problem::PromptTerms;
 use crate::prompt::{Prompt, PromptMaps};
@@ -56,24 +55,14 @@ impl PromptLevel<'_> {
         Ok(terms)
     }
 
-    /// Soft labels as data, every structure with edges of the gradient energy `weight`.
+    /// Soft labels as data, whose borders have the gradient energy `weight`.
     fn labels(&self, maps: PromptMaps, weight: f64) -> Result<SsdData> {
-        let edges = if maps.sparse {
-            &maps.moving
-        } else {
-            &maps.fixed
-        };
-        let mut channel_weight = Vec::with_capacity(edges.dims()[0]);
-        for channel in 0..edges.dims()[0] {
-            let energy = gradient_energy(&edges.narrow(0, channel, 1)?.contiguous()?)?;
-            // a structure without any edge on this level pulls nowhere
-            channel_weight.push(if energy > 0.0 { weight / energy } else { 0.0 });
-        }
         let mask = match (maps.mask, self.covered) {
             (Some(own), Some(covered)) => Some((own.to_dtype(self.dtype)? * covered)?),
             (Some(own), None) => Some(own.to_dtype(self.dtype)?),
             (None, covered) => covered.cloned(),
         };
+        let channels = maps.fixed.dims()[0];
         let mut moving = maps.moving.to_dtype(self.dtype)?;
         if self.interpolation == Interpolation::Cubic {
             moving = spline_coefficients(&moving)?;
@@ -82,7 +71,7 @@ impl PromptLevel<'_> {
             fixed: maps.fixed.to_dtype(self.dtype)?,
             moving,
             mask,
-            channel_weight,
+            channel_weight: vec![weight / maps.edge; channels],
             map: *self.map,
             interpolation: self.interpolation,
         })

@@ -132,7 +132,7 @@ pub struct RegisterArgs {
     pub certify: bool,
 
     /// Structures labelled in both images that steer the registration: two files on the images' grids, then ids=17+53
-    /// [default: all], weight=W [default: 1], mask=FILE (where they count, on the fixed grid); repeat it for more
+    /// [default: all], weight=W [default: 3], mask=FILE (where they count, on the fixed grid); repeat it for more
     #[arg(long, value_name = "FIXED,MOVING[,ids=A+B][,weight=W][,mask=FILE]", value_parser = prompts::labels, help_heading = "Prompts")]
     pub prompt_labels: Vec<PromptFiles>,
 
