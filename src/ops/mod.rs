@@ -39,7 +39,7 @@ pub use convolve::{convolve, convolve_adjoint, convolve_joined, convolve_weight_
 pub use correlation::{CorrelationData, CorrelationDerivative, CorrelationSums};
 pub use coverage::coverage;
 pub use diffusion::Differences;
-pub(crate) use displacement::add_unfolded;
+pub(crate) use displacement::{add_unfolded, clear_of_folds};
 pub use displacement::{
     compose, compose_unfolded, pull_to_steps, relax_folds, smallest_determinant,
 };

@@ -6,7 +6,9 @@ use candle_core::Tensor;
 
 use super::flow::Flow;
 use super::{resample_field, Tangent, Transform, SMALLEST_DETERMINANT};
-use crate::ops::{combine, copy, record, smallest_determinant, smooth, Interpolation};
+use crate::ops::{
+    clear_of_folds, combine, copy, record, smallest_determinant, smooth, Interpolation,
+};
 use crate::{Error, Grid, Result};
 
 /// Stationary velocity field: `theta = v`, in voxels, and `phi = exp(v)`, the flow along `v` for the unit of time, which has
@@ -16,8 +18,8 @@ use crate::{Error, Grid, Result};
 /// times `u(x) + u(x + u(x))`, beyond the border with the nearest value. All derivatives are those of this very computation.
 ///
 /// The regulariser acts on the *velocity*, not on the displacement: the flow averages the velocity along its paths, so that
-/// what it averages away would have no say in an energy of the displacement, and no minimum. A step that folds by the digital
-/// criterion is not taken. Certified runs interpolate the squarings by cubic splines ([`Transform::smooth`]).
+/// what it averages away would have no say in an energy of the displacement, and no minimum. Where a step would fold by the
+/// digital criterion, it is shortened there and along the way. Certified runs interpolate the squarings by cubic splines ([`Transform::smooth`]).
 #[derive(Debug, Clone, Copy)]
 pub struct Velocity {
     /// `K`: the flow is followed in `2^K` steps. With 6, the default, the first step of a velocity of 32 voxels is half a
@@ -36,8 +38,8 @@ impl Default for Velocity {
     }
 }
 
-/// A folded field is smoothed so often at most.
-const ROUNDS: usize = 12;
+/// Steps are shortened where they fold, and folded fields smoothed, so often at most.
+const ROUNDS: usize = 8;
 
 impl Velocity {
     fn flow(&self, theta: &Tensor) -> Result<Flow> {
@@ -92,9 +94,18 @@ impl Transform for Velocity {
     }
 
     fn retract(&self, theta: &Tensor, step: &Tensor, t: f64, out: &Tensor) -> Result<bool> {
-        copy(theta, out)?;
-        combine(t, step, 1.0, out)?;
-        Ok(!self.folds(out)?)
+        for round in 0..=ROUNDS {
+            copy(theta, out)?;
+            combine(t, step, 1.0, out)?;
+            let Some(share) = clear_of_folds(self.flow(out)?.end(), SMALLEST_DETERMINANT)? else {
+                return Ok(true);
+            };
+            // half at first, then nothing at all
+            let least = if round == 0 { 0.5 } else { 0.0 };
+            let share = share.affine(1.0 - least, least)?;
+            copy(&step.broadcast_mul(&share)?, step)?;
+        }
+        Ok(false)
     }
 
     fn resample(&self, theta: &Tensor, from: &Grid, to: &Grid) -> Result<Tensor> {

@@ -278,3 +278,29 @@ fn values_f32(x: &Tensor) -> Vec<f32> {
         .map(|v| *v as f32)
         .collect()
 }
+
+#[test]
+fn a_step_that_would_fold_is_shortened_there_alone() {
+    let plane = Grid::axis_aligned(&[48, 40], &[1.0, 1.0]).unwrap();
+    let mut values_of = vec![0.3; 2 * 48 * 40];
+    // single voxels that run against their neighbours
+    for at in [12 * 48 + 10, 13 * 48 + 11] {
+        values_of[at] = 9.0;
+    }
+    let step = tensor(values_of.clone(), &[2, 40, 48]);
+    let (theta, out) = (zeros(&step), zeros(&step));
+    let velocity = Velocity::default();
+    let folded = velocity.displacement(&step, &plane).unwrap();
+    assert!(smallest_determinant(&folded).unwrap() <= 0.02);
+    assert!(velocity.retract(&theta, &step, 1.0, &out).unwrap());
+    let kept = velocity.displacement(&out, &plane).unwrap();
+    assert!(smallest_determinant(&kept).unwrap() > 0.02);
+    let (short, moved) = (values(&step), values(&out));
+    assert_eq!(short, moved, "the step tells what was taken");
+    assert!(short[12 * 48 + 10] < 5.0);
+    for (i, (now, before)) in short.iter().zip(&values_of).enumerate() {
+        if i % 48 > 30 || i / 48 % 40 > 28 {
+            assert_eq!(now, before);
+        }
+    }
+}
