@@ -478,6 +478,20 @@ fn configurations_that_make_no_sense_are_refused() {
 }
 
 #[test]
+fn shipped_configurations_are_understood() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/train");
+    let mut count = 0;
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if let Err(error) = TrainingConfig::read(&path) {
+            panic!("{error}");
+        }
+        count += 1;
+    }
+    assert!(count >= 4);
+}
+
+#[test]
 fn the_command_trains_stops_and_resumes() {
     let program = Program::new();
     let text = "out = \"run\"\nsteps = 2\nbatch = 1\n[synthesis]\nsize = [16, 16]\nshapes = 3\n\
