@@ -38,6 +38,7 @@
 //! * [Coordinates](guide::coordinates): millimetres, voxels, and which way a map points.
 //! * [The inner problem](guide::inner_problem): the energy, lambda, the two modes, and how to read a report.
 //! * [Choosing a transform](guide::choosing_a_transform): which map to look for, and where to begin.
+//! * [Prompts](guide::prompts): telling a registration what you know.
 //! * [The layer](guide::the_layer): gradients through an optimum, and which to choose.
 //! * [Training](guide::training): features that learn from your data, or from none.
 //!
@@ -50,6 +51,7 @@
 //! | know where voxels lie | [`Grid`], [`Affine`] |
 //! | carry images, labels and points | [`Chain`], [`resample_image`], [`resample_labels`], [`inverse_on`] |
 //! | measure | [`overlap`](fn@overlap), [`surface_distance`], [`regularity`](fn@regularity), [`inverse_consistency`], [`landmark_errors`]; statistics: [`paired_t_test`], [`wilcoxon_signed_rank`], [`holm`], [`bootstrap_interval`] |
+//! | say what corresponds | [`Prompt`], [`PromptKind`]; as terms of an energy [`PromptTerms`], [`LandmarkData`] |
 //! | choose what is compared | [`Features`], [`mind`](fn@mind), [`IntensityRange`] |
 //! | choose or write a transform | [`Transform`]: [`Displacement`], [`Compositive`], [`Velocity`], [`BSpline`]; [`Linear`] |
 //! | choose or write a regulariser | [`Regulariser`]: [`Diffusion`], [`Bending`], [`Elastic`] |
@@ -85,6 +87,7 @@ mod ops;
 mod phantom;
 mod picture;
 mod problem;
+mod prompt;
 mod registration;
 mod regulariser;
 mod rng;
@@ -128,11 +131,12 @@ pub use ops::{
     smooth, smooth_adjoint, spline_coefficients, spline_coefficients_adjoint, warp, warp_adjoint,
     warp_adjoint_derivative, warp_derivative, warp_gradient, BarrierCurvature, BlockSystem,
     CorrelationData, CorrelationDerivative, CorrelationSums, Curvature, Differences, FoldBarrier,
-    Instructions, Interpolation, SsdCotangents, SsdData,
+    Instructions, Interpolation, LandmarkCurvature, LandmarkData, SsdCotangents, SsdData,
 };
 pub use phantom::Phantom;
 pub use picture::{charts_to_png, coloured_to_png, Chart, ColouredMap, Curve, ReportPage, Series};
-pub use problem::{EnergyProblem, ImplicitProblem, Linearisation, Problem};
+pub use problem::{EnergyProblem, ImplicitProblem, Linearisation, Problem, PromptTerms};
+pub use prompt::{Prompt, PromptKind};
 pub use registration::{
     inverse_on, DeformableReport, Deformation, Landscape, Registered, Registration, Step,
 };

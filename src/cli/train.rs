@@ -130,7 +130,10 @@ fn line(step: &TrainingStep, dice: Option<f64>) -> String {
 fn sentence(validation: &Validation) -> String {
     let mut words = vec![format!("{} pairs", validation.pairs)];
     if validation.dice.is_finite() {
-        words.push(format!("Dice {:.4}", validation.dice));
+        words.push(format!(
+            "Dice {:.4}, HD95 {:.2} mm",
+            validation.dice, validation.hd95
+        ));
     }
     if validation.landmarks.is_finite() {
         words.push(format!("landmarks {:.2} mm apart", validation.landmarks));

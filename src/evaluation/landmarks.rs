@@ -2,6 +2,7 @@
 
 use super::statistics::Summary;
 use crate::{Error, Result};
+use rayon::prelude::*;
 use serde::Serialize;
 use std::fmt;
 
@@ -41,6 +42,21 @@ pub fn landmark_errors(mapped: &[[f64; 3]], moving: &[[f64; 3]]) -> Result<Landm
         )
     })?;
     Ok(LandmarkErrors { errors, summary })
+}
+
+/// The distance of every point to the nearest of others, mm; of many points to many others it takes all pairs.
+pub(crate) fn nearest_distances(points: &[[f64; 3]], others: &[[f64; 3]]) -> Vec<f64> {
+    points
+        .par_iter()
+        .map(|p| {
+            let squared = |q: &[f64; 3]| (0..3).map(|a| (p[a] - q[a]).powi(2)).sum::<f64>();
+            others
+                .iter()
+                .map(squared)
+                .fold(f64::INFINITY, f64::min)
+                .sqrt()
+        })
+        .collect()
 }
 
 impl fmt::Display for LandmarkErrors {

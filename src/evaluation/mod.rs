@@ -14,6 +14,7 @@ mod surfel;
 
 pub use components::PrincipalComponents;
 pub use consistency::{chain_consistency, inverse_consistency, InverseConsistency};
+pub(crate) use landmarks::nearest_distances;
 pub use landmarks::{landmark_errors, LandmarkErrors};
 pub use overlap::{overlap, LabelOverlap, Overlap};
 pub(crate) use regularity::regularity_of;

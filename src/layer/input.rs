@@ -3,7 +3,7 @@
 use candle_core::{DType, Tensor};
 
 use crate::features::FeatureLevel;
-use crate::{Affine, Error, Result};
+use crate::{Affine, Error, Prompt, Result};
 
 /// A batch of pairs to be registered.
 #[derive(Debug, Clone)]
@@ -19,6 +19,9 @@ pub struct LayerInput<'a> {
     pub fixed_mask: Option<&'a Tensor>,
     /// Weights of the voxels of the finest moving grid.
     pub moving_mask: Option<&'a Tensor>,
+    /// What is known to correspond, one list a pair, perhaps empty. Labels cover the fields of view of the finest grids, at
+    /// any resolution. No gradient flows to prompts; those of all else are of the optimum that they help to find.
+    pub prompts: Option<&'a [Vec<Prompt>]>,
     /// The weight of the regulariser, relative to the features' gradient energy, of shape `[1]`; in place of the layer's
     /// own. Gradients flow to it.
     pub lambda: Option<&'a Tensor>,
@@ -35,6 +38,7 @@ impl<'a> LayerInput<'a> {
             affine: None,
             fixed_mask: None,
             moving_mask: None,
+            prompts: None,
             lambda: None,
             channel_weights: None,
         }
@@ -77,6 +81,12 @@ impl<'a> LayerInput<'a> {
             return Err(Error::argument(
                 "affine",
                 format!("expected one map a pair, {batch}, got {}", affine.len()),
+            ));
+        }
+        if let Some(prompts) = self.prompts.filter(|prompts| prompts.len() != batch) {
+            return Err(Error::argument(
+                "prompts",
+                format!("expected one list a pair, {batch}, got {}", prompts.len()),
             ));
         }
         if let Some(weights) = self.channel_weights {

@@ -130,6 +130,7 @@ impl RegistrationLayer {
             channel_weights: weights,
             fixed_mask: fixed_mask.as_ref(),
             moving_mask: moving_mask.as_ref(),
+            prompts: input.prompts.map_or(&[], |prompts| &prompts[item]),
         };
         let mut levels = Vec::with_capacity(fixed.len());
         multilevel.solve_levels(&pair, &mut |_, _| Ok(()), &mut |solved| {

@@ -13,6 +13,7 @@ mod extend;
 mod gradient_energy;
 mod invert;
 mod jacobian;
+mod landmarks;
 mod lanes;
 mod mind;
 mod near;
@@ -52,6 +53,7 @@ pub use jacobian::{
     corner_determinants_minimum, determinants, folded_voxels, minimum_determinant,
     non_diffeomorphic_volume,
 };
+pub use landmarks::{LandmarkCurvature, LandmarkData};
 pub use lanes::Instructions;
 pub use mind::mind;
 pub use normalise::normalise;

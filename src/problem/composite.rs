@@ -5,16 +5,17 @@ use std::sync::Arc;
 use candle_core::Tensor;
 
 use crate::linear::LinearOperator;
-use crate::ops::{copy, dot, BarrierCurvature, BlockSystem};
+use crate::ops::{copy, dot, BarrierCurvature, BlockSystem, LandmarkCurvature};
 use crate::regulariser::Regulariser;
 use crate::transform::Transform;
 use crate::{Grid, Result};
 
-/// `P' (blocks + differences + rest) P` for regularisers and transforms beyond the fused kernels.
+/// `P' (blocks + differences + rest) P` for regularisers, landmarks and transforms beyond the fused kernels.
 pub(super) struct Composite {
     pub system: BlockSystem,
     pub extra: Option<(Arc<dyn Regulariser>, f64)>,
     pub barrier: Option<(BarrierCurvature, f64)>,
+    pub landmarks: (Vec<LandmarkCurvature>, f64),
     pub transform: Option<(Arc<dyn Transform>, Tensor)>,
     pub grid: Grid,
 }
@@ -32,6 +33,9 @@ impl Composite {
         let mut curvature = self.system.apply(p, out)?;
         if let Some((barrier, scale)) = &self.barrier {
             curvature += barrier.apply(p, *scale, out)?;
+        }
+        for landmarks in &self.landmarks.0 {
+            curvature += landmarks.apply(p, self.landmarks.1, out)?;
         }
         match &self.extra {
             Some((regulariser, weight)) => {

@@ -6,7 +6,7 @@ use candle_core::{DType, Tensor};
 
 use super::composite::Composite;
 use super::velocity::OfVelocity;
-use super::{ImplicitProblem, Linearisation, Problem};
+use super::{ImplicitProblem, Linearisation, Problem, PromptTerms};
 use crate::linear::{BlockJacobi, Diagonal, LinearOperator, Preconditioner};
 use crate::ops::{
     add_unfolded, combine, convert, copy, dot, pull_to_steps, smallest_determinant, BlockSystem,
@@ -16,8 +16,8 @@ use crate::regulariser::Regulariser;
 use crate::transform::{Transform, SMALLEST_DETERMINANT};
 use crate::{Error, Grid, Result};
 
-/// The registration energy on one level: `E(theta) = data(u) + lambda R(u)` with `u = u(theta)`; of a velocity `v` it is
-/// `data(u(v)) + lambda R(v)`.
+/// The registration energy on one level: `E(theta) = data(u) + lambda R(u) + prompts(u)` with `u = u(theta)`; of a velocity
+/// `v` it is `data(u(v)) + lambda R(v) + prompts(u(v))`.
 #[derive(Debug)]
 pub struct EnergyProblem {
     /// The data term.
@@ -41,6 +41,8 @@ pub struct EnergyProblem {
     /// A penalty that makes folding impossible, as part of the energy. With it, steps are additive for every transform
     /// that is a field.
     pub barrier: Option<FoldBarrier>,
+    /// Further terms on the same displacement. With any, models are not compact.
+    pub prompts: PromptTerms,
     blocks: Mutex<Option<Tensor>>,
     compact_blocks: Mutex<Option<Tensor>>,
     inverse_blocks: Mutex<Option<Tensor>>,
@@ -65,6 +67,7 @@ impl EnergyProblem {
             compact: false,
             damping: 0.0,
             barrier: None,
+            prompts: PromptTerms::default(),
             inverse_blocks: Mutex::new(None),
             compact_blocks: Mutex::new(None),
             blocks: Mutex::new(None),
@@ -90,6 +93,15 @@ impl EnergyProblem {
             Some(barrier) => barrier.value(&self.transform.displacement(theta, &self.grid)?),
             None => Ok(0.0),
         }
+    }
+
+    /// The prompts at `theta`; zero where there are none.
+    pub fn prompt_value(&self, theta: &Tensor) -> Result<f64> {
+        if self.prompts.is_empty() {
+            return Ok(0.0);
+        }
+        self.prompts
+            .value(&self.transform.displacement(theta, &self.grid)?)
     }
 
     /// Gives back the memory that linearisations keep from call to call.
@@ -123,6 +135,7 @@ impl EnergyProblem {
         self.compact
             && self.transform.is_field()
             && self.regulariser.extra_diagonal(&self.grid).is_none()
+            && self.prompts.is_empty()
     }
 }
 
@@ -150,7 +163,7 @@ impl Problem for EnergyProblem {
             return Ok(barrier);
         }
         let (data, penalty) = self.parts(theta)?;
-        Ok(data + penalty + barrier)
+        Ok(data + penalty + barrier + self.prompt_value(theta)?)
     }
 
     fn linearise(
@@ -206,8 +219,11 @@ impl EnergyProblem {
     ) -> Result<Linearisation> {
         let u = self.transform.displacement(theta, &self.grid)?;
         let rank = self.grid.rank();
-        let packed = curvature != Curvature::GaussNewton || self.barrier.is_some();
-        let entries = if packed || !self.data.is_rank_one() {
+        let prompted = !self.prompts.is_empty();
+        let packed = curvature != Curvature::GaussNewton
+            || self.barrier.is_some()
+            || !self.prompts.landmarks.is_empty();
+        let entries = if packed || prompted || !self.data.is_rank_one() {
             rank * (rank + 1) / 2
         } else {
             rank
@@ -240,7 +256,7 @@ impl EnergyProblem {
         let [data, penalty] = self.data.model(
             Some(&u),
             // what is added below must be carried too
-            (!velocity).then_some((&differences, composes && extra.is_none())),
+            (!velocity).then_some((&differences, composes && extra.is_none() && !prompted)),
             curvature,
             g,
             &blocks,
@@ -252,9 +268,19 @@ impl EnergyProblem {
         } else if extra.is_some() {
             energy += self.lambda * self.regulariser.extra_value(&u, &self.grid)?;
             self.regulariser.add_extra(&u, &self.grid, self.lambda, g)?;
-            if composes {
-                pull_to_steps(&u, g, &blocks)?;
-            }
+        }
+        let mut landmarks = Vec::new();
+        if prompted {
+            let (value, curvatures) = self.prompts.add_model(&u, curvature, g, &blocks)?;
+            energy += value;
+            landmarks = curvatures;
+        }
+        if composes && (extra.is_some() || prompted) {
+            pull_to_steps(&u, g, &blocks)?;
+            landmarks = landmarks
+                .into_iter()
+                .map(|l| l.pulled_to_steps(&u))
+                .collect::<Result<_>>()?;
         }
         let barrier = match &self.barrier {
             Some(barrier) => {
@@ -304,6 +330,9 @@ impl EnergyProblem {
             if let Some(barrier) = &barrier {
                 barrier.add_blocks(scale, &inverse.blocks)?;
             }
+            for landmarks in &landmarks {
+                landmarks.add_blocks(scale, &inverse.blocks)?;
+            }
             inverse.make_definite()?;
         }
         let diagonal = match field {
@@ -331,7 +360,8 @@ impl EnergyProblem {
             }
             false => None,
         };
-        let operator: Box<dyn LinearOperator> = if field && extra.is_none() && barrier.is_none() {
+        let plain = field && extra.is_none() && barrier.is_none() && landmarks.is_empty();
+        let operator: Box<dyn LinearOperator> = if plain {
             Box::new(system)
         } else {
             let operator = Composite {
@@ -340,6 +370,7 @@ impl EnergyProblem {
                     .is_some()
                     .then(|| (self.regulariser.clone(), stiffness)),
                 barrier: barrier.map(|b| (b, scale)),
+                landmarks: (landmarks, scale),
                 transform: (!field && !velocity).then(|| (self.transform.clone(), theta.clone())),
                 grid: self.grid.clone(),
             };
@@ -419,6 +450,8 @@ impl ImplicitProblem for EnergyProblem {
         let blocks = Self::block_tensor(&self.blocks, rank * (rank + 1) / 2, theta, theta.dtype())?;
         self.data
             .linearise(Some(theta), Curvature::GaussNewton, &gradient, &blocks)?;
+        self.prompts
+            .add_labels(theta, Curvature::GaussNewton, &gradient, &blocks)?;
         let system = BlockSystem {
             blocks,
             differences: Differences {

@@ -2,6 +2,7 @@
 
 mod composite;
 mod energy;
+mod prompts;
 mod velocity;
 
 use candle_core::{DType, Tensor};
@@ -11,6 +12,7 @@ use crate::ops::{combine, copy, Curvature};
 use crate::{Error, Result};
 
 pub use energy::EnergyProblem;
+pub use prompts::PromptTerms;
 
 /// A second-order model of an energy at a point.
 pub struct Linearisation {

@@ -77,6 +77,7 @@ impl Registration {
             channel_weights: None,
             fixed_mask: None,
             moving_mask: None,
+            prompts: &[],
         };
         let mut landscapes = Vec::with_capacity(shrinks.len());
         still

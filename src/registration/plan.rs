@@ -12,7 +12,7 @@ use crate::solver::{
     align, Alignment, AlignmentPair, AlignmentStart, Iteration, MultilevelSolution, Pair,
 };
 use crate::transform::{resample_field, LinearKind};
-use crate::{Affine, Error, Image, Labels, Result};
+use crate::{Affine, Error, Image, Labels, Prompt, Result};
 
 /// A registration of two images by their intensities and by descriptors made of them, or by the features of a network.
 ///
@@ -43,6 +43,8 @@ pub struct Registration {
     pub fixed_mask: Option<Labels>,
     /// Where the moving image counts, on its grid.
     pub moving_mask: Option<Labels>,
+    /// What is known to correspond, for the deformable stage; labels on the grids of their images.
+    pub prompts: Vec<Prompt>,
 }
 
 impl Default for Registration {
@@ -54,6 +56,7 @@ impl Default for Registration {
             network: None,
             fixed_mask: None,
             moving_mask: None,
+            prompts: Vec::new(),
         }
     }
 }
@@ -75,7 +78,7 @@ impl Registration {
     /// Registers `moving` to `fixed`. `watch` sees every iteration of every level and stops the run by an error.
     ///
     /// # Errors
-    /// [`Error::Data`] for images that cannot be registered, [`Error::GridMismatch`] for masks on other grids,
+    /// [`Error::Data`] for images that cannot be registered, [`Error::GridMismatch`] for masks and prompts on other grids,
     /// [`Error::InvalidArgument`] for settings that contradict each other or a network for other images, and what `watch`
     /// returns.
     pub fn run(
@@ -95,6 +98,15 @@ impl Registration {
                     moving.channels()
                 ),
             ));
+        }
+        if !self.prompts.is_empty() && self.deformation.is_none() {
+            return Err(Error::argument(
+                "prompts",
+                "have no effect on linear stages: add a deformable stage, or leave them out",
+            ));
+        }
+        for prompt in &self.prompts {
+            prompt.check(fixed.grid(), moving.grid(), true)?;
         }
         let (of_fixed, of_moving) = rayon::join(
             || Level::scaled(fixed, "fixed image"),
@@ -146,6 +158,7 @@ impl Registration {
             moving: moving_level,
             fixed_mask,
             moving_mask,
+            prompts: &self.prompts,
         };
         let watch = &mut |level, levels, iteration: &Iteration| {
             watch(&Step {
@@ -161,7 +174,7 @@ impl Registration {
             }
             None => {
                 let shrinks = deformation.shrinks(fixed.grid())?;
-                let part = region(fixed, moving, &registered.affine, &shrinks)?;
+                let part = region(fixed, moving, &self.prompts, &registered.affine, &shrinks)?;
                 cropped_deformation(
                     deformation,
                     images,
@@ -210,12 +223,13 @@ impl Registration {
     }
 }
 
-/// Intensities on the common scale and masks, on the grids of the images.
-struct Images {
+/// Intensities on the common scale, masks and prompts, on the grids of the images.
+struct Images<'a> {
     fixed: Level,
     moving: Level,
     fixed_mask: Option<Tensor>,
     moving_mask: Option<Tensor>,
+    prompts: &'a [Prompt],
 }
 
 /// Sees every iteration, with the number of its level and that of the levels.
@@ -224,7 +238,7 @@ type Watch<'a> = dyn FnMut(usize, usize, &Iteration) -> Result<()> + 'a;
 /// Deforms by hand-made features, within a part of the fixed grid.
 fn cropped_deformation(
     deformation: &Deformation,
-    images: Images,
+    images: Images<'_>,
     shrinks: Vec<usize>,
     (corner, size): (Vec<usize>, Vec<usize>),
     affine: &Affine,
@@ -241,6 +255,11 @@ fn cropped_deformation(
         Some(mask) => Some(cropped(&mask.unsqueeze(0)?, &corner, &size)?.squeeze(0)?),
         None => None,
     };
+    let prompts = images
+        .prompts
+        .iter()
+        .map(|prompt| prompt.cropped(&corner, &size))
+        .collect::<Result<Vec<_>>>()?;
     let mut solution = deformation.multilevel(shrinks).solve(
         &Pair {
             fixed: Pyramid::Finest(&part),
@@ -249,6 +268,7 @@ fn cropped_deformation(
             affine: *affine,
             fixed_mask: fixed_mask.as_ref(),
             moving_mask: images.moving_mask.as_ref(),
+            prompts: &prompts,
         },
         &mut |level, iteration| watch(level, levels, iteration),
     )?;
@@ -259,7 +279,7 @@ fn cropped_deformation(
 /// Deforms by a network's features, on the whole fixed grid: a part of it would need maps of that part.
 fn learned_deformation(
     deformation: &Deformation,
-    images: Images,
+    images: Images<'_>,
     maps: &Learned,
     affine: &Affine,
     watch: &mut Watch<'_>,
@@ -277,6 +297,7 @@ fn learned_deformation(
         affine: *affine,
         fixed_mask: images.fixed_mask.as_ref(),
         moving_mask: images.moving_mask.as_ref(),
+        prompts: images.prompts,
     };
     let mut solution = deformation
         .multilevel(shrinks)
@@ -316,10 +337,11 @@ fn mask(mask: &Option<Labels>, image: &Image, name: &str) -> Result<Option<Tenso
     )?))
 }
 
-/// The part of the fixed grid where either image differs from its background, with a margin.
+/// The part of the fixed grid where either image differs from its background, and what is prompted, with a margin.
 fn region(
     fixed: &Image,
     moving: &Image,
+    prompts: &[Prompt],
     affine: &Affine,
     shrinks: &[usize],
 ) -> Result<(Vec<usize>, Vec<usize>)> {
@@ -330,18 +352,27 @@ fn region(
         .map(|(a, b)| (a as f64, b as f64))
         .collect();
     let box_ = foreground_box(moving.channel(0), moving.grid().size());
-    let back = grid
-        .world_to_index()
-        .compose(&affine.inverse()?)
-        .compose(&moving.grid().index_to_world());
-    for corner in 0..1usize << rank {
-        let point = back.apply(std::array::from_fn(|a| {
-            box_.get(a)
-                .map_or(0.0, |b| if corner >> a & 1 == 1 { b.1 } else { b.0 } as f64)
-        }));
+    let from_moving = grid.world_to_index().compose(&affine.inverse()?);
+    let back = from_moving.compose(&moving.grid().index_to_world());
+    let mut include = |point: [f64; 3]| {
         for a in 0..rank {
             bounds[a] = (bounds[a].0.min(point[a]), bounds[a].1.max(point[a]));
         }
+    };
+    for corner in 0..1usize << rank {
+        include(back.apply(std::array::from_fn(|a| {
+            box_.get(a)
+                .map_or(0.0, |b| if corner >> a & 1 == 1 { b.1 } else { b.0 } as f64)
+        })));
+    }
+    for prompt in prompts {
+        let [of_fixed, of_moving] = prompt.reach();
+        of_fixed
+            .iter()
+            .for_each(|p| include(grid.world_to_index().apply(*p)));
+        of_moving
+            .iter()
+            .for_each(|p| include(from_moving.apply(*p)));
     }
     let margin = 2.0 * shrinks.iter().copied().max().unwrap_or(1) as f64;
     let (mut start, mut size) = (Vec::new(), Vec::new());

@@ -8,6 +8,7 @@ mod gauss_newton;
 mod gradient_descent;
 mod lbfgs;
 mod multilevel;
+mod prompts;
 mod solution;
 mod trust_region;
 

@@ -5,10 +5,12 @@ use std::time::Instant;
 
 use candle_core::{DType, Tensor};
 
+use super::prompts::{check, PromptLevel};
 use super::{Certificate, Iteration, Solver, Status};
 use crate::features::{level_grid, matched_grid, FeatureMaps, Features, Pyramid};
 use crate::ops::{coverage, smooth, spline_coefficients, FoldBarrier, Interpolation, SsdData};
 use crate::problem::EnergyProblem;
+use crate::prompt::Prompt;
 use crate::regulariser::Regulariser;
 use crate::transform::Transform;
 use crate::{Affine, Error, Grid, Result};
@@ -28,6 +30,8 @@ pub struct Pair<'a> {
     pub fixed_mask: Option<&'a Tensor>,
     /// Weight of each moving voxel, on the finest moving grid.
     pub moving_mask: Option<&'a Tensor>,
+    /// What is known to correspond beforehand; its labels cover the fields of view of the finest grids.
+    pub prompts: &'a [Prompt],
 }
 
 /// A deformable registration over several levels.
@@ -81,6 +85,8 @@ pub struct LevelReport {
     pub penalty: f64,
     /// The barrier against folding at the end; zero where there is none.
     pub barrier: f64,
+    /// The prompts at the end; zero where there are none.
+    pub prompts: f64,
     /// Wall time of the level; not part of what is written, which two runs have in common.
     #[serde(skip)]
     pub seconds: f64,
@@ -150,6 +156,8 @@ impl Multilevel {
         watch: &mut dyn FnMut(usize, &Iteration) -> Result<()>,
         finished: &mut dyn FnMut(SolvedLevel) -> Result<()>,
     ) -> Result<()> {
+        let finest = [pair.fixed.finest()?, pair.moving.finest()?].map(|level| &level.grid);
+        check(pair.prompts, finest[0], finest[1], self.shrinks.len())?;
         let mut state: Option<(Tensor, Grid)> = None;
         for (number, &shrink) in self.shrinks.iter().enumerate() {
             let clock = Instant::now();
@@ -161,7 +169,7 @@ impl Multilevel {
                     .transform
                     .identity(&grid, self.dtype, maps.fixed.device())?,
             };
-            let problem = self.problem(pair, maps, [&grid, &moving_grid], &theta)?;
+            let problem = self.problem(pair, number, maps, [&grid, &moving_grid], &theta)?;
             let unit = problem.unit;
             let theta = unfolded(&problem, theta)?;
             let solution =
@@ -179,6 +187,7 @@ impl Multilevel {
                 data,
                 penalty,
                 barrier: problem.barrier_value(&solution.theta)?,
+                prompts: problem.prompt_value(&solution.theta)?,
                 seconds: clock.elapsed().as_secs_f64(),
             };
             state = Some((solution.theta.clone(), grid));
@@ -224,6 +233,7 @@ impl Multilevel {
     fn problem(
         &self,
         pair: &Pair<'_>,
+        number: usize,
         maps: FeatureMaps,
         [grid, moving_grid]: [&Grid; 2],
         theta: &Tensor,
@@ -232,7 +242,17 @@ impl Multilevel {
             .world_to_index()
             .compose(&pair.affine)
             .compose(&grid.index_to_world());
-        let unit = maps.unit;
+        let finest = number + 1 == self.shrinks.len();
+        let mut prompts = pair
+            .prompts
+            .iter()
+            .filter(|prompt| !(finest && prompt.off_at_finest))
+            .peekable();
+        let mut unit = maps.unit;
+        if unit == 0.0 && prompts.peek().is_some() {
+            // features without any edge: prompts and regulariser share any unit
+            unit = 1.0;
+        }
         if unit == 0.0 {
             return Err(Error::data(
                 "fixed image",
@@ -245,7 +265,20 @@ impl Multilevel {
         let fixed = maps.fixed.to_dtype(self.dtype)?;
         let mut moving = maps.moving.to_dtype(self.dtype)?;
         let u = self.transform.displacement(theta, grid)?;
-        let mask = self.mask(pair, grid, moving_grid, &map, &u)?;
+        let covered = self.covered(grid, moving_grid, &map, &u)?;
+        let terms = PromptLevel {
+            finest,
+            grid,
+            moving_grid,
+            affine: &pair.affine,
+            map: &map,
+            interpolation: self.interpolation,
+            dtype: self.dtype,
+            unit,
+            covered: covered.as_ref(),
+        }
+        .terms(prompts)?;
+        let mask = self.mask(pair, grid, moving_grid, &map, &u, covered)?;
         if self.interpolation == Interpolation::Cubic {
             moving = spline_coefficients(&moving)?;
         }
@@ -265,6 +298,7 @@ impl Multilevel {
             grid.clone(),
         );
         problem.unit = unit;
+        problem.prompts = terms;
         problem.compact = true;
         problem.damping = self.damping;
         problem.barrier = self.barrier.map(|barrier| FoldBarrier {
@@ -274,10 +308,10 @@ impl Multilevel {
         Ok(problem)
     }
 
-    /// The weights of a level's fixed voxels: both masks, and what the start of the level carries into the moving grid.
-    fn mask(
+    /// The weights of a level's fixed voxels by what the start of the level carries into the moving grid; none where that
+    /// is all.
+    fn covered(
         &self,
-        pair: &Pair<'_>,
         grid: &Grid,
         moving_grid: &Grid,
         map: &Affine,
@@ -295,7 +329,20 @@ impl Multilevel {
                 ),
             ));
         }
-        let mut mask = (share < 1.0).then_some(covered);
+        Ok((share < 1.0).then_some(covered))
+    }
+
+    /// The weights of a level's fixed voxels: both masks, and where the moving grid is met.
+    fn mask(
+        &self,
+        pair: &Pair<'_>,
+        grid: &Grid,
+        moving_grid: &Grid,
+        map: &Affine,
+        u: &Tensor,
+        covered: Option<Tensor>,
+    ) -> Result<Option<Tensor>> {
+        let mut mask = covered;
         let mut multiply = |more: Tensor| -> Result<()> {
             mask = Some(match &mask {
                 Some(mask) => (mask * more)?,

@@ -36,6 +36,8 @@ pub struct Validation {
     pub pairs: usize,
     /// Mean Dice over pairs and labels, labels carried to the nearest voxel; NaN where there are no labels.
     pub dice: f64,
+    /// Mean over pairs and labels of the 95th percentile of the distance between surfaces, mm; NaN where there are no labels.
+    pub hd95: f64,
     /// Mean distance of the landmarks, mm; NaN where there are none.
     pub landmarks: f64,
     /// Voxels with a determinant that is not positive, in all pairs together.
@@ -52,7 +54,7 @@ pub(super) struct Log {
     rows: Vec<TrainingStep>,
 }
 
-const FIXED: [&str; 12] = [
+const FIXED: [&str; 13] = [
     "step",
     "loss",
     "rate",
@@ -62,6 +64,7 @@ const FIXED: [&str; 12] = [
     "seconds",
     "validation_pairs",
     "dice",
+    "hd95",
     "landmarks",
     "folds",
     "validation_converged",
@@ -101,9 +104,10 @@ impl Log {
             let validation = (numbers[7] > 0.0).then(|| Validation {
                 pairs: numbers[7] as usize,
                 dice: numbers[8],
-                landmarks: numbers[9],
-                folds: numbers[10] as u64,
-                converged: numbers[11],
+                hd95: numbers[9],
+                landmarks: numbers[10],
+                folds: numbers[11] as u64,
+                converged: numbers[12],
             });
             let row = TrainingStep {
                 step: numbers[0] as usize,
@@ -159,6 +163,7 @@ impl Log {
                 format!("{:.1}", row.seconds),
                 validation(&|v| v.pairs as f64),
                 validation(&|v| v.dice),
+                validation(&|v| v.hd95),
                 validation(&|v| v.landmarks),
                 validation(&|v| v.folds as f64),
                 validation(&|v| v.converged),

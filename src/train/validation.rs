@@ -6,7 +6,7 @@ use super::config::PairStart;
 use super::pair::{converged, detached, pyramids, solve, start};
 use super::workers::Workers;
 use super::{DataSet, Subject, Validation};
-use crate::evaluation::{landmark_errors, overlap, regularity};
+use crate::evaluation::{landmark_errors, overlap, regularity, surface_distance};
 use crate::features::Unet;
 use crate::image::{DisplacementField, Labels};
 use crate::layer::{LayerOutput, RegistrationLayer};
@@ -32,22 +32,25 @@ pub(super) fn validate(
         judge(&pair, &out, affine)
     });
     let mut validation = Validation::default();
-    let (mut dice, mut landmarks, mut ended) = (Mean::default(), Mean::default(), [0, 0]);
-    let mut table = String::from("fixed,moving,dice,landmarks,folds\n");
+    let (mut dice, mut hd95, mut landmarks) = (Mean::default(), Mean::default(), Mean::default());
+    let mut ended = [0, 0];
+    let mut table = String::from("fixed,moving,dice,hd95,landmarks,folds\n");
     for (judged, [fixed, moving]) in judged.into_iter().zip(&pairs) {
         let judged = judged?;
         let cell = |value: Option<f64>| value.map_or(String::new(), |v| format!("{v:.6}"));
         table.push_str(&format!(
-            "{},{},{},{},{}\n",
+            "{},{},{},{},{},{}\n",
             fixed.name,
             moving.name,
             cell(judged.dice),
+            cell(judged.hd95),
             cell(judged.landmarks),
             judged.folds
         ));
         validation.pairs += 1;
         validation.folds += judged.folds;
         dice.add(judged.dice);
+        hd95.add(judged.hd95);
         landmarks.add(judged.landmarks);
         ended = [
             ended[0] + judged.converged[0],
@@ -55,6 +58,7 @@ pub(super) fn validate(
         ];
     }
     validation.dice = dice.value();
+    validation.hd95 = hd95.value();
     validation.landmarks = landmarks.value();
     validation.converged = ended[0] as f64 / ended[1].max(1) as f64;
     Ok((validation, table.into_bytes()))
@@ -62,6 +66,7 @@ pub(super) fn validate(
 
 struct Judged {
     dice: Option<f64>,
+    hd95: Option<f64>,
     landmarks: Option<f64>,
     folds: u64,
     converged: [usize; 2],
@@ -74,13 +79,17 @@ fn judge(pair: &[Subject; 2], out: &LayerOutput, affine: Affine) -> Result<Judge
     let u = u.detach().to_dtype(candle_core::DType::F32)?.contiguous()?;
     let field = DisplacementField::new(grid.clone(), total_on(grid, Some(&u), &affine)?)?;
     let chain = Chain::new(grid.rank())?.then_field(Arc::new(field))?;
-    let dice = match (&fixed.labels, &moving.labels) {
+    let (dice, hd95) = match (&fixed.labels, &moving.labels) {
         (Some(labels), Some(others)) => {
             let source = Labels::new(moving.image.grid.clone(), others.clone())?;
             let warped = resample_labels(&source, &chain, grid, LabelResampling::Nearest, 0)?;
-            overlap(labels, warped.values(), Some(others), None)?.mean_dice
+            let (warped, moving) = (warped.values(), Some(others.as_slice()));
+            (
+                overlap(labels, warped, moving, None)?.mean_dice,
+                surface_distance(labels, warped, moving, None, grid)?.mean_hd95_mm,
+            )
         }
-        _ => None,
+        _ => (None, None),
     };
     let landmarks = match (&fixed.landmarks, &moving.landmarks) {
         (Some(from), Some(to)) => Some(landmark_errors(&chain.apply_all(from), to)?.summary.mean),
@@ -89,6 +98,7 @@ fn judge(pair: &[Subject; 2], out: &LayerOutput, affine: Affine) -> Result<Judge
     let folds = read(&u, |u| regularity(u, grid.size()))??.non_positive;
     Ok(Judged {
         dice,
+        hd95,
         landmarks,
         folds,
         converged: converged(out),

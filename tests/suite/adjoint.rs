@@ -11,6 +11,7 @@ use stillpoint::{
 };
 
 use crate::ops_ssd::map;
+use crate::prompt_energy::terms;
 use crate::regularisers::grid;
 use crate::samples::{along, close, dot, noise, shape, slope, slope_error, uniform, zeros};
 
@@ -83,13 +84,17 @@ impl Data {
             map: inner(case.size.len()),
             interpolation: case.interpolation,
         };
-        EnergyProblem::new(
+        let mut problem = EnergyProblem::new(
             data,
             case.regulariser.clone(),
             self.lambda.to_vec1::<f64>().unwrap()[0],
             case.transform.clone(),
             grid(&case.size, &[0.8, 1.3, 2.1]),
-        )
+        );
+        if case.prompted {
+            problem.prompts = terms(&case.size, case.interpolation);
+        }
+        problem
     }
 }
 
@@ -99,6 +104,7 @@ struct Case {
     regulariser: Arc<dyn Regulariser>,
     transform: Arc<dyn Transform>,
     interpolation: Interpolation,
+    prompted: bool,
 }
 
 impl Case {
@@ -108,6 +114,7 @@ impl Case {
             regulariser: Arc::new(Diffusion),
             transform: Arc::new(Displacement),
             interpolation: Interpolation::Cubic,
+            prompted: false,
         }
     }
 
@@ -140,6 +147,7 @@ fn all_cases() -> Vec<Case> {
                     regulariser: regulariser.clone(),
                     transform,
                     interpolation: Interpolation::Cubic,
+                    prompted: false,
                 });
             }
         }
@@ -151,15 +159,24 @@ fn all_cases() -> Vec<Case> {
             ..Case::new(size)
         });
     }
+    let diffusion = cases.iter().filter(|c| c.regulariser.name() == "diffusion");
+    let prompted: Vec<Case> = diffusion
+        .map(|case| Case {
+            prompted: true,
+            ..case.clone()
+        })
+        .collect();
+    cases.extend(prompted);
     cases
 }
 
 fn name(case: &Case) -> String {
     format!(
-        "{:?} {} {}",
+        "{:?} {} {}{}",
         case.size,
         case.regulariser.name(),
-        case.transform.name()
+        case.transform.name(),
+        if case.prompted { " prompted" } else { "" }
     )
 }
 

@@ -177,6 +177,7 @@ fn pyramids_of_two_kinds_are_refused() {
             channel_weights: None,
             fixed_mask: None,
             moving_mask: None,
+            prompts: &[],
         };
         let error = multilevel.solve(&pair, &mut |_, _| Ok(())).unwrap_err();
         assert!(error.to_string().contains("give both the same"), "{error}");

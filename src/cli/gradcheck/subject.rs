@@ -73,6 +73,7 @@ impl Subject {
             channel_weights: None,
             fixed_mask: None,
             moving_mask: None,
+            prompts: &[],
         };
         let mut found = None;
         deformation.multilevel(vec![1]).solve_levels(

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::prompts::GivenPrompt;
 use super::RegisterArgs;
 use crate::image::{read_affine, read_image_with, read_labels};
 use crate::image::{Image, ImageOptions, Labels};
@@ -21,6 +22,7 @@ pub struct Inputs {
     pub labels: Option<(Labels, Labels)>,
     /// The network whose features are compared, if one was named.
     pub network: Option<Network>,
+    pub prompts: Vec<GivenPrompt>,
     /// The transform to start from, if one was named.
     pub start: Option<Affine>,
     pub files: Vec<InputFile>,
@@ -72,10 +74,19 @@ impl Inputs {
             fixed_mask: fixed_mask?,
             moving_mask: moving_mask?,
             labels: fixed_labels?.zip(moving_labels?),
+            prompts: Vec::new(),
             files: Vec::new(),
             warnings: Vec::new(),
         };
         inputs.check(args)?;
+        let images = [
+            (&inputs.fixed, args.fixed.as_path()),
+            (&inputs.moving, args.moving.as_path()),
+        ];
+        inputs.prompts = args
+            .prompts()
+            .map(|(kind, files)| GivenPrompt::read(kind, files, images, args.prompts_off_at_finest))
+            .collect::<Result<_>>()?;
         inputs.list(args)?;
         Ok(inputs)
     }
@@ -176,12 +187,22 @@ impl Inputs {
                 path: name,
             });
         }
+        for given in &self.prompts {
+            self.warnings.extend_from_slice(&given.warnings);
+            for path in given.files.files() {
+                self.files.push(InputFile {
+                    role: "prompt",
+                    sha256: sha256(path)?,
+                    path: path.display().to_string(),
+                });
+            }
+        }
         Ok(())
     }
 }
 
 /// Labels and masks lie on their image's grid, voxel for voxel.
-fn on_grid(path: &Path, labels: &Labels, grid: &Grid, image: &Path) -> Result<()> {
+pub fn on_grid(path: &Path, labels: &Labels, grid: &Grid, image: &Path) -> Result<()> {
     if labels.grid().matches(grid, 0.5) {
         return Ok(());
     }

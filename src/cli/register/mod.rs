@@ -3,6 +3,7 @@
 mod inputs;
 mod outputs;
 mod page;
+mod prompts;
 mod report;
 mod run;
 
@@ -10,6 +11,7 @@ pub(super) use outputs::Outputs;
 pub(super) use report::Report;
 pub(super) use run::{register, run, summary};
 
+use self::prompts::{Kind, PromptFiles};
 use super::{Compared, Init, Iterations, Levels, RunArgs, Stages};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -29,6 +31,9 @@ Examples:
       --fixed-labels fixed_seg.nii.gz --moving-labels moving_seg.nii.gz
   stillpoint register -f fixed.nii.gz -m moving.nii.gz -o out/pair \\
       --features weights.safetensors
+  stillpoint register -f fixed.nii.gz -m moving.nii.gz -o out/pair \\
+      --prompt-labels fixed_seg.nii.gz,moving_seg.nii.gz,ids=17+53 \\
+      --prompt-points fixed.csv,moving.csv
   stillpoint register -f fixed.nii.gz -m moving.nii.gz -o out/pair \\
       -t compositive --init identity --levels 4x2x1 --iterations 100x50x20";
 
@@ -129,6 +134,23 @@ pub struct RegisterArgs {
     #[arg(long, help_heading = "Method")]
     pub certify: bool,
 
+    /// Structures labelled in both images that steer the registration: two files on the images' grids, then ids=17+53
+    /// [default: all], weight=W [default: 3], mask=FILE (where they count, on the fixed grid); repeat it for more
+    #[arg(long, value_name = "FIXED,MOVING[,ids=A+B][,weight=W][,mask=FILE]", value_parser = prompts::labels, help_heading = "Prompts")]
+    pub prompt_labels: Vec<PromptFiles>,
+
+    /// Corresponding points that steer the registration: two tables with columns x, y, z in mm, then weight=W [default: 10]
+    #[arg(long, value_name = "FIXED,MOVING[,weight=W]", value_parser = prompts::points, help_heading = "Prompts")]
+    pub prompt_points: Vec<PromptFiles>,
+
+    /// Sparse labels that steer the registration: marks of one number belong together, unmarked voxels (0) say nothing
+    #[arg(long, value_name = "FIXED,MOVING[,weight=W][,mask=FILE]", value_parser = prompts::scribbles, help_heading = "Prompts")]
+    pub prompt_scribbles: Vec<PromptFiles>,
+
+    /// Let the finest level follow the images alone
+    #[arg(long, help_heading = "Prompts")]
+    pub prompts_off_at_finest: bool,
+
     /// Seed of whatever is random; recorded, for nothing here draws random numbers yet
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Method")]
     pub seed: u64,
@@ -160,8 +182,19 @@ impl RegisterArgs {
             .chain(&self.fixed_labels)
             .chain(&self.moving_labels)
             .chain(start)
+            .chain(self.prompts().flat_map(|(_, files)| files.files()))
             .map(PathBuf::as_path)
             .chain(self.features.as_ref().and_then(Compared::weights))
+    }
+
+    /// All prompts, in the order in which they are reported.
+    fn prompts(&self) -> impl Iterator<Item = (Kind, &PromptFiles)> {
+        let labels = self.prompt_labels.iter().map(|files| (Kind::Labels, files));
+        let scribbles = self.prompt_scribbles.iter();
+        let points = self.prompt_points.iter();
+        labels
+            .chain(scribbles.map(|files| (Kind::Scribbles, files)))
+            .chain(points.map(|files| (Kind::Points, files)))
     }
 
     pub(super) fn check(&self) -> Result<(), String> {
@@ -171,6 +204,17 @@ impl RegisterArgs {
             if level != iteration {
                 return Err(format!(
                     "--levels {levels} has {level} and --iterations {iterations} has {iteration}: give one number a level"
+                ));
+            }
+        }
+        let prompted = self.prompts().next().is_some();
+        if self.prompts_off_at_finest && !prompted {
+            return Err("--prompts-off-at-finest has no effect without a prompt".into());
+        }
+        if let (true, Some(levels)) = (self.prompts_off_at_finest, &self.levels) {
+            if levels.list().len() == 1 {
+                return Err(format!(
+                    "--prompts-off-at-finest leaves no level to the prompts with --levels {levels}: give two levels or more"
                 ));
             }
         }
@@ -185,6 +229,7 @@ impl RegisterArgs {
                         .is_some_and(|f| f.weights().is_none()),
                     "--features by name",
                 ),
+                (prompted, "--prompt-..."),
             ] {
                 if given {
                     return Err(format!(
@@ -267,6 +312,19 @@ mod tests {
             (&["-t", "affine", "--features", "mind"], "no effect"),
             (&["--features", "unet"], "coarse-mind"),
             (&["-t", "thin-plate"], "no stage"),
+            (&["--prompts-off-at-finest"], "no effect without a prompt"),
+            (
+                &[
+                    "--prompts-off-at-finest",
+                    "--levels",
+                    "2",
+                    "--prompt-points",
+                    "a,b",
+                ],
+                "no level",
+            ),
+            (&["-t", "affine", "--prompt-labels", "a,b"], "no effect"),
+            (&["--prompt-labels", "a"], "FIXED,MOVING"),
             (&["-f", "c.nii"], "cannot be used multiple times"),
         ] {
             let error = parse(bad).unwrap_err();

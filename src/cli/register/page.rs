@@ -76,6 +76,18 @@ pub fn figures(report: &Report) -> Vec<(String, String)> {
             format!("{} to {}", value(dice.before), value(dice.after)),
         );
     }
+    for prompt in &report.prompts {
+        let name = format!("Prompted {}", prompt.kind.name());
+        if let Some(dice) = &prompt.dice {
+            let value = |dice: Option<f64>| dice.map_or("-".into(), |d| format!("{d:.4}"));
+            let gain = format!("Dice {} to {}", value(dice.before), value(dice.after));
+            add(&name, gain);
+        }
+        if let Some(distance) = &prompt.distance {
+            let (before, after) = (distance.before.mean, distance.after.mean);
+            add(&name, format!("{before:.2} to {after:.2} mm"));
+        }
+    }
     add(
         "RMS difference",
         format!(

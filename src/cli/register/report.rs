@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::super::NetworkReport;
 use super::inputs::InputFile;
+use super::prompts::PromptReport;
 use super::RegisterArgs;
 use crate::evaluation::{InverseConsistency, Overlap, Regularity};
 use crate::ops::Instructions;
@@ -36,6 +37,8 @@ pub struct Report {
     /// Share of the voxels where the inversion did not reach a hundredth of a voxel.
     pub inverse_missed: f64,
     pub dice: Option<DiceReport>,
+    /// What was prompted, and how well it is met.
+    pub prompts: Vec<PromptReport>,
     pub warnings: Vec<String>,
     /// What may be worth a look, such as a voxel size that does not fit.
     pub notes: Vec<String>,

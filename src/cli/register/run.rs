@@ -7,18 +7,17 @@ use std::time::Instant;
 use super::inputs::Inputs;
 use super::outputs::{Outputs, Staged};
 use super::page::{draw, figures, Shown};
-use super::report::{
-    self, DiceReport, Difference, GridReport, Program, Report, Run, Seconds, Settings,
-};
+use super::prompts::dice;
+use super::report::{self, Difference, GridReport, Program, Report, Run, Seconds, Settings};
 use super::RegisterArgs;
 use crate::cli::output::json;
 use crate::cli::{print, Compared, Init, Session};
-use crate::evaluation::{inverse_consistency, overlap, regularity_of};
-use crate::image::{write_affine, write_bytes, DisplacementField, Image, Labels};
+use crate::evaluation::{inverse_consistency, regularity_of};
+use crate::image::{write_affine, write_bytes, DisplacementField, Image};
 use crate::ops::determinants;
 use crate::registration::{Deformation, Registered, Registration};
 use crate::solver::AlignmentStart;
-use crate::transform::{resample_labels, Chain, LabelResampling};
+use crate::transform::Chain;
 use crate::{Error, Result};
 
 /// The command.
@@ -97,6 +96,11 @@ fn solve(args: &RegisterArgs, inputs: &mut Inputs, session: &Session) -> Result<
         network: inputs.network.as_ref().map(|n| n.network.clone() as _),
         fixed_mask: inputs.fixed_mask.take(),
         moving_mask: inputs.moving_mask.take(),
+        prompts: inputs
+            .prompts
+            .iter()
+            .map(|given| given.prompt.clone())
+            .collect(),
     };
     let mut stage = "";
     registration.run(&inputs.fixed, &inputs.moving, &mut |step| {
@@ -231,10 +235,18 @@ impl Results<'_> {
             Err(other) => return Err(other),
         };
         session.proceed()?;
+        let rank = fixed.grid().rank();
+        let start = Chain::new(rank)?.then_affine(registered.initial);
+        let end = Chain::new(rank)?.then_field(self.total.clone())?;
         let dice = match &inputs.labels {
-            Some(labels) => Some(dice(labels, registered, &self.total)?),
+            Some((of_fixed, of_moving)) => Some(dice((of_fixed, of_moving), None, &start, &end)?),
             None => None,
         };
+        let prompts = inputs
+            .prompts
+            .iter()
+            .map(|given| given.report(&start, &end))
+            .collect::<Result<_>>()?;
         let before = registered.unregistered(fixed, moving)?;
         session.proceed()?;
         let outlines: Option<Vec<i32>> = inputs
@@ -261,6 +273,7 @@ impl Results<'_> {
                 inverse_consistency,
                 inverse_missed: self.inverse_missed,
                 dice,
+                prompts,
                 warnings: inputs.warnings.clone(),
                 notes: report::notes(registered),
                 outputs: Vec::new(),
@@ -286,26 +299,6 @@ impl Results<'_> {
             Ok((report, png))
         })?
     }
-}
-
-/// Overlap of the labels (fixed, moving) before and after.
-fn dice(
-    (fixed, moving): &(Labels, Labels),
-    registered: &Registered,
-    total: &Arc<DisplacementField>,
-) -> Result<DiceReport> {
-    let grid = fixed.grid();
-    let after = |chain: &Chain| {
-        let warped = resample_labels(moving, chain, grid, LabelResampling::Nearest, 0)?;
-        overlap(fixed.values(), warped.values(), Some(moving.values()), None)
-    };
-    let before = after(&Chain::new(grid.rank())?.then_affine(registered.initial))?;
-    let labels = after(&Chain::new(grid.rank())?.then_field(total.clone())?)?;
-    Ok(DiceReport {
-        before: before.mean_dice,
-        after: labels.mean_dice,
-        labels,
-    })
 }
 
 /// The summary for a person.
