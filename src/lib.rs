@@ -134,7 +134,9 @@ pub use ops::{
     Instructions, Interpolation, LandmarkCurvature, LandmarkData, SsdCotangents, SsdData,
 };
 pub use phantom::Phantom;
-pub use picture::{charts_to_png, coloured_to_png, Chart, ColouredMap, Curve, ReportPage, Series};
+pub use picture::{
+    charts_to_png, coloured_to_png, Chart, ColouredMap, ColouredRow, Curve, ReportPage, Series,
+};
 pub use problem::{EnergyProblem, ImplicitProblem, Linearisation, Problem, PromptTerms};
 pub use prompt::{Prompt, PromptKind};
 pub use registration::{

@@ -18,23 +18,32 @@ pub struct ColouredMap {
     pub colours: [Vec<f32>; 3],
 }
 
+/// Maps side by side under a title.
+#[derive(Debug, Clone)]
+pub struct ColouredRow {
+    /// The title.
+    pub title: String,
+    /// The maps, each with its middle slices.
+    pub maps: Vec<ColouredMap>,
+}
+
 const CELL: i32 = 220;
 const GAP: i32 = 10;
 const MARGIN: i32 = 32;
 const TITLE: Style = Style::semibold(16.0, INK);
 
-/// Rows of maps, each with its middle slices, as the bytes of a PNG file: a row has a title and its maps side by side.
+/// Rows of maps as the bytes of a PNG file.
 ///
 /// # Errors
 /// [`Error::Data`](crate::Error::Data) when the picture cannot be made.
-pub fn coloured_to_png(rows: &[(String, Vec<ColouredMap>)]) -> Result<Vec<u8>> {
+pub fn coloured_to_png(rows: &[ColouredRow]) -> Result<Vec<u8>> {
     let slices = |maps: &[ColouredMap]| -> i32 {
         let count = maps
             .iter()
             .map(|map| if map.grid.rank() == 3 { 3 } else { 1 });
         count.sum()
     };
-    let columns = rows.iter().map(|(_, maps)| slices(maps)).max().unwrap_or(1);
+    let columns = rows.iter().map(|row| slices(&row.maps)).max().unwrap_or(1);
     let height = CELL + 64;
     let mut canvas = Canvas::new(
         (columns * (CELL + GAP) - GAP + 2 * MARGIN).max(480) as u32,
@@ -42,7 +51,7 @@ pub fn coloured_to_png(rows: &[(String, Vec<ColouredMap>)]) -> Result<Vec<u8>> {
         PAPER,
     );
     let fonts = Fonts::new();
-    for (row, (title, maps)) in rows.iter().enumerate() {
+    for (row, ColouredRow { title, maps }) in rows.iter().enumerate() {
         let top = MARGIN + row as i32 * height;
         let base = (top + 14) as f32;
         fonts.draw(&mut canvas, title, MARGIN as f32, base, Align::Left, TITLE);

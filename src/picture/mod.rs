@@ -17,6 +17,6 @@ mod table;
 mod text;
 
 pub use chart::{charts_to_png, Chart, Series};
-pub use coloured::{coloured_to_png, ColouredMap};
+pub use coloured::{coloured_to_png, ColouredMap, ColouredRow};
 pub use page::ReportPage;
 pub use plot::Curve;

@@ -3,7 +3,7 @@
 use crate::evaluation::{percentile, PrincipalComponents};
 use crate::features::{FeatureLevel, FeatureNetwork, Level};
 use crate::image::Image;
-use crate::picture::ColouredMap;
+use crate::picture::{ColouredMap, ColouredRow};
 use crate::{Error, Grid, Result};
 
 /// The maps of one image.
@@ -85,7 +85,7 @@ const ENDS: [f64; 2] = [2.0, 98.0];
 pub(super) fn coloured(
     images: &[ImageMaps],
     names: &[String],
-) -> (Vec<(String, Vec<ColouredMap>)>, Vec<Vec<f64>>) {
+) -> (Vec<ColouredRow>, Vec<Vec<f64>>) {
     let (mut rows, mut shares) = (Vec::new(), Vec::new());
     for number in 0..images[0].levels.len() {
         let levels: Vec<&LevelMap> = images.iter().map(|maps| &maps.levels[number]).collect();
@@ -104,20 +104,21 @@ pub(super) fn coloured(
         }
         let maps = levels.iter().zip(projected).zip(names);
         let share: f64 = components.shares.iter().sum();
-        rows.push((
-            format!(
+        rows.push(ColouredRow {
+            title: format!(
                 "Level {}: {} channels, {:.0} % of their variance",
                 levels[0].shrink,
                 levels[0].channels,
                 100.0 * share
             ),
-            maps.map(|((level, colours), name)| ColouredMap {
-                name: name.clone(),
-                grid: level.grid.clone(),
-                colours,
-            })
-            .collect(),
-        ));
+            maps: maps
+                .map(|((level, colours), name)| ColouredMap {
+                    name: name.clone(),
+                    grid: level.grid.clone(),
+                    colours,
+                })
+                .collect(),
+        });
         shares.push(components.shares);
     }
     (rows, shares)
