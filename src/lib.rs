@@ -40,6 +40,7 @@
 //! * [Choosing a transform](guide::choosing_a_transform): which map to look for, and where to begin.
 //! * [Prompts](guide::prompts): telling a registration what you know.
 //! * [The layer](guide::the_layer): gradients through an optimum, and which to choose.
+//! * [Training](guide::training): features that learn from your data, or from none.
 //!
 //! # Map of the crate
 //!
@@ -52,13 +53,14 @@
 //! | measure | [`overlap`](fn@overlap), [`surface_distance`], [`regularity`](fn@regularity), [`inverse_consistency`], [`landmark_errors`]; statistics: [`paired_t_test`], [`wilcoxon_signed_rank`], [`holm`], [`bootstrap_interval`] |
 //! | say what corresponds | [`Prompt`], [`PromptKind`]; as terms of an energy [`PromptTerms`], [`LandmarkData`] |
 //! | choose what is compared | [`Features`], [`mind`](fn@mind), [`IntensityRange`] |
-//! | choose or write a transform | [`Transform`]: [`Displacement`], [`Compositive`], [`BSpline`]; [`Linear`] |
+//! | choose or write a transform | [`Transform`]: [`Displacement`], [`Compositive`], [`Velocity`], [`BSpline`]; [`Linear`] |
 //! | choose or write a regulariser | [`Regulariser`]: [`Diffusion`], [`Bending`], [`Elastic`] |
 //! | choose or write a solver | [`Solver`]: [`GaussNewton`], [`TrustRegion`], [`Lbfgs`], [`Adam`], [`GradientDescent`]; over levels [`Multilevel`]; linear stages [`align`] |
 //! | state an energy | [`Problem`], [`EnergyProblem`], [`SsdData`], [`FoldBarrier`] |
 //! | make features | [`FeatureNetwork`]: [`Unet`] with a [`NetworkConfig`], [`HandMade`] with [`BaseFeatures`]; [`Weights`], [`Provenance`] |
 //! | build a network | [`convolve`], [`convolve_joined`], [`normalise`](fn@normalise), [`average_pool`], [`rescale`] |
 //! | learn through a registration | [`RegistrationLayer`], [`LayerInput`], [`LayerOutput`]; networks: [`FeatureNetwork`], [`Unet`]; gradients: [`Adjoint`], [`Policy`], [`attach`] |
+//! | train features | [`Trainer`] with a [`TrainingConfig`]: [`DataConfig`], [`SynthesisConfig`], [`Augmentation`], [`LossConfig`] |
 //! | bring an energy or a map of your own | [`Residual`], [`attach_residual`], [`Energy`], [`AutodiffProblem`], [`Anderson`] |
 //! | use the operators alone | [`warp`](fn@warp), [`warp_adjoint`], [`warp_gradient`], [`smooth`], [`resize`], [`compose`], [`inverse_displacement`], [`determinants`], [`conjugate_gradients`] |
 //! | try without data | [`Phantom`], [`Rng`] |
@@ -90,6 +92,7 @@ mod registration;
 mod regulariser;
 mod rng;
 mod solver;
+mod train;
 mod transform;
 
 pub use adjoint::{
@@ -101,13 +104,13 @@ pub use evaluation::{
     bootstrap_interval, chain_consistency, holm, inverse_consistency, landmark_errors, mean,
     median, overlap, paired_t_test, percentile, regularity, standard_deviation, surface_distance,
     wilcoxon_signed_rank, InverseConsistency, LabelOverlap, LabelSurfaceDistance, LandmarkErrors,
-    Overlap, PairedTest, Regularity, Summary, SurfaceDistance,
+    Overlap, PairedTest, PrincipalComponents, Regularity, Summary, SurfaceDistance,
 };
 pub use features::{
-    foreground_box, gradient_energy, level_grid, matched_grid, read_tensors, write_tensors,
-    Architecture, BaseFeatures, Downsampling, FeatureLevel, FeatureMaps, FeatureNetwork, Features,
-    HandMade, Intensities, IntensityRange, Level, Mind, NetworkConfig, Normalisation, Parameters,
-    Provenance, Pyramid, Unet, Weights,
+    foreground_box, gradient_energy, level_grid, matched_grid, named_base, read_tensors,
+    write_tensors, Architecture, BaseFeatures, Downsampling, FeatureLevel, FeatureMaps,
+    FeatureNetwork, Features, HandMade, Intensities, IntensityRange, Level, Mind, NetworkConfig,
+    Normalisation, Parameters, Provenance, Pyramid, Unet, Weights,
 };
 pub use geometry::{Affine, Grid};
 pub use image::{
@@ -131,19 +134,26 @@ pub use ops::{
     Instructions, Interpolation, LandmarkCurvature, LandmarkData, SsdCotangents, SsdData,
 };
 pub use phantom::Phantom;
-pub use picture::{charts_to_png, Chart, Curve, ReportPage, Series};
+pub use picture::{charts_to_png, coloured_to_png, Chart, ColouredMap, Curve, ReportPage, Series};
 pub use problem::{EnergyProblem, ImplicitProblem, Linearisation, Problem, PromptTerms};
 pub use prompt::{Prompt, PromptKind};
-pub use registration::{inverse_on, DeformableReport, Deformation, Registered, Registration, Step};
+pub use registration::{
+    inverse_on, DeformableReport, Deformation, Landscape, Registered, Registration, Step,
+};
 pub use regulariser::{Bending, Diffusion, Elastic, Regulariser};
 pub use rng::Rng;
 pub use solver::{
-    align, Adam, Alignment, AlignmentPair, AlignmentStart, Anderson, Candidate, Certificate,
-    FixedPoint, GaussNewton, GradientDescent, Iteration, Lbfgs, LevelReport, Multilevel,
-    MultilevelSolution, Pair, ScaleReport, Solution, SolvedLevel, Solver, StageReport, StartReport,
-    Status, TrustRegion,
+    align, Adam, Alignment, AlignmentFeatures, AlignmentPair, AlignmentStart, Anderson, Candidate,
+    Certificate, FixedPoint, GaussNewton, GradientDescent, Iteration, Lbfgs, LevelReport,
+    Multilevel, MultilevelSolution, Pair, ScaleReport, Solution, SolvedLevel, Solver, StageReport,
+    StartReport, Status, TrustRegion,
+};
+pub use train::{
+    Augmentation, DataConfig, DataSet, GradientSide, LabelSource, LossConfig, OptimiserConfig,
+    PairStart, RateSchedule, SliceConfig, SolveConfig, Subject, SynthesisConfig, Trainer,
+    TrainingConfig, TrainingStep, Validation,
 };
 pub use transform::{
-    resample_image, resample_labels, BSpline, Chain, Compositive, Displacement, LabelResampling,
-    Linear, LinearKind, Resampling, Transform,
+    resample_image, resample_labels, transform_named, BSpline, Chain, Compositive, Displacement,
+    LabelResampling, Linear, LinearKind, Resampling, Tangent, Transform, Velocity,
 };

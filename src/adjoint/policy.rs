@@ -41,6 +41,24 @@ pub enum Policy {
     },
 }
 
+impl Policy {
+    /// The policy of a name: `gauss-newton`, `exact`, `truncated-N`, `phantom-N`, `jacobian-free`, `block` or `unrolled-N`
+    /// with a number of products or steps; none where there is none.
+    pub fn named(name: &str) -> Option<Self> {
+        let number = |prefix: &str| name.strip_prefix(prefix)?.parse().ok().filter(|n| *n > 0);
+        match name {
+            "gauss-newton" => Some(Self::GaussNewton),
+            "exact" => Some(Self::Exact),
+            "jacobian-free" => Some(Self::JacobianFree),
+            "block" => Some(Self::Block { damping: 1e-3 }),
+            _ => number("truncated-")
+                .map(|products| Self::Truncated { products })
+                .or_else(|| number("phantom-").map(|steps| Self::Phantom { steps }))
+                .or_else(|| number("unrolled-").map(|steps| Self::Unrolled { steps })),
+        }
+    }
+}
+
 /// What is done about a linear solve that did not reach its tolerance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]

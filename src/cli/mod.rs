@@ -3,8 +3,11 @@
 //! This is the program `stillpoint`, not an interface for other programs: it may change from one version to the next.
 
 mod apply;
+mod compared;
 mod demo;
+mod digest;
 mod evaluate;
+mod features;
 mod gradcheck;
 mod info;
 mod init;
@@ -20,10 +23,13 @@ mod schedule;
 mod session;
 mod sheet;
 mod stage;
+mod train;
 
 pub use apply::ApplyArgs;
+pub use compared::Compared;
 pub use demo::DemoArgs;
 pub use evaluate::EvaluateArgs;
+pub use features::FeaturesArgs;
 pub use gradcheck::GradcheckArgs;
 pub use info::InfoArgs;
 pub use init::Init;
@@ -36,6 +42,10 @@ pub use register::RegisterArgs;
 pub use schedule::{Iterations, Levels};
 pub use session::{enter, Session};
 pub use stage::{Stage, Stages};
+pub use train::TrainArgs;
+
+use compared::{Network, NetworkReport};
+use digest::sha256;
 
 use clap::{Args, Parser, Subcommand};
 use std::num::NonZeroUsize;
@@ -68,8 +78,12 @@ pub enum Command {
     Info(InfoArgs),
     /// Make a phantom pair with a known warp and register it: no file needed
     Demo(DemoArgs),
+    /// Write and draw the feature maps that a registration compares
+    Features(FeaturesArgs),
     /// Check the gradients through a registration against finite differences
     Gradcheck(GradcheckArgs),
+    /// Train a feature network through the solver
+    Train(TrainArgs),
 }
 
 const AFTER_HELP: &str = "\
@@ -89,13 +103,20 @@ Exit codes:
 
 /// The program: does what the command line says and returns its exit code.
 pub fn main() -> ExitCode {
+    // the tensor engine's threads serve one caller at a time and spin while they wait; ours use the cores better
+    const ENGINE_THREADS: &str = "CANDLE_NUM_THREADS";
+    if std::env::var_os(ENGINE_THREADS).is_none() {
+        std::env::set_var(ENGINE_THREADS, "1");
+    }
     enter(std::env::args_os(), |command, session| match command {
         Command::Apply(args) => apply::run(args, session),
         Command::Evaluate(args) => evaluate::run(args, session),
         Command::Info(args) => info::run(args),
         Command::Register(args) => register::run(args, session),
         Command::Demo(args) => demo::run(args, session),
+        Command::Features(args) => features::run(args, session),
         Command::Gradcheck(args) => gradcheck::run(args, session),
+        Command::Train(args) => train::run(args, session),
     })
 }
 
@@ -121,7 +142,9 @@ impl Command {
             Self::Evaluate(_) => "evaluate",
             Self::Info(_) => "info",
             Self::Demo(_) => "demo",
+            Self::Features(_) => "features",
             Self::Gradcheck(_) => "gradcheck",
+            Self::Train(_) => "train",
         }
     }
 
@@ -133,8 +156,9 @@ impl Command {
         match self {
             Self::Register(args) => args.check(),
             Self::Evaluate(args) => args.check(),
+            Self::Features(args) => args.check(),
             Self::Gradcheck(args) => args.check(),
-            Self::Apply(_) | Self::Info(_) | Self::Demo(_) => Ok(()),
+            Self::Apply(_) | Self::Info(_) | Self::Demo(_) | Self::Train(_) => Ok(()),
         }
     }
 
@@ -146,7 +170,9 @@ impl Command {
             Self::Evaluate(args) => args.run.clone(),
             Self::Info(_) => RunArgs::default(),
             Self::Demo(args) => args.run.clone(),
+            Self::Features(args) => args.run.clone(),
             Self::Gradcheck(args) => args.run.clone(),
+            Self::Train(args) => args.run.clone(),
         }
     }
 }

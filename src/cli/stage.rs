@@ -1,8 +1,9 @@
 //! The stages of a registration.
 
-use crate::transform::LinearKind;
+use crate::transform::{transform_named, LinearKind, Transform};
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// One kind of transform.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,14 +18,20 @@ pub enum Stage {
     Displacement,
     /// A composition of small displacements, free of folds.
     Compositive,
+    /// The flow along a stationary velocity, free of folds.
+    Velocity,
+    /// Control points five voxels apart.
+    BSpline,
 }
 
-const NAMES: [(&str, Stage); 5] = [
+const NAMES: [(&str, Stage); 7] = [
     ("rigid", Stage::Rigid),
     ("similarity", Stage::Similarity),
     ("affine", Stage::Affine),
     ("displacement", Stage::Displacement),
     ("compositive", Stage::Compositive),
+    ("velocity", Stage::Velocity),
+    ("bspline", Stage::BSpline),
 ];
 
 impl Stage {
@@ -39,8 +46,13 @@ impl Stage {
             Self::Rigid => Some(LinearKind::Rigid),
             Self::Similarity => Some(LinearKind::Similarity),
             Self::Affine => Some(LinearKind::Affine),
-            Self::Displacement | Self::Compositive => None,
+            _ => None,
         }
+    }
+
+    /// How it deforms, if it does.
+    pub fn transform(self) -> Option<Arc<dyn Transform>> {
+        transform_named(self.name())
     }
 
     /// The word for it.
@@ -114,6 +126,8 @@ mod tests {
         for good in [
             "rigid",
             "affine,compositive",
+            "affine,velocity",
+            "bspline",
             "rigid,similarity,affine,displacement",
         ] {
             assert_eq!(good.parse::<Stages>().unwrap().to_string(), good);
@@ -130,6 +144,7 @@ mod tests {
             "affine,",
             "compositive,affine",
             "displacement,compositive",
+            "velocity,bspline",
             "Affine",
         ] {
             assert!(bad.parse::<Stages>().is_err(), "{bad}");
@@ -140,6 +155,9 @@ mod tests {
     fn names_stand_in_the_order_of_the_stages() {
         for (name, stage) in NAMES {
             assert_eq!(stage.name(), name);
+            let deforms = stage.transform().map(|transform| transform.name());
+            assert_eq!(deforms, (!stage.is_linear()).then_some(name));
+            assert_eq!(stage.linear().is_some(), stage.is_linear());
         }
     }
 }

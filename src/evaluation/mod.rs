@@ -1,5 +1,6 @@
 //! How good a registration is: overlap, surfaces, landmarks, regularity, consistency, and the statistics of many cases.
 
+mod components;
 mod consistency;
 mod distance_map;
 mod labels;
@@ -11,6 +12,7 @@ mod statistics;
 mod surface;
 mod surfel;
 
+pub use components::PrincipalComponents;
 pub use consistency::{chain_consistency, inverse_consistency, InverseConsistency};
 pub(crate) use landmarks::nearest_distances;
 pub use landmarks::{landmark_errors, LandmarkErrors};

@@ -11,8 +11,8 @@ pub use choice::{FeatureMaps, Features};
 pub use energy::gradient_energy;
 pub use intensity::{foreground_box, IntensityRange};
 pub use network::{
-    read_tensors, write_tensors, Architecture, BaseFeatures, Downsampling, FeatureLevel,
-    FeatureNetwork, HandMade, Intensities, Mind, NetworkConfig, Normalisation, Parameters,
-    Provenance, Unet, Weights,
+    named_base, read_tensors, write_tensors, Architecture, BaseFeatures, Downsampling,
+    FeatureLevel, FeatureNetwork, HandMade, Intensities, Mind, NetworkConfig, Normalisation,
+    Parameters, Provenance, Unet, Weights,
 };
 pub use pyramid::{level_grid, matched_grid, Level, Pyramid};

@@ -8,6 +8,7 @@
 //! 3. [`choosing_a_transform`]: rigid or affine, free or without folds, and how to begin.
 //! 4. [`prompts`]: structures, marks and points that correspond, as part of the energy.
 //! 5. [`the_layer`]: registration as a layer of a network, which gradient to choose, and how to bring your own energy.
+//! 6. [`training`]: features that learn from your data, or from none.
 //!
 //! The chapters hold no code of their own; every snippet in them is a test.
 
@@ -16,3 +17,4 @@ pub mod coordinates;
 pub mod inner_problem;
 pub mod prompts;
 pub mod the_layer;
+pub mod training;

@@ -94,6 +94,44 @@
 //!
 //! A linear solve that misses its tolerance is refused, reported or replaced: [`Unconverged`](crate::Unconverged).
 //!
+//! # The features at test time
+//!
+//! What was learned through the layer drives every transform and any lambda without training again: the linear stages align the
+//! features too. On the command line it is `register --features weights.safetensors`; `stillpoint features` shows the maps,
+//! and the energy on the line from the identity to the solution.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use stillpoint::{Image, NetworkConfig, Phantom, Provenance, Registration, Unet, Velocity, Weights};
+//! # fn main() -> stillpoint::Result<()> {
+//! # let folder = std::env::temp_dir().join(format!("stillpoint-guide-{}", std::process::id()));
+//! # std::fs::create_dir_all(&folder).unwrap();
+//! # let path = folder.join("weights.safetensors");
+//! // a network that adds nothing yet to MIND; training would change its weights
+//! let config = NetworkConfig { widths: vec![4, 8, 8], outputs: 4, base: Some("mind".into()), ..NetworkConfig::unet(2, 1) };
+//! let base = stillpoint::named_base("mind");
+//! let network = Unet::new(&config, base, 1, candle_core::DType::F32)?;
+//! network.save(&path, &Provenance::of(1, "nothing", "public domain"))?;
+//!
+//! let mut registration = Registration {
+//!     network: Some(Arc::new(Weights::read(&path)?.build()?)),
+//!     ..Registration::default()
+//! };
+//! if let Some(deformation) = &mut registration.deformation {
+//!     deformation.transform = Arc::new(Velocity::default());
+//! }
+//! let phantom = Phantom::pair(&[40, 48], &[4.0, 4.0], 3)?;
+//! let image = |values: &[f32]| Image::new(phantom.grid.clone(), 1, values.to_vec());
+//! let (fixed, moving) = (image(&phantom.fixed)?, image(&phantom.moving)?);
+//! let registered = registration.run(&fixed, &moving, &mut |_| Ok(()))?;
+//! let before = registered.difference(&fixed, &registered.unregistered(&fixed, &moving)?);
+//! let after = registered.difference(&fixed, &registered.warped(&fixed, &moving)?);
+//! assert!(after < 0.8 * before, "{before} to {after}");
+//! # std::fs::remove_dir_all(&folder).unwrap();
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Your own energy, or a map without one
 //!
 //! [`attach`](crate::attach) needs an [`ImplicitProblem`](crate::ImplicitProblem), with products in closed form.

@@ -39,7 +39,7 @@ pub use convolve::{convolve, convolve_adjoint, convolve_joined, convolve_weight_
 pub use correlation::{CorrelationData, CorrelationDerivative, CorrelationSums};
 pub use coverage::coverage;
 pub use diffusion::Differences;
-pub(crate) use displacement::add_unfolded;
+pub(crate) use displacement::{add_unfolded, clear_of_folds};
 pub use displacement::{
     compose, compose_unfolded, pull_to_steps, relax_folds, smallest_determinant,
 };
@@ -65,5 +65,7 @@ pub(crate) use separable::{separable, Table};
 pub use ssd::{Curvature, SsdCotangents, SsdData};
 pub(crate) use storage::read;
 pub(crate) use vector::{clear, combine, convert, copy, dot};
-pub(crate) use warp::warped_values;
+pub(crate) use warp::{
+    adjoint_of_both, sampled, sampled_along, sampled_gradient, voxels, warped_values,
+};
 pub use warp::{warp, warp_adjoint, warp_adjoint_derivative, warp_derivative, warp_gradient};

@@ -4,6 +4,7 @@ mod canvas;
 mod cell;
 mod chart;
 mod colour;
+mod coloured;
 mod key;
 mod layout;
 mod page;
@@ -16,5 +17,6 @@ mod table;
 mod text;
 
 pub use chart::{charts_to_png, Chart, Series};
+pub use coloured::{coloured_to_png, ColouredMap};
 pub use page::ReportPage;
 pub use plot::Curve;

@@ -21,6 +21,14 @@ pub(super) struct Composite {
 }
 
 impl Composite {
+    /// The same without what the regulariser couples.
+    pub fn without_smoothness(mut self) -> Self {
+        self.system.differences = self.system.differences.scaled(0.0);
+        self.system.shift = 0.0;
+        self.extra = None;
+        self
+    }
+
     fn in_displacements(&self, p: &Tensor, out: &Tensor) -> Result<f64> {
         let mut curvature = self.system.apply(p, out)?;
         if let Some((barrier, scale)) = &self.barrier {

@@ -5,17 +5,19 @@ use std::sync::{Arc, Mutex};
 use candle_core::{DType, Tensor};
 
 use super::composite::Composite;
+use super::velocity::OfVelocity;
 use super::{ImplicitProblem, Linearisation, Problem, PromptTerms};
-use crate::linear::{BlockJacobi, Diagonal};
+use crate::linear::{BlockJacobi, Diagonal, LinearOperator, Preconditioner};
 use crate::ops::{
-    add_unfolded, convert, copy, dot, pull_to_steps, smallest_determinant, BlockSystem, Curvature,
-    Differences, FoldBarrier, SsdData,
+    add_unfolded, combine, convert, copy, dot, pull_to_steps, smallest_determinant, BlockSystem,
+    Curvature, Differences, FoldBarrier, SsdData,
 };
 use crate::regulariser::Regulariser;
 use crate::transform::{Transform, SMALLEST_DETERMINANT};
 use crate::{Error, Grid, Result};
 
-/// The registration energy on one level: `E(theta) = data(u) + lambda R(u) + prompts(u)` with `u = u(theta)`.
+/// The registration energy on one level: `E(theta) = data(u) + lambda R(u) + prompts(u)` with `u = u(theta)`; of a velocity
+/// `v` it is `data(u(v)) + lambda R(v) + prompts(u(v))`.
 #[derive(Debug)]
 pub struct EnergyProblem {
     /// The data term.
@@ -75,6 +77,10 @@ impl EnergyProblem {
     /// The data term and the weighted regulariser at `theta`.
     pub fn parts(&self, theta: &Tensor) -> Result<(f64, f64)> {
         let u = self.transform.displacement(theta, &self.grid)?;
+        if self.transform.is_velocity() {
+            let penalty = self.lambda * self.regulariser.value(theta, &self.grid)?;
+            return Ok((self.data.value(Some(&u))?, penalty));
+        }
         let differences = self.regulariser.differences(&self.grid).scaled(self.lambda);
         let [data, penalty] = self.data.values(&u, &differences)?;
         let extra = self.regulariser.extra_value(&u, &self.grid)?;
@@ -242,6 +248,7 @@ impl EnergyProblem {
             own = u.zeros_like()?;
             &own
         };
+        let velocity = self.transform.is_velocity();
         let differences = self.regulariser.differences(&self.grid).scaled(self.lambda);
         let extra = self.regulariser.extra_diagonal(&self.grid);
         let steps = steps && curvature == Curvature::GaussNewton;
@@ -249,14 +256,16 @@ impl EnergyProblem {
         let [data, penalty] = self.data.model(
             Some(&u),
             // what is added below must be carried too
-            Some((&differences, composes && extra.is_none() && !prompted)),
+            (!velocity).then_some((&differences, composes && extra.is_none() && !prompted)),
             curvature,
             g,
             &blocks,
             factor,
         )?;
         let mut energy = data + penalty;
-        if extra.is_some() {
+        if velocity {
+            energy += self.lambda * self.regulariser.value(theta, &self.grid)?;
+        } else if extra.is_some() {
             energy += self.lambda * self.regulariser.extra_value(&u, &self.grid)?;
             self.regulariser.add_extra(&u, &self.grid, self.lambda, g)?;
         }
@@ -299,15 +308,16 @@ impl EnergyProblem {
             (scale, small)
         };
         let stiffness = stiffness * scale;
+        // keeps voxels without any gradient or neighbour solvable
+        let shift = if steps {
+            1e-6 * self.lambda * scale
+        } else {
+            0.0
+        };
         let system = BlockSystem {
             blocks,
             differences: self.regulariser.differences(&self.grid).scaled(stiffness),
-            // keeps voxels without any gradient or neighbour solvable
-            shift: if steps {
-                1e-6 * self.lambda * scale
-            } else {
-                0.0
-            },
+            shift,
             extra_diagonal: extra.unwrap_or([0.0; 3]).map(|d| d * stiffness),
         };
         if curvature == Curvature::Projected {
@@ -331,48 +341,61 @@ impl EnergyProblem {
                 .transform
                 .pull_diagonal(&self.grid, &inverse.main_diagonal()?)?,
         };
-        let preconditioner = BlockJacobi(inverse);
-        if field && extra.is_none() && barrier.is_none() && landmarks.is_empty() {
-            return Ok(Linearisation {
-                energy,
-                scale,
-                operator: Box::new(system),
-                preconditioner: Box::new(preconditioner),
-            });
+        if !field {
+            let pulled = self.transform.pullback(theta, &self.grid, g)?;
+            copy(&pulled.contiguous()?, gradient)?;
         }
-        let operator = Composite {
-            system,
-            extra: extra
-                .is_some()
-                .then(|| (self.regulariser.clone(), stiffness)),
-            barrier: barrier.map(|b| (b, scale)),
-            landmarks: (landmarks, scale),
-            transform: (!field).then(|| (self.transform.clone(), theta.clone())),
-            grid: self.grid.clone(),
+        if velocity {
+            let smoothness = self.regulariser.gradient(theta, &self.grid)?;
+            combine(self.lambda, &smoothness, 1.0, gradient)?;
+        }
+        // a model of steps takes the velocity for the displacement
+        let field = field || (velocity && steps);
+        let tangent = match velocity && !field {
+            true => {
+                // what the derivative turns, in the scale of the model
+                let turned = (curvature == Curvature::Newton).then(|| g * scale);
+                self.transform
+                    .tangent(theta, turned.transpose()?.as_ref())?
+            }
+            false => None,
         };
-        if field {
-            return Ok(Linearisation {
-                energy,
-                scale,
-                operator: Box::new(operator),
-                preconditioner: Box::new(preconditioner),
-            });
-        }
-        copy(
-            &self
-                .transform
-                .pullback(theta, &self.grid, g)?
-                .contiguous()?,
-            gradient,
-        )?;
+        let plain = field && extra.is_none() && barrier.is_none() && landmarks.is_empty();
+        let operator: Box<dyn LinearOperator> = if plain {
+            Box::new(system)
+        } else {
+            let operator = Composite {
+                system,
+                extra: extra
+                    .is_some()
+                    .then(|| (self.regulariser.clone(), stiffness)),
+                barrier: barrier.map(|b| (b, scale)),
+                landmarks: (landmarks, scale),
+                transform: (!field && !velocity).then(|| (self.transform.clone(), theta.clone())),
+                grid: self.grid.clone(),
+            };
+            match tangent {
+                Some(tangent) => Box::new(OfVelocity {
+                    inner: operator.without_smoothness(),
+                    tangent,
+                    grid: self.grid.clone(),
+                    regulariser: self.regulariser.clone(),
+                    weight: stiffness,
+                    shift,
+                }),
+                None => Box::new(operator),
+            }
+        };
+        let preconditioner: Box<dyn Preconditioner> = match diagonal {
+            Some(diagonal) => Box::new(Diagonal(diagonal)),
+            None if field || velocity => Box::new(BlockJacobi(inverse)),
+            None => Box::new(()),
+        };
         Ok(Linearisation {
             energy,
             scale,
-            operator: Box::new(operator),
-            preconditioner: match diagonal {
-                Some(diagonal) => Box::new(Diagonal(diagonal)),
-                None => Box::new(()),
-            },
+            operator,
+            preconditioner,
         })
     }
 }
@@ -380,20 +403,25 @@ impl EnergyProblem {
 /// The data are, in this order: the fixed features, the moving features (not their coefficients), `lambda` (of shape
 /// `[1]`), the channel weights (`[channels]`) and the mask.
 impl ImplicitProblem for EnergyProblem {
-    fn data_pullback(&self, theta: &Tensor, q: &Tensor) -> Result<Vec<Tensor>> {
+    fn data_pullback(&self, theta: &Tensor, step: &Tensor) -> Result<Vec<Tensor>> {
         let (u, du);
         let (u, q) = if self.transform.is_field() {
-            (theta, q)
+            (theta, step)
         } else {
             u = self.transform.displacement(theta, &self.grid)?;
             du = self
                 .transform
-                .pushforward(theta, &self.grid, q)?
+                .pushforward(theta, &self.grid, step)?
                 .contiguous()?;
             (&u, &du)
         };
         let data = self.data.pullback(u, q)?;
-        let lambda = -dot(q, &self.regulariser.gradient(u, &self.grid)?)?;
+        let (smooth, along) = if self.transform.is_velocity() {
+            (theta, step)
+        } else {
+            (u, q)
+        };
+        let lambda = -dot(along, &self.regulariser.gradient(smooth, &self.grid)?)?;
         let small = |values: Vec<f64>| -> Result<Tensor> {
             let n = values.len();
             Ok(Tensor::from_vec(values, n, u.device())?.to_dtype(u.dtype())?)

@@ -3,6 +3,7 @@
 mod composite;
 mod energy;
 mod prompts;
+mod velocity;
 
 use candle_core::{DType, Tensor};
 

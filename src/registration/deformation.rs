@@ -132,7 +132,11 @@ impl Deformation {
             solvers: (0..shrinks.len()).map(|level| self.solver(level)).collect(),
             shrinks,
             features: self.features,
-            transform: self.transform.clone(),
+            transform: self
+                .transform
+                .smooth()
+                .filter(|_| self.certify)
+                .unwrap_or_else(|| self.transform.clone()),
             regulariser: self.regulariser.clone(),
             lambda: self.lambda,
             damping: if self.certify { 0.0 } else { 2.0 },

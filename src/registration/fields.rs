@@ -8,7 +8,7 @@ use crate::transform::lines;
 use crate::{Affine, Grid, Result};
 
 /// `A (W (x + u)) - W x` at every voxel `x` of `grid`, planar, mm RAS.
-pub(super) fn total_on(grid: &Grid, u: Option<&Tensor>, affine: &Affine) -> Result<Vec<f32>> {
+pub(crate) fn total_on(grid: &Grid, u: Option<&Tensor>, affine: &Affine) -> Result<Vec<f32>> {
     let after = affine.compose(&grid.index_to_world());
     shifts(grid, u, &after, &grid.index_to_world())
 }

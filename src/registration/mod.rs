@@ -2,10 +2,14 @@
 
 mod deformation;
 mod fields;
+mod landscape;
+mod learned;
 mod plan;
 mod registered;
 
 pub use deformation::Deformation;
 pub use fields::inverse_on;
+pub(crate) use fields::total_on;
+pub use landscape::Landscape;
 pub use plan::{Registration, Step};
 pub use registered::{DeformableReport, Registered};

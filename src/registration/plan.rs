@@ -1,15 +1,20 @@
 //! What is asked of a registration, and its run.
 
+use std::sync::Arc;
+
 use candle_core::{Device, Tensor};
 
+use super::learned::Learned;
 use super::{DeformableReport, Deformation, Registered};
-use crate::features::{foreground_box, Level, Pyramid};
+use crate::features::{foreground_box, FeatureNetwork, Level, Pyramid};
 use crate::ops::extend;
-use crate::solver::{align, Alignment, AlignmentPair, AlignmentStart, Iteration, Pair};
-use crate::transform::LinearKind;
+use crate::solver::{
+    align, Alignment, AlignmentPair, AlignmentStart, Iteration, MultilevelSolution, Pair,
+};
+use crate::transform::{resample_field, LinearKind};
 use crate::{Affine, Error, Image, Labels, Prompt, Result};
 
-/// A registration of two images by their intensities and by descriptors made of them.
+/// A registration of two images by their intensities and by descriptors made of them, or by the features of a network.
 ///
 /// ```no_run
 /// # fn main() -> stillpoint::Result<()> {
@@ -28,6 +33,12 @@ pub struct Registration {
     pub linear: Vec<LinearKind>,
     /// The deformable stage; none stops after the linear ones.
     pub deformation: Option<Deformation>,
+    /// A network whose features all stages compare, in place of intensities in the linear ones and of
+    /// [`Deformation::features`] in the last; the start is chosen by intensities all the same.
+    ///
+    /// It is given the intensities mapped to 0..1 ([`IntensityRange`](crate::IntensityRange)), of whole images. The levels
+    /// are its own, or those of them that [`Deformation::levels`] names; linear stages align the finest of them.
+    pub network: Option<Arc<dyn FeatureNetwork>>,
     /// Where the fixed image counts, on its grid.
     pub fixed_mask: Option<Labels>,
     /// Where the moving image counts, on its grid.
@@ -42,6 +53,7 @@ impl Default for Registration {
             start: AlignmentStart::Moments,
             linear: vec![LinearKind::Affine],
             deformation: Some(Deformation::default()),
+            network: None,
             fixed_mask: None,
             moving_mask: None,
             prompts: Vec::new(),
@@ -67,7 +79,8 @@ impl Registration {
     ///
     /// # Errors
     /// [`Error::Data`] for images that cannot be registered, [`Error::GridMismatch`] for masks and prompts on other grids,
-    /// [`Error::InvalidArgument`] for settings that contradict each other, and what `watch` returns.
+    /// [`Error::InvalidArgument`] for settings that contradict each other or a network for other images, and what `watch`
+    /// returns.
     pub fn run(
         &self,
         fixed: &Image,
@@ -103,11 +116,24 @@ impl Registration {
         let (moving_range, moving_level) = of_moving?;
         let fixed_mask = mask(&self.fixed_mask, fixed, "fixed mask")?;
         let moving_mask = mask(&self.moving_mask, moving, "moving mask")?;
+        let learned = match &self.network {
+            Some(network) => {
+                let levels = self.deformation.as_ref().and_then(|d| d.levels.as_deref());
+                Some(Learned::of(
+                    &**network,
+                    &fixed_level,
+                    &moving_level,
+                    levels,
+                )?)
+            }
+            None => None,
+        };
         let pair = AlignmentPair {
             fixed: &fixed_level,
             moving: &moving_level,
             fixed_mask: fixed_mask.as_ref(),
             moving_mask: moving_mask.as_ref(),
+            features: learned.as_ref().and_then(Learned::aligned),
         };
         let alignment = self.align(&pair, watch)?;
         let initial = match (&alignment, &self.start) {
@@ -127,50 +153,42 @@ impl Registration {
         let Some(deformation) = &self.deformation else {
             return Ok(registered);
         };
-        let shrinks = deformation.shrinks(fixed.grid())?;
-        let (stage, levels) = (deformation.transform.name(), shrinks.len());
-        let (corner, size) = region(fixed, moving, &self.prompts, &registered.affine, &shrinks)?;
-        let part = Level {
-            features: cropped(&fixed_level.features, &corner, &size)?,
-            grid: fixed_level.grid.cropped(&corner, &size)?,
+        let images = Images {
+            fixed: fixed_level,
+            moving: moving_level,
+            fixed_mask,
+            moving_mask,
+            prompts: &self.prompts,
         };
-        drop(fixed_level);
-        let fixed_mask = match fixed_mask {
-            Some(mask) => Some(cropped(&mask.unsqueeze(0)?, &corner, &size)?.squeeze(0)?),
-            None => None,
+        let watch = &mut |level, levels, iteration: &Iteration| {
+            watch(&Step {
+                stage: deformation.transform.name(),
+                level,
+                levels,
+                iteration,
+            })
         };
-        let prompts = self
-            .prompts
-            .iter()
-            .map(|prompt| prompt.cropped(&corner, &size))
-            .collect::<Result<Vec<_>>>()?;
-        let solution = deformation.multilevel(shrinks).solve(
-            &Pair {
-                fixed: Pyramid::Finest(&part),
-                moving: Pyramid::Finest(&moving_level),
-                channel_weights: None,
-                affine: registered.affine,
-                fixed_mask: fixed_mask.as_ref(),
-                moving_mask: moving_mask.as_ref(),
-                prompts: &prompts,
-            },
-            &mut |level, iteration| {
-                watch(&Step {
-                    stage,
-                    level,
-                    levels,
-                    iteration,
-                })
-            },
-        )?;
-        registered.displacement = Some(extend(
-            &solution.displacement,
-            &corner,
-            fixed.grid().size(),
-        )?);
+        let solution = match &learned {
+            Some(maps) => {
+                learned_deformation(deformation, images, maps, &registered.affine, watch)?
+            }
+            None => {
+                let shrinks = deformation.shrinks(fixed.grid())?;
+                let part = region(fixed, moving, &self.prompts, &registered.affine, &shrinks)?;
+                cropped_deformation(
+                    deformation,
+                    images,
+                    shrinks,
+                    part,
+                    &registered.affine,
+                    watch,
+                )?
+            }
+        };
+        registered.displacement = Some(solution.displacement);
         registered.deformable = Some(DeformableReport {
             transform: deformation.transform.name(),
-            features: deformation.features,
+            features: self.network.is_none().then_some(deformation.features),
             regulariser: deformation.regulariser.name(),
             lambda: deformation.lambda,
             certify: deformation.certify,
@@ -203,6 +221,93 @@ impl Registration {
         };
         align(pair, &self.start, &self.linear, watch).map(Some)
     }
+}
+
+/// Intensities on the common scale, masks and prompts, on the grids of the images.
+struct Images<'a> {
+    fixed: Level,
+    moving: Level,
+    fixed_mask: Option<Tensor>,
+    moving_mask: Option<Tensor>,
+    prompts: &'a [Prompt],
+}
+
+/// Sees every iteration, with the number of its level and that of the levels.
+type Watch<'a> = dyn FnMut(usize, usize, &Iteration) -> Result<()> + 'a;
+
+/// Deforms by hand-made features, within a part of the fixed grid.
+fn cropped_deformation(
+    deformation: &Deformation,
+    images: Images<'_>,
+    shrinks: Vec<usize>,
+    (corner, size): (Vec<usize>, Vec<usize>),
+    affine: &Affine,
+    watch: &mut Watch<'_>,
+) -> Result<MultilevelSolution> {
+    let levels = shrinks.len();
+    let whole = images.fixed.grid.size().to_vec();
+    let part = Level {
+        features: cropped(&images.fixed.features, &corner, &size)?,
+        grid: images.fixed.grid.cropped(&corner, &size)?,
+    };
+    drop(images.fixed);
+    let fixed_mask = match images.fixed_mask {
+        Some(mask) => Some(cropped(&mask.unsqueeze(0)?, &corner, &size)?.squeeze(0)?),
+        None => None,
+    };
+    let prompts = images
+        .prompts
+        .iter()
+        .map(|prompt| prompt.cropped(&corner, &size))
+        .collect::<Result<Vec<_>>>()?;
+    let mut solution = deformation.multilevel(shrinks).solve(
+        &Pair {
+            fixed: Pyramid::Finest(&part),
+            moving: Pyramid::Finest(&images.moving),
+            channel_weights: None,
+            affine: *affine,
+            fixed_mask: fixed_mask.as_ref(),
+            moving_mask: images.moving_mask.as_ref(),
+            prompts: &prompts,
+        },
+        &mut |level, iteration| watch(level, levels, iteration),
+    )?;
+    solution.displacement = extend(&solution.displacement, &corner, &whole)?;
+    Ok(solution)
+}
+
+/// Deforms by a network's features, on the whole fixed grid: a part of it would need maps of that part.
+fn learned_deformation(
+    deformation: &Deformation,
+    images: Images<'_>,
+    maps: &Learned,
+    affine: &Affine,
+    watch: &mut Watch<'_>,
+) -> Result<MultilevelSolution> {
+    let levels = maps.shrinks.len();
+    let deformation = Deformation {
+        levels: Some(maps.shrinks.clone()),
+        ..deformation.clone()
+    };
+    let shrinks = deformation.shrinks(&images.fixed.grid)?;
+    let pair = Pair {
+        fixed: Pyramid::Levels(&maps.fixed),
+        moving: Pyramid::Levels(&maps.moving),
+        channel_weights: None,
+        affine: *affine,
+        fixed_mask: images.fixed_mask.as_ref(),
+        moving_mask: images.moving_mask.as_ref(),
+        prompts: images.prompts,
+    };
+    let mut solution = deformation
+        .multilevel(shrinks)
+        .solve(&pair, &mut |level, iteration| {
+            watch(level, levels, iteration)
+        })?;
+    let finest = pair.fixed.finest()?;
+    solution.displacement =
+        resample_field(&solution.displacement, &finest.grid, &images.fixed.grid)?;
+    Ok(solution)
 }
 
 fn mask(mask: &Option<Labels>, image: &Image, name: &str) -> Result<Option<Tensor>> {

@@ -14,8 +14,8 @@ use crate::{Affine, DisplacementField, Grid, Image, Result};
 pub struct DeformableReport {
     /// Name of the transform.
     pub transform: &'static str,
-    /// What of the images was compared.
-    pub features: Features,
+    /// What of the images was compared; none where a network said so.
+    pub features: Option<Features>,
     /// Name of the regulariser.
     pub regulariser: &'static str,
     /// Its weight.

@@ -19,8 +19,8 @@ use crate::Result;
 
 pub use adam::Adam;
 pub use alignment::{
-    align, Alignment, AlignmentPair, AlignmentStart, Candidate, ScaleReport, StageReport,
-    StartReport,
+    align, Alignment, AlignmentFeatures, AlignmentPair, AlignmentStart, Candidate, ScaleReport,
+    StageReport, StartReport,
 };
 pub use anderson::{Anderson, FixedPoint};
 pub use gauss_newton::GaussNewton;

@@ -116,7 +116,8 @@ impl Multilevel {
     /// Registers a pair. `watch` sees every iteration with its level's number and may stop the run by an error.
     ///
     /// # Errors
-    /// [`Error::Data`] when the images do not overlap or a mask leaves nothing; what `watch` returns.
+    /// [`Error::Data`] when the images do not overlap or a mask leaves nothing; [`Error::InvalidArgument`] when the
+    /// pyramids are of two kinds or have not as many levels; what `watch` returns.
     pub fn solve(
         &self,
         pair: &Pair<'_>,
@@ -202,13 +203,22 @@ impl Multilevel {
     /// Fixed and moving features of a level, with their grids.
     fn maps(&self, pair: &Pair<'_>, number: usize) -> Result<(FeatureMaps, [Grid; 2])> {
         let count = self.shrinks.len();
-        if let (Some(fixed), Some(moving)) = (
+        match (
             pair.fixed.given(number, count)?,
             pair.moving.given(number, count)?,
         ) {
-            let weights = pair.channel_weights.map(|weights| weights[number].clone());
-            let maps = FeatureMaps::of(fixed, moving, weights)?;
-            return Ok((maps, [fixed.grid.clone(), moving.grid.clone()]));
+            (Some(fixed), Some(moving)) => {
+                let weights = pair.channel_weights.map(|weights| weights[number].clone());
+                let maps = FeatureMaps::of(fixed, moving, weights)?;
+                return Ok((maps, [fixed.grid.clone(), moving.grid.clone()]));
+            }
+            (None, None) => {}
+            _ => {
+                return Err(Error::argument(
+                    "pair",
+                    "one image has features for every level, the other intensities alone; give both the same",
+                ))
+            }
         }
         let shrink = self.shrinks[number];
         let (fixed, moving) = (pair.fixed.finest()?, pair.moving.finest()?);

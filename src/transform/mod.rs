@@ -5,9 +5,14 @@ mod carried;
 mod chain;
 mod compositive;
 mod displacement;
+mod flow;
 mod lattice;
 mod linear;
+mod named;
 mod resample;
+mod velocity;
+
+use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 
@@ -20,7 +25,9 @@ pub use chain::Chain;
 pub use compositive::Compositive;
 pub use displacement::Displacement;
 pub use linear::{Linear, LinearKind};
+pub use named::transform_named;
 pub use resample::{resample_image, resample_labels, LabelResampling, Resampling};
+pub use velocity::Velocity;
 
 /// Corner determinants at or below this count as folded, so that neither storage in a file nor another tool's rounding
 /// can fold a displacement.
@@ -30,7 +37,8 @@ pub(crate) const SMALLEST_DETERMINANT: f64 = 0.02;
 ///
 /// `u` is `[rank, (nz,) ny, nx]`, in voxels of the grid, component 0 along the fastest axis; `phi(x) = x + u(x)` carries
 /// fixed points to moving points. The energy is minimised over `theta`; stationary points are those of the energy in `u`
-/// pulled back by the derivative, so two transforms of the same displacements share their optima.
+/// pulled back by the derivative, so two transforms of the same displacements share their optima,
+/// unless one is a velocity.
 pub trait Transform: Send + Sync + std::fmt::Debug {
     /// Name in reports and on the command line.
     fn name(&self) -> &'static str;
@@ -60,6 +68,28 @@ pub trait Transform: Send + Sync + std::fmt::Debug {
     /// The transposed derivative at `theta`, applied to a cotangent of the displacement.
     fn pullback(&self, _theta: &Tensor, _grid: &Grid, cotangent: &Tensor) -> Result<Tensor> {
         Ok(cotangent.clone())
+    }
+
+    /// Whether `theta` is a velocity: a field on the grid that is regularised itself, in place of the displacement, and that
+    /// models of the fast mode's steps take for the displacement.
+    fn is_velocity(&self) -> bool {
+        false
+    }
+
+    /// The derivative at `theta`, prepared for many products; with a gradient with respect to the displacement they are those
+    /// of a Hessian. Velocities have one; others are linear in their parameters.
+    fn tangent(
+        &self,
+        _theta: &Tensor,
+        _gradient: Option<&Tensor>,
+    ) -> Result<Option<Box<dyn Tangent>>> {
+        Ok(None)
+    }
+
+    /// The same parametrisation where it is twice continuously differentiable, as certificates and exact gradients need; none
+    /// where this one is so already.
+    fn smooth(&self) -> Option<Arc<dyn Transform>> {
+        None
     }
 
     /// The diagonal of `D' diag(d) D` with `D` the derivative at any `theta` and `d` in the shape of the displacement, for
@@ -92,6 +122,16 @@ pub trait Transform: Send + Sync + std::fmt::Debug {
     fn resample(&self, theta: &Tensor, from: &Grid, to: &Grid) -> Result<Tensor> {
         resample_field(theta, from, to)
     }
+}
+
+/// The derivative `D` of a displacement at given parameters.
+pub trait Tangent: Send + Sync {
+    /// `D' inner(D step)`, and where a gradient `g` was given the derivative of `D' g` along the step with it.
+    fn through(
+        &self,
+        step: &Tensor,
+        inner: &mut dyn FnMut(&Tensor) -> Result<Tensor>,
+    ) -> Result<Tensor>;
 }
 
 /// Resizes a field of voxel displacements to another grid over the same field of view.

@@ -7,7 +7,7 @@ use stillpoint::{
     attach, compare_gradients, smooth, spline_coefficients, warp, Adjoint, Affine, BSpline,
     Bending, Compositive, Curvature, Diffusion, Displacement, Elastic, EnergyProblem,
     ImplicitProblem, Interpolation, Lbfgs, LinearStop, Policy, Problem, Regulariser, Solver,
-    SsdData, Status, Transform, TrustRegion, Unconverged,
+    SsdData, Status, Transform, TrustRegion, Unconverged, Velocity,
 };
 
 use crate::ops_ssd::map;
@@ -151,6 +151,13 @@ fn all_cases() -> Vec<Case> {
                 });
             }
         }
+        cases.push(Case {
+            transform: Arc::new(Velocity {
+                squarings: 2,
+                interpolation: Interpolation::Cubic,
+            }),
+            ..Case::new(size)
+        });
     }
     let diffusion = cases.iter().filter(|c| c.regulariser.name() == "diffusion");
     let prompted: Vec<Case> = diffusion

@@ -81,6 +81,7 @@ fn run(
         moving,
         fixed_mask: None,
         moving_mask: None,
+        features: None,
     };
     align(&pair, &start, stages, &mut |_, _, _, _| Ok(()))
 }
@@ -248,6 +249,7 @@ fn masks_keep_out_what_does_not_belong() {
         moving: &moving,
         fixed_mask: None,
         moving_mask: Some(&mask),
+        features: None,
     };
     let go = |pair: &AlignmentPair<'_>| {
         align(
@@ -402,6 +404,7 @@ fn the_alignment_has_the_same_bits_at_any_number_of_threads_and_can_be_stopped()
         moving: &moving,
         fixed_mask: None,
         moving_mask: None,
+        features: None,
     };
     let mut seen = 0;
     let stopped = align(

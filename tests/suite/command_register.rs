@@ -276,6 +276,9 @@ fn every_combination_of_stages_runs_and_is_reported() {
         "similarity,compositive",
         "rigid,similarity,affine,compositive",
         "affine,displacement",
+        "velocity",
+        "rigid,velocity",
+        "affine,bspline",
     ] {
         let report = pair.report(&format!("-t {stages} {LABELS}"));
         assert_eq!(report["settings"]["transform"], stages);

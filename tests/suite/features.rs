@@ -156,7 +156,10 @@ fn descriptors_register_an_inverted_contrast() {
             ..Registration::default()
         };
         let registered = registration.run(&fixed, &moving, &mut |_| Ok(())).unwrap();
-        assert_eq!(registered.deformable.as_ref().unwrap().features, features);
+        assert_eq!(
+            registered.deformable.as_ref().unwrap().features,
+            Some(features)
+        );
         error(&phantom, registered.total_field(&fixed).unwrap().values())
     };
     let before = error(&phantom, &vec![0.0; phantom.displacement.len()]);

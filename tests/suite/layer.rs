@@ -4,7 +4,7 @@ use candle_core::{DType, Tensor, Var};
 use std::sync::Arc;
 use stillpoint::{
     smooth, warp, Adjoint, Affine, Deformation, Displacement, FeatureLevel, Grid, Interpolation,
-    LayerInput, LayerOutput, Policy, RegistrationLayer, Status, TrustRegion, Unconverged,
+    LayerInput, LayerOutput, Policy, RegistrationLayer, Status, TrustRegion, Unconverged, Velocity,
 };
 
 use crate::regularisers::grid;
@@ -132,6 +132,16 @@ fn the_gradient_of_the_layer_is_that_of_finite_differences() {
             Deformation {
                 transform: Arc::new(Displacement),
                 lambda: 0.3,
+                ..Deformation::certified()
+            },
+        ),
+        (
+            &[12, 10],
+            Deformation {
+                transform: Arc::new(Velocity {
+                    squarings: 3,
+                    ..Velocity::default()
+                }),
                 ..Deformation::certified()
             },
         ),

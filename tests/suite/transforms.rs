@@ -1,7 +1,7 @@
 //! Transforms: derivatives and their transposes, retraction, and the same displacement on another grid.
 
 use candle_core::{DType, Device, Tensor};
-use stillpoint::{BSpline, Compositive, Displacement, Grid, Transform};
+use stillpoint::{BSpline, Compositive, Displacement, Grid, Transform, Velocity};
 
 use crate::regularisers::grid;
 use crate::samples::{along, close, distance, dot, noise, shape, tensor, values, zeros, SIZES};
@@ -131,7 +131,8 @@ fn smooth_field(grid: &Grid) -> Tensor {
 fn a_displacement_is_the_same_on_another_grid() {
     let coarse = grid(&[20, 16, 14], &[2.0, 2.0, 3.0]);
     let fine = grid(&[40, 32, 42], &[1.0; 3]);
-    for transform in [&Displacement as &dyn Transform, &Compositive] {
+    let velocity = Velocity::default();
+    for transform in [&Displacement as &dyn Transform, &Compositive, &velocity] {
         let moved = transform
             .resample(&smooth_field(&coarse), &coarse, &fine)
             .unwrap();

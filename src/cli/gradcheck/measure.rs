@@ -16,7 +16,7 @@ use crate::ops::dot;
 use crate::registration::Deformation;
 use crate::regulariser::{Bending, Diffusion, Elastic, Regulariser};
 use crate::solver::{GradientDescent, Solver};
-use crate::transform::{BSpline, Compositive, Displacement, Transform};
+use crate::transform::{BSpline, Compositive, Displacement, Transform, Velocity};
 use crate::Result;
 
 const POLICIES: [Policy; 14] = [
@@ -53,7 +53,7 @@ pub(super) fn all(
 ) -> Result<GradcheckReport> {
     let size = usize::from(args.size);
     let subject = Subject::new(fixed, moving, size, args.lambda, args.seed)?;
-    session.progress.begin("checking cases", 9);
+    session.progress.begin("checking cases", 12);
     let cases = cases(&subject, session)?;
     session.progress.begin("comparing policies", 2);
     let transform = Arc::new(Displacement);
@@ -197,9 +197,10 @@ fn memories(
 
 /// The exact gradient against finite differences, for each transform and regulariser.
 fn cases(subject: &Subject, session: &Session) -> Result<Vec<CaseReport>> {
-    let transforms: [Arc<dyn Transform>; 3] = [
+    let transforms: [Arc<dyn Transform>; 4] = [
         Arc::new(Displacement),
         Arc::new(Compositive),
+        Arc::new(Velocity::default()),
         Arc::new(BSpline::default()),
     ];
     let regularisers: [Arc<dyn Regulariser>; 3] = [

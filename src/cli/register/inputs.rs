@@ -1,11 +1,8 @@
 //! The files a registration starts from.
 
-use std::fs::File;
-use std::io::{ErrorKind, Read};
 use std::path::Path;
 
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
 use super::prompts::GivenPrompt;
 use super::RegisterArgs;
@@ -13,7 +10,7 @@ use crate::image::{read_affine, read_image_with, read_labels};
 use crate::image::{Image, ImageOptions, Labels};
 use crate::{Affine, Error, Grid, Result};
 
-use super::super::Init;
+use super::super::{sha256, Init, Network};
 
 /// What was read.
 pub struct Inputs {
@@ -23,6 +20,8 @@ pub struct Inputs {
     pub moving_mask: Option<Labels>,
     /// Of the fixed and the moving image.
     pub labels: Option<(Labels, Labels)>,
+    /// The network whose features are compared, if one was named.
+    pub network: Option<Network>,
     pub prompts: Vec<GivenPrompt>,
     /// The transform to start from, if one was named.
     pub start: Option<Affine>,
@@ -61,7 +60,11 @@ impl Inputs {
         );
         let (fixed_mask, moving_mask) =
             rayon::join(|| labels(&args.fixed_mask), || labels(&args.moving_mask));
+        let weights = args.features.as_ref().and_then(|f| f.weights());
         let mut inputs = Self {
+            network: weights
+                .map(|path| Network::read(path, &fixed, &args.fixed))
+                .transpose()?,
             start: match &args.init {
                 Init::File(path) => Some(read_affine(path, fixed.grid().rank())?),
                 _ => None,
@@ -139,34 +142,40 @@ impl Inputs {
     fn list(&mut self, args: &RegisterArgs) -> Result<()> {
         let both = self.labels.as_ref();
         let start = match &args.init {
-            Init::File(path) => Some(path),
+            Init::File(path) => Some(path.as_path()),
             _ => None,
         };
+        let weights = args.features.as_ref().and_then(|f| f.weights());
         let none: &[String] = &[];
         for (role, path, warnings) in [
-            ("fixed", Some(&args.fixed), self.fixed.warnings()),
-            ("moving", Some(&args.moving), self.moving.warnings()),
+            ("fixed", Some(args.fixed.as_path()), self.fixed.warnings()),
+            (
+                "moving",
+                Some(args.moving.as_path()),
+                self.moving.warnings(),
+            ),
             (
                 "fixed mask",
-                args.fixed_mask.as_ref(),
+                args.fixed_mask.as_deref(),
                 self.fixed_mask.as_ref().map_or(none, Labels::warnings),
             ),
             (
                 "moving mask",
-                args.moving_mask.as_ref(),
+                args.moving_mask.as_deref(),
                 self.moving_mask.as_ref().map_or(none, Labels::warnings),
             ),
             (
                 "fixed labels",
-                args.fixed_labels.as_ref(),
+                args.fixed_labels.as_deref(),
                 both.map_or(none, |l| l.0.warnings()),
             ),
             (
                 "moving labels",
-                args.moving_labels.as_ref(),
+                args.moving_labels.as_deref(),
                 both.map_or(none, |l| l.1.warnings()),
             ),
             ("start", start, none),
+            ("weights", weights, none),
         ] {
             let Some(path) = path else { continue };
             let name = path.display().to_string();
@@ -206,23 +215,4 @@ pub fn on_grid(path: &Path, labels: &Labels, grid: &Grid, image: &Path) -> Resul
         expected: grid.describe(),
         got: labels.grid().describe(),
     })
-}
-
-fn sha256(path: &Path) -> Result<String> {
-    let mut hash = Sha256::new();
-    let mut file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(n) => hash.update(&buffer[..n]),
-            Err(e) if e.kind() == ErrorKind::Interrupted => {}
-            Err(e) => return Err(Error::io(path, "read", e)),
-        }
-    }
-    Ok(hash
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect())
 }

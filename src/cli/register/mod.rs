@@ -12,8 +12,7 @@ pub(super) use report::Report;
 pub(super) use run::{register, run, summary};
 
 use self::prompts::{Kind, PromptFiles};
-use super::{Init, Iterations, Levels, RunArgs, Stages};
-use crate::features::Features;
+use super::{Compared, Init, Iterations, Levels, RunArgs, Stages};
 use clap::Args;
 use std::path::{Path, PathBuf};
 
@@ -30,6 +29,8 @@ Examples:
   stillpoint register -f fixed.nii.gz -m moving.nii.gz -o out/pair -t rigid
   stillpoint register -f fixed.nii.gz -m moving.nii.gz -o out/pair \\
       --fixed-labels fixed_seg.nii.gz --moving-labels moving_seg.nii.gz
+  stillpoint register -f fixed.nii.gz -m moving.nii.gz -o out/pair \\
+      --features weights.safetensors
   stillpoint register -f fixed.nii.gz -m moving.nii.gz -o out/pair \\
       --prompt-labels fixed_seg.nii.gz,moving_seg.nii.gz,ids=17+53 \\
       --prompt-points fixed.csv,moving.csv
@@ -86,7 +87,7 @@ pub struct RegisterArgs {
     )]
     pub moving_labels: Option<PathBuf>,
 
-    /// Stages: of rigid, similarity, affine, then one of displacement, compositive
+    /// Stages: of rigid, similarity, affine, then one of displacement, compositive, velocity, bspline
     #[arg(
         short,
         long,
@@ -119,11 +120,13 @@ pub struct RegisterArgs {
     pub iterations: Option<Iterations>,
 
     /// What the stage that deforms compares: coarse-mind (intensities, with MIND descriptors on the coarse levels),
-    /// intensities, mind (descriptors alone) or both [default: coarse-mind, with --certify intensities]
-    #[arg(long, value_name = "FEATURES", value_parser = features, help_heading = "Method")]
-    pub features: Option<Features>,
+    /// intensities, mind (descriptors alone) or both [default: coarse-mind, with --certify intensities]; or a file of
+    /// weights (*.safetensors), the features of whose network all stages compare
+    #[arg(long, value_name = "FEATURES", help_heading = "Method")]
+    pub features: Option<Compared>,
 
-    /// Weight of smoothness against likeness, the same on each level; larger is smoother [default: 0.2, with --certify 1]
+    /// Weight of smoothness against likeness, the same on each level; larger is smoother [default: that of the weights in
+    /// training, else 0.2, with --certify 1]
     #[arg(long, value_name = "WEIGHT", value_parser = weight, allow_negative_numbers = true, help_heading = "Method")]
     pub lambda: Option<f64>,
 
@@ -181,6 +184,7 @@ impl RegisterArgs {
             .chain(start)
             .chain(self.prompts().flat_map(|(_, files)| files.files()))
             .map(PathBuf::as_path)
+            .chain(self.features.as_ref().and_then(Compared::weights))
     }
 
     /// All prompts, in the order in which they are reported.
@@ -219,7 +223,12 @@ impl RegisterArgs {
                 (self.lambda.is_some(), "--lambda"),
                 (self.certify, "--certify"),
                 (self.levels.is_some(), "--levels"),
-                (self.features.is_some(), "--features"),
+                (
+                    self.features
+                        .as_ref()
+                        .is_some_and(|f| f.weights().is_none()),
+                    "--features by name",
+                ),
                 (prompted, "--prompt-..."),
             ] {
                 if given {
@@ -234,21 +243,11 @@ impl RegisterArgs {
     }
 }
 
-fn weight(text: &str) -> Result<f64, String> {
+pub(super) fn weight(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(value) if value.is_finite() && value > 0.0 => Ok(value),
         _ => Err("expected a positive number".into()),
     }
-}
-
-fn features(text: &str) -> Result<Features, String> {
-    let found = Features::NAMES.iter().find(|(name, _)| *name == text);
-    found.map(|(_, features)| *features).ok_or_else(|| {
-        format!(
-            "no features '{text}'; there are {}",
-            Features::NAMES.map(|(name, _)| name).join(", ")
-        )
-    })
 }
 
 #[cfg(test)]
@@ -288,6 +287,7 @@ mod tests {
             (None, None, None)
         );
         assert_eq!((args.seed, args.certify, args.json), (0, false, false));
+        assert!(parse(&["-t", "affine", "--features", "w.safetensors"]).is_ok());
     }
 
     #[test]
@@ -311,7 +311,7 @@ mod tests {
             (&["--init", "nowhere.mat"], "neither"),
             (&["-t", "affine", "--features", "mind"], "no effect"),
             (&["--features", "unet"], "coarse-mind"),
-            (&["-t", "bspline"], "no stage"),
+            (&["-t", "thin-plate"], "no stage"),
             (&["--prompts-off-at-finest"], "no effect without a prompt"),
             (
                 &[

@@ -20,12 +20,6 @@ pub struct Shown<'a> {
 
 /// Draws the page as the bytes of a PNG file.
 pub fn draw(args: &RegisterArgs, report: &Report, shown: &Shown<'_>) -> Result<Vec<u8>> {
-    let name = |path: &Path| {
-        path.file_name()
-            .unwrap_or(path.as_os_str())
-            .to_string_lossy()
-            .into_owned()
-    };
     let prefix = name(&args.out_prefix);
     let stages: Vec<String> = args
         .transform
@@ -64,6 +58,11 @@ pub fn draw(args: &RegisterArgs, report: &Report, shown: &Shown<'_>) -> Result<V
         curves: &curves,
     }
     .to_png()
+}
+
+fn name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or(path.as_os_str());
+    name.to_string_lossy().into_owned()
 }
 
 /// The table of the page, and of the summary on standard output.
@@ -130,6 +129,9 @@ pub fn figures(report: &Report) -> Vec<(String, String)> {
             };
             add(&format!("Energy, {name}"), value);
         }
+    }
+    if let Some(network) = &report.network {
+        add("Features", name(Path::new(&network.weights)));
     }
     if let Some(deformable) = &report.deformable {
         add("Lambda", format!("{}", deformable.lambda));

@@ -2,11 +2,11 @@
 
 use serde::Serialize;
 
+use super::super::NetworkReport;
 use super::inputs::InputFile;
 use super::prompts::PromptReport;
 use super::RegisterArgs;
 use crate::evaluation::{InverseConsistency, Overlap, Regularity};
-use crate::features::Features;
 use crate::ops::Instructions;
 use crate::registration::{DeformableReport, Registered};
 use crate::solver::{Alignment, Status};
@@ -22,6 +22,8 @@ pub struct Report {
     pub fixed_grid: GridReport,
     pub moving_grid: GridReport,
     pub settings: Settings,
+    /// The network whose features were compared; null where there was none.
+    pub network: Option<NetworkReport>,
     /// Fixed world to moving world, RAS mm, row by row: what the linear stages found.
     pub affine: [[f64; 4]; 3],
     /// The start and the linear stages; null where there were none.
@@ -94,7 +96,7 @@ pub struct Settings {
     pub init: String,
     pub levels: Option<Vec<usize>>,
     pub iterations: Option<Vec<usize>>,
-    pub features: Option<Features>,
+    pub features: Option<String>,
     pub lambda: Option<f64>,
     pub certify: bool,
     pub seed: u64,
@@ -109,7 +111,7 @@ impl Settings {
             init: args.init.to_string(),
             levels: args.levels.as_ref().map(|l| l.list().to_vec()),
             iterations: args.iterations.as_ref().map(|i| i.list().to_vec()),
-            features: args.features,
+            features: args.features.as_ref().map(ToString::to_string),
             lambda: args.lambda,
             certify: args.certify,
             seed: args.seed,

@@ -11,13 +11,13 @@ use super::prompts::dice;
 use super::report::{self, Difference, GridReport, Program, Report, Run, Seconds, Settings};
 use super::RegisterArgs;
 use crate::cli::output::json;
-use crate::cli::{print, Init, Session, Stage};
+use crate::cli::{print, Compared, Init, Session};
 use crate::evaluation::{inverse_consistency, regularity_of};
 use crate::image::{write_affine, write_bytes, DisplacementField, Image};
 use crate::ops::determinants;
 use crate::registration::{Deformation, Registered, Registration};
 use crate::solver::AlignmentStart;
-use crate::transform::{Chain, Compositive, Displacement};
+use crate::transform::Chain;
 use crate::{Error, Result};
 
 /// The command.
@@ -92,7 +92,8 @@ fn solve(args: &RegisterArgs, inputs: &mut Inputs, session: &Session) -> Result<
             .iter()
             .filter_map(|stage| stage.linear())
             .collect(),
-        deformation: deformation(args),
+        deformation: deformation(args, inputs),
+        network: inputs.network.as_ref().map(|n| n.network.clone() as _),
         fixed_mask: inputs.fixed_mask.take(),
         moving_mask: inputs.moving_mask.take(),
         prompts: inputs
@@ -121,12 +122,8 @@ fn solve(args: &RegisterArgs, inputs: &mut Inputs, session: &Session) -> Result<
 }
 
 /// The deformable stage that the arguments ask for.
-fn deformation(args: &RegisterArgs) -> Option<Deformation> {
-    let stage = args
-        .transform
-        .list()
-        .last()
-        .filter(|stage| !stage.is_linear())?;
+fn deformation(args: &RegisterArgs, inputs: &Inputs) -> Option<Deformation> {
+    let transform = args.transform.list().last()?.transform()?;
     let mode = if args.certify {
         Deformation::certified()
     } else {
@@ -135,14 +132,18 @@ fn deformation(args: &RegisterArgs) -> Option<Deformation> {
     let mut deformation = Deformation {
         levels: args.levels.as_ref().map(|l| l.list().to_vec()),
         iterations: args.iterations.as_ref().map(|i| i.list().to_vec()),
+        transform,
         ..mode
     };
-    deformation.features = args.features.unwrap_or(deformation.features);
-    deformation.lambda = args.lambda.unwrap_or(deformation.lambda);
-    deformation.transform = match stage {
-        Stage::Displacement => Arc::new(Displacement),
-        _ => Arc::new(Compositive),
-    };
+    let features = args.features.as_ref();
+    deformation.features = features
+        .and_then(Compared::hand_made)
+        .unwrap_or(deformation.features);
+    let trained = inputs
+        .network
+        .as_ref()
+        .and_then(|n| n.report.provenance.lambda);
+    deformation.lambda = args.lambda.or(trained).unwrap_or(deformation.lambda);
     Some(deformation)
 }
 
@@ -260,6 +261,7 @@ impl Results<'_> {
                 fixed_grid: GridReport::of(fixed.grid()),
                 moving_grid: GridReport::of(moving.grid()),
                 settings: Settings::of(args),
+                network: inputs.network.as_ref().map(|n| n.report.clone()),
                 affine: report::rows(&registered.affine),
                 alignment: registered.alignment.clone(),
                 deformable: registered.deformable.clone(),

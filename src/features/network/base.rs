@@ -23,6 +23,12 @@ pub trait BaseFeatures: Send + Sync + std::fmt::Debug {
     fn features(&self, images: &Tensor, grid: &Grid) -> Result<Tensor>;
 }
 
+/// The features of a name, `intensities` or `mind`; none where there are none.
+pub fn named_base(name: &str) -> Option<Arc<dyn BaseFeatures>> {
+    let all: [Arc<dyn BaseFeatures>; 2] = [Arc::new(Intensities), Arc::new(Mind)];
+    all.into_iter().find(|base| base.name() == name)
+}
+
 /// The images themselves.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Intensities;

@@ -11,7 +11,7 @@ mod weights;
 
 use candle_core::Tensor;
 
-pub use base::{BaseFeatures, HandMade, Intensities, Mind};
+pub use base::{named_base, BaseFeatures, HandMade, Intensities, Mind};
 pub use config::{Architecture, Downsampling, NetworkConfig, Normalisation};
 pub use parameters::Parameters;
 pub use tensor_file::{read_tensors, write_tensors};

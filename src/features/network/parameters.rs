@@ -80,6 +80,8 @@ pub(super) struct Maker {
     rng: Rng,
     dtype: DType,
     parameters: Parameters,
+    /// Whether gradients flow to what is made.
+    tracked: bool,
 }
 
 impl Maker {
@@ -88,6 +90,15 @@ impl Maker {
             rng: Rng::new(seed),
             dtype,
             parameters: Parameters::default(),
+            tracked: true,
+        }
+    }
+
+    /// One whose tensors follow their variables but take no part in graphs.
+    pub(super) fn untracked(self) -> Self {
+        Self {
+            tracked: false,
+            ..self
         }
     }
 
@@ -108,7 +119,11 @@ impl Maker {
 
     fn add(&mut self, name: String, value: Tensor) -> Result<Tensor> {
         let var = Var::from_tensor(&value.to_dtype(self.dtype)?)?;
-        let tensor = var.as_tensor().clone();
+        // a detached tensor shares the storage that assignments change
+        let tensor = match self.tracked {
+            true => var.as_tensor().clone(),
+            false => var.as_tensor().detach(),
+        };
         self.parameters.entries.push((name, var));
         Ok(tensor)
     }

@@ -41,9 +41,26 @@ impl Unet {
         seed: u64,
         dtype: DType,
     ) -> Result<Self> {
+        Self::made(config, base, Maker::new(seed, dtype))
+    }
+
+    /// A network outside all graphs: it keeps nothing of its passes, and no gradient flows to its parameters.
+    pub(super) fn still(
+        config: &NetworkConfig,
+        base: Option<Arc<dyn BaseFeatures>>,
+        seed: u64,
+        dtype: DType,
+    ) -> Result<Self> {
+        Self::made(config, base, Maker::new(seed, dtype).untracked())
+    }
+
+    fn made(
+        config: &NetworkConfig,
+        base: Option<Arc<dyn BaseFeatures>>,
+        mut maker: Maker,
+    ) -> Result<Self> {
         config.check()?;
         check_base(config, base.as_deref())?;
-        let mut maker = Maker::new(seed, dtype);
         let make = &mut maker;
         let large = config.architecture == Architecture::LargeKernelUnet;
         let widths = &config.widths;

@@ -7,7 +7,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use candle_core::{DType, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::{read_tensors, write_tensors, BaseFeatures, FeatureNetwork, NetworkConfig, Unet};
+use super::{
+    named_base, read_tensors, write_tensors, BaseFeatures, FeatureNetwork, NetworkConfig, Unet,
+};
 use crate::{Error, Result};
 
 /// What the description of a weights file says it is.
@@ -98,6 +100,33 @@ impl Weights {
     /// not those of the configuration.
     pub fn network(&self, base: Option<Arc<dyn BaseFeatures>>) -> Result<Unet> {
         let network = Unet::new(&self.config, base, self.provenance.seed, DType::F32)?;
+        self.assign(&network)?;
+        Ok(network)
+    }
+
+    /// The network to be used as it is, on top of the base features of this crate that the file names, if any: no gradient
+    /// flows to its parameters, so that it keeps nothing of a pass.
+    ///
+    /// # Errors
+    /// [`Error::Format`] when the configuration contradicts itself or names features that this crate does not have,
+    /// [`Error::Data`] when the tensors are not those of the configuration; both name the file.
+    pub fn build(&self) -> Result<Unet> {
+        let base = match &self.config.base {
+            None => None,
+            Some(name) => Some(named_base(name).ok_or_else(|| {
+                Error::format(
+                    &self.path,
+                    format!("builds on base features '{name}', which are not of this crate; read it with Weights::network"),
+                )
+            })?),
+        };
+        let made = Unet::still(&self.config, base, self.provenance.seed, DType::F32);
+        let network = made.map_err(|error| match error {
+            Error::InvalidArgument { name, reason } => {
+                Error::format(&self.path, format!("its {name}: {reason}"))
+            }
+            other => other,
+        })?;
         self.assign(&network)?;
         Ok(network)
     }

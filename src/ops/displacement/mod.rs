@@ -1,5 +1,6 @@
 //! Displacement fields: composition and the compositive step.
 
+mod clear;
 mod cpu;
 mod marks;
 mod relax;
@@ -8,6 +9,7 @@ mod unfold;
 use candle_core::{DType, Tensor};
 use half::f16;
 
+pub(crate) use clear::clear_of_folds;
 pub use relax::relax_folds;
 
 use super::diffusion::size;

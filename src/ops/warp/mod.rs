@@ -179,11 +179,27 @@ pub fn warp_gradient(
 ) -> Result<Tensor> {
     check(image.rank(), u)?;
     check_cotangent(cotangent, image.dims()[0], u)?;
-    let image = voxels(image, interpolation)?;
+    sampled_gradient(
+        &voxels(image, interpolation)?,
+        u,
+        map,
+        interpolation,
+        cotangent,
+    )
+}
+
+/// [`warp_gradient`] of voxels or B-spline coefficients.
+pub(crate) fn sampled_gradient(
+    voxels: &Tensor,
+    u: &Tensor,
+    map: &Affine,
+    interpolation: Interpolation,
+    cotangent: &Tensor,
+) -> Result<Tensor> {
     let out = u.zeros_like()?;
-    let (cotangent, fixed, moving) = (cotangent.contiguous()?, size(u), size(&image));
+    let (cotangent, fixed, moving) = (cotangent.contiguous()?, size(u), size(voxels));
     with_real!(u.dtype(), T => {
-        read::<T, _>(&image, |image| read::<T, _>(u, |u| read::<T, _>(&cotangent, |g| {
+        read::<T, _>(voxels, |image| read::<T, _>(u, |u| read::<T, _>(&cotangent, |g| {
             write::<T, _>(&out, |o| {
                 let place = Place { fixed: &fixed, moving: &moving, map, interpolation, continued: true };
                 cpu::pass(&place, image, Some(u), cpu::Task::Gradient(g), o);
@@ -194,7 +210,7 @@ pub fn warp_gradient(
 }
 
 /// [`warp`] of voxels or B-spline coefficients, on a fixed grid of size `fixed`; no displacement is zero everywhere.
-pub(super) fn sampled(
+pub(crate) fn sampled(
     voxels: &Tensor,
     u: Option<&Tensor>,
     fixed: &[usize],
@@ -227,7 +243,7 @@ pub(super) fn sampled(
 }
 
 /// [`warp_derivative`] of voxels or B-spline coefficients.
-pub(super) fn sampled_along(
+pub(crate) fn sampled_along(
     voxels: &Tensor,
     u: &Tensor,
     map: &Affine,
@@ -298,7 +314,7 @@ impl Place<'_> {
 }
 
 /// What is sampled: the image, or its B-spline coefficients.
-fn voxels(image: &Tensor, interpolation: Interpolation) -> Result<Tensor> {
+pub(crate) fn voxels(image: &Tensor, interpolation: Interpolation) -> Result<Tensor> {
     match interpolation {
         Interpolation::Linear => Ok(image.contiguous()?),
         Interpolation::Cubic => spline_coefficients(image),

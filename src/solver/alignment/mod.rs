@@ -32,6 +32,19 @@ pub struct AlignmentPair<'a> {
     pub fixed_mask: Option<&'a Tensor>,
     /// Weight of each moving voxel, on the moving grid.
     pub moving_mask: Option<&'a Tensor>,
+    /// What the stages compare in place of the intensities; the start is chosen by intensities all the same.
+    pub features: Option<AlignmentFeatures<'a>>,
+}
+
+/// Feature maps of both images on one level.
+#[derive(Debug, Clone, Copy)]
+pub struct AlignmentFeatures<'a> {
+    /// How much coarser the level is than the fixed image.
+    pub shrink: usize,
+    /// Fixed features.
+    pub fixed: &'a Level,
+    /// Moving features, of as many channels.
+    pub moving: &'a Level,
 }
 
 /// The map that was found, and how.
@@ -48,7 +61,7 @@ pub struct Alignment {
     pub stages: Vec<StageReport>,
     /// What the map says about the voxel sizes.
     pub scales: ScaleReport,
-    /// One minus the squared correlation of the intensities on the finest level.
+    /// One minus the squared correlation of what was compared, on the finest level.
     pub energy: f64,
     /// The volume that both images cover, as a share of the smaller one.
     pub overlap: f64,
@@ -71,10 +84,11 @@ const FINE: Limits = Limits {
 };
 
 /// Aligns `moving` to `fixed`: finds the map `y = A x + t` from fixed to moving world points that minimises one minus
-/// the squared correlation of the intensities, averaged over channels, where both images and both masks are.
+/// the squared correlation of the intensities, or of features that are given, averaged over channels, where both images
+/// and both masks are.
 ///
 /// Brightness and contrast may differ, even by channel, but must not be inverted. Intensities are clamped to the range
-/// of [`IntensityRange`](crate::IntensityRange). Each stage descends through all levels by Levenberg-Marquardt steps (Marquardt 1963,
+/// of [`IntensityRange`](crate::IntensityRange), features are compared as they are. Each stage descends through all levels by Levenberg-Marquardt steps (Marquardt 1963,
 /// doi:10.1137/0111030), its coarsest level through all stiffer kinds first. A stage that gains nothing is dropped, which
 /// its report says. From [`AlignmentStart::Moments`] the result never fits worse than the headers as they stand or the
 /// centres of mass on each other, where small overlaps count against a fit. `watch` sees every iteration with its stage, the level and the number of levels, and
@@ -97,13 +111,16 @@ pub fn align(
         ));
     }
     check(pair)?;
-    let shrinks = pyramid::shrinks(&pair.fixed.grid)?;
-    let levels = pyramid::levels(pair, &shrinks)?;
+    let mut shrinks = pyramid::shrinks(&pair.fixed.grid)?;
+    let mut levels = pyramid::levels(pair, &shrinks)?;
     let freest = stages.last().copied();
     let shown = freest.unwrap_or(LinearKind::Rigid);
     let (start, others) = start::choose(start, &levels, freest, &mut |i| {
         watch(shown, 0, levels.len(), i)
     })?;
+    if let (Some(features), Some(_)) = (&pair.features, freest) {
+        (shrinks, levels) = pyramid::feature_levels(pair, features)?;
+    }
     let mut alignment = run(pair, &shrinks, &levels, start, stages, watch)?;
     let finest = &levels[levels.len() - 1];
     for other in others {
@@ -227,6 +244,13 @@ fn check(pair: &AlignmentPair<'_>) -> Result<()> {
     let (fixed, moving) = (&pair.fixed.grid, &pair.moving.grid);
     expect("fixed image", with_channels(fixed), &pair.fixed.features)?;
     expect("moving image", with_channels(moving), &pair.moving.features)?;
+    if let Some(AlignmentFeatures { fixed, moving, .. }) = pair.features {
+        let channels = fixed.features.dims().first().copied().unwrap_or(1).max(1);
+        for (what, level) in [("fixed features", fixed), ("moving features", moving)] {
+            let expected = [&[channels], level.grid.shape().as_slice()].concat();
+            expect(what, expected, &level.features)?;
+        }
+    }
     if let Some(mask) = pair.fixed_mask {
         expect("fixed mask", fixed.shape(), mask)?;
     }

@@ -3,7 +3,7 @@
 use candle_core::{DType, Tensor};
 
 use super::level::AlignmentLevel;
-use super::AlignmentPair;
+use super::{AlignmentFeatures, AlignmentPair};
 use crate::features::{level_grid, matched_grid, IntensityRange, Level};
 use crate::ops::{resize, smooth};
 use crate::{Error, Grid, Result};
@@ -34,16 +34,50 @@ pub(super) fn shrinks(grid: &Grid) -> Result<Vec<usize>> {
     Ok(shrinks)
 }
 
-/// The levels, coarse first; each is made from the next finer one.
+/// The levels of the intensities, coarse first; each is made from the next finer one.
 pub(super) fn levels(pair: &AlignmentPair<'_>, shrinks: &[usize]) -> Result<Vec<AlignmentLevel>> {
-    let mut fixed = Masked::new(pair.fixed, pair.fixed_mask)?;
-    let mut moving = Masked::new(pair.moving, pair.moving_mask)?;
+    let fixed = Masked::new(pair.fixed, pair.fixed_mask)?;
+    let moving = Masked::new(pair.moving, pair.moving_mask)?;
+    levels_of(fixed, moving, shrinks, true)
+}
+
+/// The levels of features, with their shrink factors against the fixed image.
+pub(super) fn feature_levels(
+    pair: &AlignmentPair<'_>,
+    features: &AlignmentFeatures<'_>,
+) -> Result<(Vec<usize>, Vec<AlignmentLevel>)> {
+    let masked = |level: &Level, mask: Option<&Tensor>| -> Result<Masked> {
+        let mask = match mask {
+            Some(mask) => Some(resize(&mask.unsqueeze(0)?, level.grid.size())?.squeeze(0)?),
+            None => None,
+        };
+        Masked::new(level, mask.as_ref())
+    };
+    let shrinks = shrinks(&features.fixed.grid)?;
+    let levels = levels_of(
+        masked(features.fixed, pair.fixed_mask)?,
+        masked(features.moving, pair.moving_mask)?,
+        &shrinks,
+        false,
+    )?;
+    let shrinks = shrinks.iter().map(|s| s * features.shrink).collect();
+    Ok((shrinks, levels))
+}
+
+/// The levels of two images; `clamp` is for intensities.
+fn levels_of(
+    mut fixed: Masked,
+    mut moving: Masked,
+    shrinks: &[usize],
+    clamp: bool,
+) -> Result<Vec<AlignmentLevel>> {
+    let (fixed_grid, moving_grid) = (fixed.image.grid.clone(), moving.image.grid.clone());
     let mut levels: Vec<AlignmentLevel> = Vec::new();
     for &shrink in shrinks.iter().rev() {
-        let grid = level_grid(&pair.fixed.grid, shrink)?;
-        moving = moving.resized(&matched_grid(&pair.moving.grid, &grid)?)?;
+        let grid = level_grid(&fixed_grid, shrink)?;
+        moving = moving.resized(&matched_grid(&moving_grid, &grid)?)?;
         fixed = fixed.resized(&grid)?;
-        if levels.is_empty() {
+        if clamp && levels.is_empty() {
             fixed = fixed.clamped("fixed image")?;
             moving = moving.clamped("moving image")?;
         }

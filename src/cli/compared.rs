@@ -1,0 +1,131 @@
+//! What is compared: features made by hand, by their name, or those of a network, by its file of weights.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::digest::sha256;
+use crate::features::{FeatureNetwork, Features, NetworkConfig, Provenance, Unet, Weights};
+use crate::image::Image;
+use crate::{Error, Result};
+
+/// What the user wants compared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Compared {
+    /// Features made by hand.
+    HandMade(Features),
+    /// The features of the network in a file of weights.
+    Weights(PathBuf),
+}
+
+impl Compared {
+    /// The file of weights, if it is one.
+    pub fn weights(&self) -> Option<&Path> {
+        match self {
+            Self::Weights(path) => Some(path),
+            Self::HandMade(_) => None,
+        }
+    }
+
+    /// The features made by hand, if they are such.
+    pub fn hand_made(&self) -> Option<Features> {
+        match self {
+            Self::HandMade(features) => Some(*features),
+            Self::Weights(_) => None,
+        }
+    }
+}
+
+impl FromStr for Compared {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some((_, features)) = Features::NAMES.iter().find(|(name, _)| *name == text) {
+            return Ok(Self::HandMade(*features));
+        }
+        if text.ends_with(".safetensors") {
+            return Ok(Self::Weights(text.into()));
+        }
+        Err(format!(
+            "no features '{text}'; there are {}, or those of a network: a file of weights, *.safetensors",
+            Features::NAMES.map(|(name, _)| name).join(", ")
+        ))
+    }
+}
+
+impl fmt::Display for Compared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::HandMade(features) => f.write_str(features.name()),
+            Self::Weights(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+/// A network that was read, and where it comes from.
+#[derive(Debug)]
+pub(super) struct Network {
+    pub network: Arc<Unet>,
+    pub report: NetworkReport,
+}
+
+/// A network, for reports.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct NetworkReport {
+    /// The file of weights, as given on the command line.
+    pub weights: String,
+    /// SHA-256 of its bytes, hexadecimal.
+    pub sha256: String,
+    pub config: NetworkConfig,
+    pub provenance: Provenance,
+}
+
+impl Network {
+    /// Reads a network for images of the kind of `image`, which is called `name`.
+    pub fn read(path: &Path, image: &Image, name: &Path) -> Result<Self> {
+        let weights = Weights::read(path)?;
+        let network = weights.build()?;
+        let (rank, channels) = (image.grid().rank(), image.channels());
+        if (network.rank(), network.inputs()) != (rank, channels) {
+            return Err(Error::format(
+                path,
+                format!(
+                    "holds a network for images of {} dimensions and {} channels; {} has {rank} dimensions and {channels} channels",
+                    network.rank(),
+                    network.inputs(),
+                    name.display()
+                ),
+            ));
+        }
+        Ok(Self {
+            network: Arc::new(network),
+            report: NetworkReport {
+                weights: path.display().to_string(),
+                sha256: sha256(path)?,
+                config: weights.config,
+                provenance: weights.provenance,
+            },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn features_have_a_name_or_a_file() {
+        for (name, features) in Features::NAMES {
+            let compared: Compared = name.parse().unwrap();
+            assert_eq!(compared.hand_made(), Some(features));
+            assert_eq!(compared.to_string(), name);
+        }
+        let compared: Compared = "w/net.safetensors".parse().unwrap();
+        assert_eq!(compared.weights(), Some(Path::new("w/net.safetensors")));
+        let error = "unet".parse::<Compared>().unwrap_err();
+        assert!(error.contains("coarse-mind") && error.contains(".safetensors"));
+    }
+}

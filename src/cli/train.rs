@@ -1,0 +1,144 @@
+//! `stillpoint train`: a feature network that learns through the solver.
+
+use super::output::json;
+use super::{print, RunArgs, Session};
+use crate::train::{Trainer, TrainingConfig, TrainingStep, Validation};
+use crate::Result;
+use clap::Args;
+use serde::Serialize;
+use std::path::PathBuf;
+
+const EXAMPLES: &str = "\
+Reads a TOML file that says what is trained on what, and writes into its folder
+`out`:
+  weights.safetensors     the network, for `stillpoint register --features`
+  best.safetensors        the network of the best validation
+  checkpoint.safetensors  all that a later session needs to go on
+  log.csv, curves.png     losses, gradients and validations over the steps
+
+Ctrl-C ends it after a checkpoint; --resume goes on and comes to the same bits
+as a training that was never stopped.
+
+Examples:
+  stillpoint train examples/train/shapes.toml
+  stillpoint train examples/train/shapes.toml --resume";
+
+/// The arguments of `train`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct TrainArgs {
+    /// What is trained on what (TOML); paths in it are relative to its folder
+    #[arg(value_name = "CONFIG")]
+    pub config: PathBuf,
+
+    /// Go on from the last checkpoint
+    #[arg(long)]
+    pub resume: bool,
+
+    /// Print the summary as JSON
+    #[arg(long)]
+    pub json: bool,
+
+    /// How to run.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// What `train` prints as JSON.
+#[derive(Serialize)]
+struct TrainReport {
+    config: TrainingConfig,
+    steps: usize,
+    seconds: f64,
+    loss: Option<f64>,
+    /// The last validation.
+    validation: Option<Validation>,
+    weights: PathBuf,
+}
+
+pub(super) fn run(args: &TrainArgs, session: &Session) -> Result<()> {
+    session.progress.begin("reading", 1);
+    let config = TrainingConfig::read(&args.config)?;
+    let mut trainer = if args.resume {
+        Trainer::resume(&config)?
+    } else {
+        Trainer::new(&config)?
+    };
+    for warning in &trainer.warnings {
+        session.progress.warn(warning);
+    }
+    session.progress.begin("training", config.steps);
+    let mut dice = None;
+    let outcome = trainer.run(&mut |step, notes| {
+        for note in notes {
+            session
+                .progress
+                .warn(&format!("step {}: {note}", step.step));
+        }
+        dice = step.validation.as_ref().map(|v| v.dice).or(dice);
+        session.progress.at(step.step, line(step, dice));
+        if let Some(validation) = &step.validation {
+            session
+                .progress
+                .note(&format!("step {}: {}", step.step, sentence(validation)));
+        }
+        session.proceed()
+    });
+    if let Err(error) = outcome {
+        if matches!(error, crate::Error::Interrupted) {
+            session.progress.note(&format!(
+                "stopped after step {}; go on with --resume",
+                trainer.step()
+            ));
+        }
+        return Err(error);
+    }
+    let history = trainer.history();
+    let report = TrainReport {
+        steps: trainer.step(),
+        seconds: history.last().map_or(0.0, |row| row.seconds),
+        loss: history.last().map(|row| row.loss),
+        validation: history.iter().rev().find_map(|row| row.validation),
+        weights: config.out.join("weights.safetensors"),
+        config,
+    };
+    if args.json {
+        return print(&json(&report)?);
+    }
+    if !args.run.quiet {
+        print(&format!(
+            "{} steps in {:.0} s{}\nweights: {}",
+            report.steps,
+            report.seconds,
+            report
+                .validation
+                .map_or(String::new(), |v| format!(", {}", sentence(&v))),
+            report.weights.display()
+        ))?;
+    }
+    Ok(())
+}
+
+/// What the bar says of a step.
+fn line(step: &TrainingStep, dice: Option<f64>) -> String {
+    let dice = dice
+        .filter(|dice| dice.is_finite())
+        .map_or(String::new(), |dice| format!(", Dice {dice:.3}"));
+    format!("step {}, loss {:.4}{dice}", step.step, step.loss)
+}
+
+fn sentence(validation: &Validation) -> String {
+    let mut words = vec![format!("{} pairs", validation.pairs)];
+    if validation.dice.is_finite() {
+        words.push(format!(
+            "Dice {:.4}, HD95 {:.2} mm",
+            validation.dice, validation.hd95
+        ));
+    }
+    if validation.landmarks.is_finite() {
+        words.push(format!("landmarks {:.2} mm apart", validation.landmarks));
+    }
+    words.push(format!("{} folded voxels", validation.folds));
+    words.push(format!("{:.0} % converged", 100.0 * validation.converged));
+    words.join(", ")
+}

@@ -1,0 +1,123 @@
+//! Training on your data, or on none.
+//!
+//! ```sh
+//! stillpoint train examples/train/shapes.toml        # random shapes: needs no file
+//! stillpoint train config.toml                       # your data
+//! stillpoint train config.toml --resume              # goes on after Ctrl-C, a kill, a full disk
+//! ```
+//!
+//! A TOML file says everything: what is trained, on what, through which solve. What it leaves out has a default, and a word
+//! that it does not know is an error that names the line. Into the folder `out` go `weights.safetensors` (the mean of the
+//! weights over the last steps, with where they come from), `best.safetensors` (those of the best validation), `log.csv`,
+//! `validation.csv` (the last one, pair by pair), `curves.png`, and `checkpoint.safetensors`, from which `--resume` comes to
+//! the very bits that a training without a stop comes to, whatever the number of threads.
+//!
+//! # A training on volumes with labels
+//!
+//! ```toml
+//! out = "out/hippocampus"
+//! steps = 1000
+//! batch = 2                       # pairs of a step; they may differ in size
+//! training_set = "what the weights file says of its data"
+//! licence = "CC BY-SA 4.0"
+//!
+//! [network]                       # a U-Net; what is left out is that of NetworkConfig::unet
+//! rank = 3
+//! widths = [16, 32, 48, 48]
+//! shrinks = [4, 2, 1]             # the levels of the registration
+//!
+//! [registration]
+//! transform = "compositive"
+//! lambda = 0.2
+//! start = "affine"                # identity (the headers), centres, affine
+//! # certify = true, adjoint = "exact": the proven mode, slower
+//!
+//! [data]
+//! images = "images"               # folders; a label file has the name of its image
+//! labels = "labels"
+//! exclude = ["004", "014"]        # what names end with
+//!
+//! [validation]                    # consecutive pairs of other subjects
+//! images = "images"
+//! labels = "labels"
+//! include = ["004", "014"]
+//!
+//! [augmentation]
+//! rotation = 10                   # degrees; `apart` says how much each image has for itself
+//! elastic = 1.0                   # mm
+//! apart = 0.3
+//! gamma = 0.2
+//! ```
+//!
+//! `table = "subjects.csv"` with the columns `image`, `labels`, `landmarks`, `name` takes the place of the folders where files
+//! lie elsewhere. Subjects without labels or landmarks take part in the losses that need none; a file that cannot be read
+//! is named, with all others that cannot, before the training starts. All subjects are kept in memory. A validation before the
+//! first step says where the training begins; with a `base` of `"intensities"` or `"mind"` the untrained network is
+//! exactly that classical method, and the same solver judges both.
+//!
+//! Networks of rank 2 can be trained on slices of volumes: `slices = { from = -40, to = 48, every = 4 }`, in mm along world z from
+//! the middle of the labels; pairs are of one place.
+//!
+//! # Losses
+//!
+//! Each level is judged on its own grid, by soft Dice of labels (`dice`), squared differences (`mse`), local correlation
+//! (`lncc`) or the distance of landmarks (`landmarks`), each with a weight in `[loss]`. No gradient flows from a level into a
+//! coarser one, so each needs its loss. `curriculum = 200` begins with the coarsest level and lets a finer one join every 200
+//! steps. `through = "either"` sends gradients through one of the two images' features at a time, for half of the cost of the
+//! network's backward pass.
+//!
+//! # Without data
+//!
+//! A table `[synthesis]` makes pairs: one map of labels, bent twice (`augmentation.elastic`, `apart`), painted with random
+//! intensities in each image, so that what is learned does not depend on contrast (SynthMorph, arXiv:2004.10325). The maps are
+//! random blobs (`source = "shapes"`), brain-like phantoms (`"phantom"`), or the labels of the training subjects
+//! (`"labels"`); with `synthetic = 0.5` half of the pairs are made and half are real.
+//!
+//! # In Rust
+//!
+//! The command is a thin coat over [`Trainer`](crate::Trainer):
+//!
+//! ```
+//! use stillpoint::{Augmentation, NetworkConfig, SynthesisConfig, Trainer, TrainingConfig};
+//!
+//! # fn main() -> stillpoint::Result<()> {
+//! # let folder = tempfile::tempdir().expect("a folder");
+//! let config = TrainingConfig {
+//!     out: folder.path().join("shapes"),
+//!     steps: 2,
+//!     network: NetworkConfig {
+//!         widths: vec![4, 8],
+//!         shrinks: vec![2, 1],
+//!         ..NetworkConfig::unet(2, 1)
+//!     },
+//!     synthesis: Some(SynthesisConfig {
+//!         size: vec![24, 24],
+//!         ..SynthesisConfig::default()
+//!     }),
+//!     augmentation: Augmentation {
+//!         elastic: 3.0,
+//!         apart: 1.0,
+//!         ..Augmentation::default()
+//!     },
+//!     ..TrainingConfig::default()
+//! };
+//! let mut trainer = Trainer::new(&config)?;
+//! trainer.run(&mut |step, notes| {
+//!     println!("step {}: loss {:.4} {notes:?}", step.step, step.loss);
+//!     Ok(())
+//! })?;
+//! let network = trainer.network()?;
+//! # let _ = network;
+//! assert!(folder.path().join("shapes/weights.safetensors").exists());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Subjects made in memory go in by [`Trainer::with_data`](crate::Trainer::with_data). For a network of another make, the loop of
+//! `examples/train_toy.rs` over [`RegistrationLayer`](crate::RegistrationLayer) is forty lines.
+//!
+//! # Speed
+//!
+//! Pairs of a step run side by side, each on its share of the threads. In a program of your own set the environment variable
+//! `CANDLE_NUM_THREADS` to 1 before the first tensor is made, as `stillpoint` does: the tensor engine's own threads serve one
+//! caller at a time and spin while they wait.

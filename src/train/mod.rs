@@ -1,0 +1,27 @@
+//! Feature networks that learn through the solver.
+
+mod appearance;
+mod augmentation;
+mod checkpoint;
+mod config;
+mod dataset;
+mod log;
+mod loss;
+mod optimiser;
+mod pair;
+mod placement;
+mod subject;
+mod synthesis;
+mod trainer;
+mod validation;
+mod workers;
+
+pub use augmentation::Augmentation;
+pub use config::{DataConfig, PairStart, SliceConfig, SolveConfig, TrainingConfig};
+pub use dataset::DataSet;
+pub use log::{TrainingStep, Validation};
+pub use loss::{GradientSide, LossConfig};
+pub use optimiser::{OptimiserConfig, RateSchedule};
+pub use subject::Subject;
+pub use synthesis::{LabelSource, SynthesisConfig};
+pub use trainer::Trainer;

@@ -1,0 +1,209 @@
+//! One pair on its way through network, solver and losses.
+
+use candle_core::{DType, Tensor};
+
+use super::config::PairStart;
+use super::loss::GradientSide;
+use super::{DataSet, Subject, TrainingConfig};
+use crate::features::{FeatureLevel, FeatureNetwork, Unet};
+use crate::layer::{LayerInput, LayerOutput, RegistrationLayer};
+use crate::ops::read;
+use crate::solver::{align, AlignmentPair, AlignmentStart, Status};
+use crate::transform::LinearKind;
+use crate::{Affine, Error, Result, Rng};
+
+/// What a pair teaches.
+#[derive(Debug)]
+pub(super) struct Lesson {
+    /// A gradient a parameter of the network; none where it has no part in the loss.
+    pub gradients: Vec<Option<Tensor>>,
+    /// The loss of all levels.
+    pub loss: f64,
+    /// That of each.
+    pub levels: Vec<f64>,
+    /// Level solves that ended of their own accord, and all.
+    pub converged: [usize; 2],
+}
+
+/// Where the moving image lies before it is deformed.
+pub(super) fn start(pair: &[Subject; 2], start: PairStart) -> Result<Affine> {
+    let [fixed, moving] = pair;
+    let (start, stages): (_, &[LinearKind]) = match start {
+        PairStart::Identity => return Ok(Affine::identity()),
+        PairStart::Centres => (AlignmentStart::Centres, &[]),
+        PairStart::Affine => (AlignmentStart::Moments, &[LinearKind::Affine]),
+    };
+    let images = AlignmentPair {
+        fixed: &fixed.image,
+        moving: &moving.image,
+        fixed_mask: None,
+        moving_mask: None,
+        features: None,
+    };
+    Ok(align(&images, &start, stages, &mut |_, _, _, _| Ok(()))?.affine)
+}
+
+/// The feature pyramids of a pair, batches of one.
+pub(super) fn pyramids(network: &Unet, pair: &[Subject; 2]) -> Result<[Vec<FeatureLevel>; 2]> {
+    let [fixed, moving] = pair;
+    let grid = &fixed.image.grid;
+    Ok([
+        network.fixed_pyramid(&fixed.image.features.unsqueeze(0)?, grid)?,
+        network.moving_pyramid(
+            &moving.image.features.unsqueeze(0)?,
+            &moving.image.grid,
+            grid,
+        )?,
+    ])
+}
+
+/// The same features outside the graph.
+pub(super) fn detached(levels: &[FeatureLevel]) -> Vec<FeatureLevel> {
+    levels
+        .iter()
+        .map(|level| FeatureLevel {
+            features: level.features.detach(),
+            ..level.clone()
+        })
+        .collect()
+}
+
+/// Registers a pair; a failure of the solve is an error.
+pub(super) fn solve(
+    layer: &RegistrationLayer,
+    fixed: &[FeatureLevel],
+    moving: &[FeatureLevel],
+    affine: Affine,
+) -> Result<LayerOutput> {
+    let affine = [affine];
+    let mut input = LayerInput::new(fixed, moving);
+    input.affine = Some(&affine);
+    let mut out = layer.forward(&input)?;
+    match out.failures.pop() {
+        Some(failure) => Err(failure.error),
+        None => Ok(out),
+    }
+}
+
+/// Level solves that ended of their own accord, and all.
+pub(super) fn converged(out: &LayerOutput) -> [usize; 2] {
+    let ended = |status: Status| status != Status::MaxSteps && status != Status::NonFinite;
+    let reports = out
+        .levels
+        .iter()
+        .flat_map(|level| level.reports.iter().flatten());
+    reports.fold([0, 0], |[done, all], report| {
+        [done + usize::from(ended(report.status)), all + 1]
+    })
+}
+
+/// The random numbers of one pair of one step: a stream of its own, so that a training can be taken up at any step.
+fn stream(seed: u64, step: usize, pair: usize) -> Rng {
+    // the odd constants are those of SplitMix64
+    let step = (step as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let pair = (pair as u64 + 1).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    Rng::new(seed ^ step ^ pair.rotate_left(29))
+}
+
+/// Draws the pair of a step.
+pub(super) fn draw(
+    config: &TrainingConfig,
+    data: Option<&DataSet>,
+    step: usize,
+    number: usize,
+) -> Result<([Subject; 2], Affine, Rng)> {
+    let mut rng = stream(config.seed, step, number);
+    let synthetic = match (&config.synthesis, data) {
+        (Some(_), None) => true,
+        (Some(_), Some(_)) => rng.uniform() < config.synthetic,
+        (None, _) => false,
+    };
+    let drawn = match (&config.synthesis, data) {
+        (Some(synthesis), data) if synthetic => synthesis.pair(data, &mut rng)?,
+        (_, Some(data)) => data.pair(&mut rng).map(Clone::clone),
+        (_, None) => return Err(Error::argument("data", "there is nothing to train on")),
+    };
+    let [fixed, moving] = &drawn;
+    let mut pair = config.augmentation.place([fixed, moving], &mut rng)?;
+    // synthetic pairs lie on each other but for how they were moved, and their contrasts may have nothing in common
+    let affine = if synthetic {
+        Affine::identity()
+    } else {
+        start(&pair, config.registration.start)?
+    };
+    for subject in &mut pair {
+        config.augmentation.recolour(subject, &mut rng)?;
+    }
+    Ok((pair, affine, rng))
+}
+
+/// Forward and back; none where no loss applies to the pair.
+pub(super) fn learn(
+    config: &TrainingConfig,
+    network: &Unet,
+    layer: &RegistrationLayer,
+    data: Option<&DataSet>,
+    step: usize,
+    number: usize,
+) -> Result<Option<Lesson>> {
+    let (pair, affine, mut rng) = draw(config, data, step, number)?;
+    let [mut fixed, mut moving] = pyramids(network, &pair)?;
+    if config.loss.through == GradientSide::Either {
+        let still = if rng.uniform() < 0.5 {
+            &mut fixed
+        } else {
+            &mut moving
+        };
+        *still = detached(still);
+    }
+    let active = config.loss.active(step, fixed.len());
+    let (fixed, moving) = (&fixed[..active], &moving[..active]);
+    let mut layer = layer.clone();
+    if let Some(iterations) = &mut layer.deformation.iterations {
+        iterations.truncate(active);
+    }
+    let out = solve(&layer, fixed, moving, affine)?;
+    let ids = config.loss.labels_of(&pair, &mut rng);
+    let (mut total, mut levels): (Option<Tensor>, _) = (None, Vec::new());
+    for (number, (level, moving)) in out.levels.iter().zip(moving).enumerate() {
+        let Some(loss) = config.loss.of_level(&pair, &ids, number, level, moving)? else {
+            levels.push(f64::NAN);
+            continue;
+        };
+        let loss = loss.to_dtype(DType::F64)?;
+        levels.push(loss.to_scalar::<f64>()?);
+        total = Some(match total {
+            Some(sum) => (sum + loss)?,
+            None => loss,
+        });
+    }
+    let Some(total) = total else { return Ok(None) };
+    let loss = total.to_scalar::<f64>()?;
+    if !loss.is_finite() {
+        return Err(Error::data(
+            format!("{} and {}", pair[0].name, pair[1].name),
+            format!("their loss is {loss}"),
+        ));
+    }
+    let store = total.backward()?;
+    let gradients: Vec<Option<Tensor>> = network
+        .parameters()
+        .iter()
+        .map(|(_, var)| store.get(var).cloned())
+        .collect();
+    for gradient in gradients.iter().flatten() {
+        let finite = read::<f32, _>(&gradient.contiguous()?, |g| g.iter().all(|v| v.is_finite()))?;
+        if !finite {
+            return Err(Error::data(
+                format!("{} and {}", pair[0].name, pair[1].name),
+                "their gradient is not finite",
+            ));
+        }
+    }
+    Ok(Some(Lesson {
+        gradients,
+        loss,
+        levels,
+        converged: converged(&out),
+    }))
+}
