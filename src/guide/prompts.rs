@@ -54,8 +54,8 @@
 //! * **Labels.** On every level each structure is 1 inside, 0 outside, smoothed by a Gaussian of one and a half voxels of the
 //!   level, one on the finest. Two structures that do not overlap feel each other on a coarse level, where a voxel is large.
 //!   All other labels of the files are ignored, and label numbers that only one image has are refused.
-//! * **Points.** On coarse levels a point pulls its neighbourhood (a Gaussian of two and a half voxels), on the finest itself
-//!   alone. With a pull on single voxels everywhere, a point would be met by a spike and its surroundings would not
+//! * **Points.** On coarse levels a point pulls its neighbourhood (a Gaussian of two and a half voxels), on the finest one of
+//!   half a voxel. With a pull on single voxels everywhere, a point would be met by a spike and its surroundings would not
 //!   follow. A handful of points where the result is wrong is worth more than many where it is right.
 //! * **Scribbles.** Sparse labels: a voxel that is not marked says nothing. A mark of the fixed image belongs where the marks
 //!   of its number are nearest in the moving image, and lines need not be of one shape. Mark the inside of a structure with
@@ -64,10 +64,10 @@
 //! # Weights
 //!
 //! A weight is relative to the gradient energy of the features, as lambda is, so that it means the same for any image and
-//! any network. At weight 1 a straight border of a structure pulls as hard as a typical edge of the features, and each
-//! voxel of a point's neighbourhood as hard as a voxel that carries structure. The defaults, 3 for labels and scribbles and
-//! 10 for points, nearly meet what is prompted; chosen on the phantom and on people that no figure is reported on.
-//! Weights far above them do not: a transform that must not fold cannot carry points past each other.
+//! any network. At weight 1 a straight border of a structure pulls as hard as a typical edge of the features, and a point of
+//! weight `w` as hard as `w` voxels that carry structure. The defaults are 3 for labels and scribbles and
+//! 30 for points. Ten times more rarely gains anything: a first step that follows the prompts alone is rough, and a transform
+//! that must not fold stays behind where a rough step would fold.
 //!
 //! # When not to
 //!

@@ -234,12 +234,6 @@ impl LandmarkData {
             })
     }
 
-    /// How many voxels share in a point: one over the sum of the squared weights of the Gaussian.
-    pub fn neighbourhood(&self, rank: usize) -> f64 {
-        let squares = |sigma: &f64| bell(*sigma).iter().map(|g| g * g).sum::<f64>();
-        1.0 / self.spread[..rank].iter().map(squares).product::<f64>()
-    }
-
     fn force(&self, error: &[f64; 3]) -> [f64; 3] {
         times(&self.metric, error).map(|f| self.weight * f)
     }

@@ -25,8 +25,8 @@ pub(crate) struct PromptMaps {
 /// level.
 const SOFTNESS: [f64; 2] = [1.5, 1.0];
 
-/// Standard deviation of the neighbourhood that a point pulls on coarse levels; on the finest it pulls alone.
-const SPREAD: f64 = 2.5;
+/// Standard deviation of the neighbourhood that a point pulls, likewise.
+const SPREAD: [f64; 2] = [2.5, 0.5];
 
 /// The share of marks in a level's voxel at which it counts half.
 const PRESENCE: f64 = 0.02;
@@ -115,11 +115,7 @@ impl Prompt {
                     }
                 })
             }),
-            spread: if finest {
-                [0.0; 3]
-            } else {
-                voxels(SPREAD, grid, grid)
-            },
+            spread: voxels(SPREAD[usize::from(finest)], grid, grid),
             weight: 1.0,
         }))
     }

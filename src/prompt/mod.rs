@@ -18,8 +18,8 @@ pub struct Prompt {
     /// What corresponds.
     pub kind: PromptKind,
     /// How much it counts, relative to the gradient energy of the features, so that a weight means the same for any image.
-    /// With weight 1, a straight border of a prompted structure pulls as an edge of the features does; each voxel of the
-    /// neighbourhood of a point counts as `weight` voxels of the level that carry structure.
+    /// With weight 1, a straight border of a prompted structure pulls as an edge of the features does; a point
+    /// counts as `weight` voxels of the level that carry structure.
     pub weight: f64,
     /// Where it counts, on the fixed grid (0 is nowhere); none is everywhere. Of labels and scribbles.
     pub mask: Option<Arc<Labels>>,
@@ -53,8 +53,8 @@ pub enum PromptKind {
     },
     /// Points in the world, RAS mm (z is 0 in 2D), one for one: half the squared distance between where the fixed point is
     /// carried and the moving point, in voxels of the level (the geometric mean of its spacing). On coarse levels a point
-    /// pulls its neighbourhood, a Gaussian of two and a half voxels, so that what lies around it follows; on the finest it
-    /// pulls alone, so that it is met.
+    /// pulls its neighbourhood, a Gaussian of two and a half voxels, so that what lies around it follows; on the finest one of
+    /// half a voxel, so that it is met.
     Points {
         /// Points of the fixed image.
         fixed: Vec<[f64; 3]>,
@@ -68,7 +68,7 @@ impl Prompt {
     pub const LABEL_WEIGHT: f64 = 3.0;
 
     /// The weight of points when nothing else is said.
-    pub const POINT_WEIGHT: f64 = 10.0;
+    pub const POINT_WEIGHT: f64 = 30.0;
 
     /// Structures with these numbers, or all that occur where none is given.
     ///

@@ -46,7 +46,7 @@ impl PromptLevel<'_> {
         for prompt in prompts {
             let weight = prompt.weight * self.unit;
             if let Some(mut landmarks) = prompt.landmarks(self.grid, self.affine, self.finest)? {
-                landmarks.weight = weight * landmarks.neighbourhood(self.grid.rank());
+                landmarks.weight = weight;
                 terms.landmarks.push(landmarks);
             } else if let Some(maps) = prompt.maps(self.grid, self.moving_grid, self.finest)? {
                 terms.labels.push(self.labels(maps, weight)?);

@@ -139,7 +139,7 @@ pub struct RegisterArgs {
     #[arg(long, value_name = "FIXED,MOVING[,ids=A+B][,weight=W][,mask=FILE]", value_parser = prompts::labels, help_heading = "Prompts")]
     pub prompt_labels: Vec<PromptFiles>,
 
-    /// Corresponding points that steer the registration: two tables with columns x, y, z in mm, then weight=W [default: 10]
+    /// Corresponding points that steer the registration: two tables with columns x, y, z in mm, then weight=W [default: 30]
     #[arg(long, value_name = "FIXED,MOVING[,weight=W]", value_parser = prompts::points, help_heading = "Prompts")]
     pub prompt_points: Vec<PromptFiles>,
 
