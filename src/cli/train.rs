@@ -15,6 +15,8 @@ Reads a TOML file that says what is trained on what, and writes into its folder
   best.safetensors        the network of the best validation
   checkpoint.safetensors  all that a later session needs to go on
   log.csv, curves.png     losses, gradients and validations over the steps
+  validation.csv          the last validation, pair by pair
+  features.png            the features of a pair in colour
 
 Ctrl-C ends it after a checkpoint; --resume goes on and comes to the same bits
 as a training that was never stopped.
@@ -129,6 +131,12 @@ fn line(step: &TrainingStep, dice: Option<f64>) -> String {
 
 fn sentence(validation: &Validation) -> String {
     let mut words = vec![format!("{} pairs", validation.pairs)];
+    if validation.failures > 0 {
+        words.push(format!(
+            "{} that could not be registered (see validation.csv)",
+            validation.failures
+        ));
+    }
     if validation.dice.is_finite() {
         words.push(format!(
             "Dice {:.4}, HD95 {:.2} mm",

@@ -9,7 +9,8 @@
 //! A TOML file says everything: what is trained, on what, through which solve. What it leaves out has a default, and a word
 //! that it does not know is an error that names the line. Into the folder `out` go `weights.safetensors` (the mean of the
 //! weights over the last steps, with where they come from), `best.safetensors` (those of the best validation), `log.csv`,
-//! `validation.csv` (the last one, pair by pair), `curves.png`, and `checkpoint.safetensors`, from which `--resume` comes to
+//! `validation.csv` (the last one, pair by pair), `curves.png`, `features.png` (the features of a pair in
+//! colour), and `checkpoint.safetensors`, from which `--resume` comes to
 //! the very bits that a training without a stop comes to, whatever the number of threads.
 //!
 //! # A training on volumes with labels

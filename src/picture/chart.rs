@@ -27,6 +27,8 @@ pub struct Chart {
     pub up: String,
     /// The lines.
     pub series: Vec<Series>,
+    /// Whether the axis across is linear even where its values are positive and far apart.
+    pub linear_across: bool,
 }
 
 const WIDTH: i32 = 760;
@@ -56,7 +58,7 @@ pub fn charts_to_png(charts: &[Chart]) -> Result<Vec<u8>> {
 
 impl Chart {
     /// The axis over one coordinate of all points.
-    fn scale(&self, coordinate: usize) -> Option<Scale> {
+    fn scale(&self, coordinate: usize, linear: bool) -> Option<Scale> {
         let values = || {
             let points = self.series.iter().flat_map(|series| &series.points);
             points.map(|p| p[coordinate]).filter(|v| v.is_finite())
@@ -65,7 +67,10 @@ impl Chart {
             values().fold(f64::INFINITY, f64::min),
             values().fold(f64::NEG_INFINITY, f64::max),
         );
-        (low <= high).then(|| Scale::new(low, high))
+        (low <= high).then(|| match linear {
+            true => Scale::linear(low, high),
+            false => Scale::new(low, high),
+        })
     }
 
     fn draw(&self, canvas: &mut Canvas, fonts: &Fonts, area: Area) {
@@ -73,7 +78,9 @@ impl Chart {
         let top = (area.y + 14) as f32;
         fonts.draw(canvas, &self.title, left, top, Align::Left, TITLE);
         fonts.draw(canvas, &self.up, left, top + 24.0, Align::Left, NOTE);
-        let (Some(x_axis), Some(y_axis)) = (self.scale(0), self.scale(1)) else {
+        let (Some(x_axis), Some(y_axis)) =
+            (self.scale(0, self.linear_across), self.scale(1, false))
+        else {
             fonts.draw(canvas, "no points", left, top + 60.0, Align::Left, NOTE);
             return;
         };

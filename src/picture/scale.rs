@@ -34,24 +34,32 @@ impl Scale {
             let last = ticks.iter().position(|t| *t >= high * 0.999_999);
             ticks[first.unwrap_or(0)..=last.unwrap_or(ticks.len() - 1)].to_vec()
         } else {
-            let pad = if high > low {
-                0.0
-            } else {
-                0.1 * low.abs() + f64::from(u8::from(low == 0.0))
-            };
-            let mut ticks = nice_ticks(low - pad, high + pad, 5);
-            let step = ticks.get(1).map_or(1.0, |second| second - ticks[0]);
-            if ticks[0] > low - pad {
-                ticks.insert(0, ticks[0] - step);
-            }
-            let last = ticks[ticks.len() - 1];
-            if last < high + pad {
-                ticks.push(last + step);
-            }
-            ticks
+            return Self::linear(low, high);
         };
         Self {
             logarithmic: logarithmic && ticks[0] > 0.0,
+            ticks,
+        }
+    }
+
+    /// Equal steps.
+    pub fn linear(low: f64, high: f64) -> Self {
+        let pad = if high > low {
+            0.0
+        } else {
+            0.1 * low.abs() + f64::from(u8::from(low == 0.0))
+        };
+        let mut ticks = nice_ticks(low - pad, high + pad, 5);
+        let step = ticks.get(1).map_or(1.0, |second| second - ticks[0]);
+        if ticks[0] > low - pad {
+            ticks.insert(0, ticks[0] - step);
+        }
+        let last = ticks[ticks.len() - 1];
+        if last < high + pad {
+            ticks.push(last + step);
+        }
+        Self {
+            logarithmic: false,
             ticks,
         }
     }

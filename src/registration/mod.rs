@@ -1,5 +1,6 @@
 //! Registration of two images: stages in a row, and what comes of them.
 
+mod coloured;
 mod deformation;
 mod fields;
 mod landscape;
@@ -7,6 +8,7 @@ mod learned;
 mod plan;
 mod registered;
 
+pub(crate) use coloured::{coloured, LevelMap};
 pub use deformation::Deformation;
 pub use fields::inverse_on;
 pub(crate) use fields::total_on;

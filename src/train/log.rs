@@ -34,6 +34,8 @@ pub struct TrainingStep {
 pub struct Validation {
     /// Pairs that were registered.
     pub pairs: usize,
+    /// Pairs that could not be; they count in nothing else here, and `validation.csv` says why.
+    pub failures: usize,
     /// Mean Dice over pairs and labels, labels carried to the nearest voxel; NaN where there are no labels.
     pub dice: f64,
     /// Mean over pairs and labels of the 95th percentile of the distance between surfaces, mm; NaN where there are no labels.
@@ -54,7 +56,7 @@ pub(super) struct Log {
     rows: Vec<TrainingStep>,
 }
 
-const FIXED: [&str; 13] = [
+const FIXED: [&str; 14] = [
     "step",
     "loss",
     "rate",
@@ -63,6 +65,7 @@ const FIXED: [&str; 13] = [
     "failures",
     "seconds",
     "validation_pairs",
+    "validation_failures",
     "dice",
     "hd95",
     "landmarks",
@@ -101,13 +104,14 @@ impl Log {
                     ),
                 ));
             }
-            let validation = (numbers[7] > 0.0).then(|| Validation {
+            let validation = (numbers[7] >= 0.0).then(|| Validation {
                 pairs: numbers[7] as usize,
-                dice: numbers[8],
-                hd95: numbers[9],
-                landmarks: numbers[10],
-                folds: numbers[11] as u64,
-                converged: numbers[12],
+                failures: numbers[8] as usize,
+                dice: numbers[9],
+                hd95: numbers[10],
+                landmarks: numbers[11],
+                folds: numbers[12] as u64,
+                converged: numbers[13],
             });
             let row = TrainingStep {
                 step: numbers[0] as usize,
@@ -162,6 +166,7 @@ impl Log {
                 row.failures.to_string(),
                 format!("{:.1}", row.seconds),
                 validation(&|v| v.pairs as f64),
+                validation(&|v| v.failures as f64),
                 validation(&|v| v.dice),
                 validation(&|v| v.hd95),
                 validation(&|v| v.landmarks),
@@ -200,6 +205,7 @@ impl Log {
             }));
         }
         let mut charts = vec![Chart {
+            linear_across: true,
             title: "Training".into(),
             across: "step".into(),
             up: "loss".into(),
@@ -213,6 +219,7 @@ impl Log {
             .collect();
         if !dice.is_empty() {
             charts.push(Chart {
+                linear_across: true,
                 title: "Validation".into(),
                 across: "step".into(),
                 up: "Dice".into(),

@@ -7,13 +7,15 @@ use candle_core::{DType, Tensor};
 use super::checkpoint::{self, Progress};
 use super::log::{Log, TrainingStep};
 use super::optimiser::AdamW;
-use super::pair::{learn, Lesson};
+use super::pair::{draw, learn, pyramids, Lesson};
 use super::validation::validate;
 use super::workers::Workers;
 use super::{DataSet, TrainingConfig, Validation};
 use crate::features::{FeatureNetwork, Provenance, Unet, Weights};
 use crate::image::write_bytes;
 use crate::layer::RegistrationLayer;
+use crate::picture::coloured_to_png;
+use crate::registration::{coloured, LevelMap};
 use crate::{Error, Result};
 
 /// A training that runs step by step, writes what it has learnt, and can be taken up again.
@@ -189,6 +191,13 @@ impl Trainer {
             let last = step == self.config.steps;
             let judged = last || step.is_multiple_of(self.config.validate_every);
             let better = judged && self.judge(&mut row)?;
+            if judged {
+                // features that are not finite cannot be drawn; the steps themselves say so
+                match self.draw_features() {
+                    Ok(()) | Err(Error::Data { .. }) => {}
+                    Err(error) => return Err(error),
+                }
+            }
             self.progress.seconds += clock.elapsed().as_secs_f64();
             row.seconds = self.progress.seconds;
             self.log.push(row.clone());
@@ -315,6 +324,25 @@ impl Trainer {
         let (validation, table) = validate(network, &self.layer, start, data, &self.workers)?;
         write_bytes(&self.config.out.join("validation.csv"), &table)?;
         Ok(validation)
+    }
+
+    /// Draws the features of a pair: the first of the validation, or what the first step is trained on.
+    fn draw_features(&self) -> Result<()> {
+        let pair = match self.validation.as_ref().map(DataSet::consecutive) {
+            Some(pairs) => pairs[0].map(Clone::clone),
+            None => draw(&self.config, self.data.as_ref(), 0, 0)?.0,
+        };
+        let mut maps = Vec::with_capacity(2);
+        for levels in pyramids(self.network()?, &pair)? {
+            let levels = levels.into_iter().map(LevelMap::of);
+            maps.push(levels.collect::<Result<Vec<_>>>()?);
+        }
+        let names = pair.map(|subject| subject.name);
+        let (rows, _) = coloured(&maps, &names);
+        write_bytes(
+            &self.config.out.join("features.png"),
+            &coloured_to_png(&rows)?,
+        )
     }
 
     /// Writes checkpoint, weights, table and curves.

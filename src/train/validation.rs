@@ -34,12 +34,24 @@ pub(super) fn validate(
     let mut validation = Validation::default();
     let (mut dice, mut hd95, mut landmarks) = (Mean::default(), Mean::default(), Mean::default());
     let mut ended = [0, 0];
-    let mut table = String::from("fixed,moving,dice,hd95,landmarks,folds\n");
+    let mut table = String::from("fixed,moving,dice,hd95,landmarks,folds,error\n");
     for (judged, [fixed, moving]) in judged.into_iter().zip(&pairs) {
-        let judged = judged?;
+        let judged = match judged {
+            Ok(judged) => judged,
+            Err(error) => {
+                validation.failures += 1;
+                table.push_str(&format!(
+                    "{},{},,,,,\"{}\"\n",
+                    fixed.name,
+                    moving.name,
+                    error.to_string().replace('"', "'")
+                ));
+                continue;
+            }
+        };
         let cell = |value: Option<f64>| value.map_or(String::new(), |v| format!("{v:.6}"));
         table.push_str(&format!(
-            "{},{},{},{},{},{}\n",
+            "{},{},{},{},{},{},\n",
             fixed.name,
             moving.name,
             cell(judged.dice),

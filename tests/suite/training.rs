@@ -215,6 +215,8 @@ fn folders_are_read_and_validations_written() {
         "{table}"
     );
     assert!(config.out.join("best.safetensors").exists());
+    let picture = fs::read(config.out.join("features.png")).unwrap();
+    assert!(picture.starts_with(b"\x89PNG"));
 }
 
 #[test]

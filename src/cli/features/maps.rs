@@ -1,125 +1,37 @@
-//! Feature maps of images, as files and as colours.
+//! Feature maps of images.
 
-use crate::evaluation::{percentile, PrincipalComponents};
 use crate::features::{FeatureLevel, FeatureNetwork, Level};
 use crate::image::Image;
-use crate::picture::{ColouredMap, ColouredRow};
-use crate::{Error, Grid, Result};
+use crate::registration::LevelMap;
+use crate::{Error, Result};
 
-/// The maps of one image.
-pub(super) struct ImageMaps {
-    pub levels: Vec<LevelMap>,
-}
-
-/// The maps of one image on one level, planar.
-pub(super) struct LevelMap {
-    pub shrink: usize,
-    pub grid: Grid,
-    pub channels: usize,
-    pub values: Vec<f32>,
-}
-
-impl ImageMaps {
-    /// Of one image, or of a fixed and a moving one, on `levels` alone where they are given.
-    pub fn of(
-        network: &dyn FeatureNetwork,
-        images: &[Image],
-        levels: Option<&[usize]>,
-    ) -> Result<Vec<Self>> {
-        let own = network.shrinks();
-        if let Some(other) = levels.and_then(|l| l.iter().find(|shrink| !own.contains(shrink))) {
-            return Err(Error::argument(
-                "--levels",
-                format!("there are features for levels {own:?} and for none that is {other} times coarser"),
-            ));
-        }
-        let fixed = images[0].grid();
-        let mut all = Vec::with_capacity(images.len());
-        for (k, image) in images.iter().enumerate() {
-            let (_, level) = Level::scaled(image, ["fixed image", "moving image"][k.min(1)])?;
-            let batch = level.features.unsqueeze(0)?;
-            let pyramid = match k {
-                0 => network.fixed_pyramid(&batch, &level.grid)?,
-                _ => network.moving_pyramid(&batch, &level.grid, fixed)?,
-            };
-            let wanted = |map: &FeatureLevel| levels.is_none_or(|l| l.contains(&map.shrink));
-            all.push(Self {
-                levels: pyramid
-                    .into_iter()
-                    .filter(wanted)
-                    .map(LevelMap::of)
-                    .collect::<Result<_>>()?,
-            });
-        }
-        Ok(all)
-    }
-}
-
-impl LevelMap {
-    fn of(level: FeatureLevel) -> Result<Self> {
-        let values: Vec<f32> = level.features.get(0)?.flatten_all()?.to_vec1()?;
-        if values.iter().any(|v| !v.is_finite()) {
-            return Err(Error::data(
-                "features",
-                format!("are not finite on level {}", level.shrink),
-            ));
-        }
-        Ok(Self {
-            shrink: level.shrink,
-            channels: level.features.dims()[1],
-            grid: level.grid,
-            values,
-        })
-    }
-
-    /// An image with a channel for each feature.
-    pub fn image(&self) -> Result<Image> {
-        Image::new(self.grid.clone(), self.channels, self.values.clone())
-    }
-}
-
-/// Percentiles of a component that become 0 and 1.
-const ENDS: [f64; 2] = [2.0, 98.0];
-
-/// The leading components of all levels as colours, the same for all images, and their shares of the variance.
-pub(super) fn coloured(
-    images: &[ImageMaps],
-    names: &[String],
-) -> (Vec<ColouredRow>, Vec<Vec<f64>>) {
-    let (mut rows, mut shares) = (Vec::new(), Vec::new());
-    for number in 0..images[0].levels.len() {
-        let levels: Vec<&LevelMap> = images.iter().map(|maps| &maps.levels[number]).collect();
-        let values: Vec<&[f32]> = levels.iter().map(|level| &level.values[..]).collect();
-        let components = PrincipalComponents::of(&values, levels[0].channels);
-        let mut projected: Vec<[Vec<f32>; 3]> =
-            values.iter().map(|map| components.project(map)).collect();
-        for k in 0..3 {
-            let all = projected.iter().flat_map(|map| &map[k]);
-            let all: Vec<f64> = all.map(|v| f64::from(*v)).collect();
-            let [low, high] = ENDS.map(|p| percentile(&all, p) as f32);
-            let scale = if high > low { 1.0 / (high - low) } else { 0.0 };
-            for map in &mut projected {
-                map[k].iter_mut().for_each(|v| *v = (*v - low) * scale);
-            }
-        }
-        let maps = levels.iter().zip(projected).zip(names);
-        let share: f64 = components.shares.iter().sum();
-        rows.push(ColouredRow {
-            title: format!(
-                "Level {}: {} channels, {:.0} % of their variance",
-                levels[0].shrink,
-                levels[0].channels,
-                100.0 * share
+/// The maps of one image, or of a fixed and a moving one, on `levels` alone where they are given.
+pub(super) fn maps_of(
+    network: &dyn FeatureNetwork,
+    images: &[Image],
+    levels: Option<&[usize]>,
+) -> Result<Vec<Vec<LevelMap>>> {
+    let own = network.shrinks();
+    if let Some(other) = levels.and_then(|l| l.iter().find(|shrink| !own.contains(shrink))) {
+        return Err(Error::argument(
+            "--levels",
+            format!(
+                "there are features for levels {own:?} and for none that is {other} times coarser"
             ),
-            maps: maps
-                .map(|((level, colours), name)| ColouredMap {
-                    name: name.clone(),
-                    grid: level.grid.clone(),
-                    colours,
-                })
-                .collect(),
-        });
-        shares.push(components.shares);
+        ));
     }
-    (rows, shares)
+    let fixed = images[0].grid();
+    let mut all = Vec::with_capacity(images.len());
+    for (k, image) in images.iter().enumerate() {
+        let (_, level) = Level::scaled(image, ["fixed image", "moving image"][k.min(1)])?;
+        let batch = level.features.unsqueeze(0)?;
+        let pyramid = match k {
+            0 => network.fixed_pyramid(&batch, &level.grid)?,
+            _ => network.moving_pyramid(&batch, &level.grid, fixed)?,
+        };
+        let wanted = |map: &FeatureLevel| levels.is_none_or(|l| l.contains(&map.shrink));
+        let maps = pyramid.into_iter().filter(wanted).map(LevelMap::of);
+        all.push(maps.collect::<Result<_>>()?);
+    }
+    Ok(all)
 }

@@ -13,10 +13,10 @@ use super::{print, Compared, Levels, Network, RunArgs, Session};
 use crate::features::{BaseFeatures, FeatureNetwork, Features, HandMade, Intensities, Mind};
 use crate::image::{read_image, write_bytes, Image};
 use crate::picture::{charts_to_png, coloured_to_png};
-use crate::registration::{Deformation, Registered, Registration};
+use crate::registration::{coloured, Deformation, Registered, Registration};
 use crate::{Error, Result};
 
-use maps::ImageMaps;
+use maps::maps_of;
 use report::{FeaturesReport, LandscapeReport, LevelMaps};
 
 const EXAMPLES: &str = "\
@@ -126,13 +126,13 @@ pub(super) fn run(args: &FeaturesArgs, session: &Session) -> Result<()> {
         }
     };
     session.progress.begin("making features", images.len());
-    let maps = ImageMaps::of(&*network, &images, deformation.levels.as_deref())?;
+    let maps = maps_of(&*network, &images, deformation.levels.as_deref())?;
     session.proceed()?;
     let trained = learned.as_ref().and_then(|l| l.report.provenance.lambda);
     let registration = Registration {
         deformation: Some(Deformation {
             lambda: args.lambda.or(trained).unwrap_or(Deformation::LAMBDA),
-            levels: Some(maps[0].levels.iter().map(|level| level.shrink).collect()),
+            levels: Some(maps[0].iter().map(|level| level.shrink).collect()),
             ..deformation
         }),
         network: Some(network),
@@ -154,7 +154,7 @@ pub(super) fn run(args: &FeaturesArgs, session: &Session) -> Result<()> {
         } else {
             "_moving"
         };
-        for level in &maps.levels {
+        for level in maps {
             session.proceed()?;
             let path = args.path(&format!("{role}_level{}.nii.gz", level.shrink));
             level.image()?.write(&path)?;
@@ -162,7 +162,7 @@ pub(super) fn run(args: &FeaturesArgs, session: &Session) -> Result<()> {
         }
     }
     let names: Vec<String> = args.image.iter().map(|p| p.display().to_string()).collect();
-    let (rows, shares) = maps::coloured(&maps, &names);
+    let (rows, shares) = coloured(&maps, &names);
     let mut write = |ending: &str, bytes: &[u8]| -> Result<()> {
         outputs.push(args.path(ending));
         write_bytes(&args.path(ending), bytes)
@@ -171,7 +171,7 @@ pub(super) fn run(args: &FeaturesArgs, session: &Session) -> Result<()> {
     if let Some(landscape) = &landscape {
         write("_landscape.png", &charts_to_png(&landscape.charts())?)?;
     }
-    let levels = maps[0].levels.iter().zip(&shares);
+    let levels = maps[0].iter().zip(&shares);
     let report = FeaturesReport {
         images: names,
         features: args.features.to_string(),

@@ -2,11 +2,11 @@
 
 use serde::Serialize;
 
-use super::maps::LevelMap;
 use crate::cli::sheet::Sheet;
 use crate::cli::NetworkReport;
 use crate::picture::{Chart, Series};
 use crate::registration::Landscape;
+use crate::registration::LevelMap;
 
 /// The whole report.
 #[derive(Debug, Serialize)]
@@ -99,6 +99,7 @@ impl LandscapeReport {
         self.levels
             .iter()
             .map(|level| Chart {
+                linear_across: false,
                 title: format!("Energy on the line to the solution, level {}", level.shrink),
                 across: "t: 0 is the identity, 1 the solution".into(),
                 up: "energy, relative to that of the identity".into(),

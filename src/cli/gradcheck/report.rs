@@ -153,6 +153,7 @@ impl GradcheckReport {
         };
         [
             Chart {
+                linear_across: false,
                 title: "Error of the gradient against the inner tolerance".into(),
                 across: "|g| / |g0| of the solve".into(),
                 up: "relative error".into(),
@@ -162,6 +163,7 @@ impl GradcheckReport {
                 ],
             },
             Chart {
+                linear_across: false,
                 title: "Peak memory against the inner iterations".into(),
                 across: "iterations".into(),
                 up: "MB".into(),
