@@ -106,17 +106,11 @@ pub fn chain_consistency(
             ),
         ));
     }
-    let (size, world) = (grid.size(), grid.index_to_world());
+    let world = grid.index_to_world();
     let mut errors = Vec::new();
     for first in (0..grid.voxels()).step_by(1 << 18) {
         let points: Vec<[f64; 3]> = (first..grid.voxels().min(first + (1 << 18)))
-            .map(|v| {
-                world.apply([
-                    (v % size[0]) as f64,
-                    (v / size[0] % size[1]) as f64,
-                    (v / (size[0] * size[1])) as f64,
-                ])
-            })
+            .map(|v| world.apply(grid.index_of(v).map(|i| i as f64)))
             .collect();
         let back = inverse.apply_inside(&forward.apply_all(&points));
         errors.extend(points.iter().zip(back).filter_map(|(x, back)| {

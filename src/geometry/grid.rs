@@ -119,6 +119,34 @@ impl Grid {
         self.size.iter().product()
     }
 
+    /// The index along each axis of a voxel, counted with the first axis fastest; 0 along axes that are missing.
+    pub(crate) fn index_of(&self, voxel: usize) -> [usize; 3] {
+        let [nx, ny, _] = self.size;
+        [voxel % nx, voxel / nx % ny, voxel / (nx * ny)]
+    }
+
+    /// The voxels around a point (in voxels of this grid) and their shares in linear interpolation, which beyond the border
+    /// goes on with the nearest value.
+    pub(crate) fn around(&self, at: [f64; 3]) -> Vec<(usize, f64)> {
+        let (mut corners, mut stride) = (vec![(0, 1.0)], 1);
+        for (a, &n) in self.size().iter().enumerate() {
+            let x = at[a].clamp(0.0, (n - 1) as f64);
+            let low = (x as usize).min(n.saturating_sub(2));
+            let (share, high) = (x - low as f64, (low + 1).min(n - 1));
+            corners = corners
+                .iter()
+                .flat_map(|&(corner, weight)| {
+                    [
+                        (corner + low * stride, weight * (1.0 - share)),
+                        (corner + high * stride, weight * share),
+                    ]
+                })
+                .collect();
+            stride *= n;
+        }
+        corners
+    }
+
     /// The spatial shape of a tensor on this grid: slowest axis first.
     pub fn shape(&self) -> Vec<usize> {
         self.size().iter().rev().copied().collect()

@@ -1,7 +1,10 @@
 //! Labels: whole numbers on a grid.
 
+use candle_core::{Device, Tensor};
+
 use super::nifti_header::NiftiHeader;
 use super::volume::{check_length, Image};
+use crate::ops::resize;
 use crate::{Grid, Result};
 
 /// Label numbers on a grid; 0 is the background.
@@ -73,20 +76,7 @@ impl Labels {
 
     /// The numbers that occur, sorted, without the background.
     pub fn ids(&self) -> Vec<u32> {
-        let mut ids: Vec<u32> = Vec::new();
-        let mut last = 0;
-        for &value in &self.values {
-            // Neighbours are mostly alike: only a change is looked up.
-            if value != last {
-                last = value;
-                if value != 0 {
-                    if let Err(place) = ids.binary_search(&value) {
-                        ids.insert(place, value);
-                    }
-                }
-            }
-        }
-        ids
+        distinct(&self.values)
     }
 
     /// What was doubtful in the file, in whole sentences.
@@ -97,4 +87,46 @@ impl Labels {
     pub(super) fn header(&self) -> Option<&NiftiHeader> {
         self.header.as_deref()
     }
+}
+
+/// The label numbers that occur, sorted, without the background.
+pub(crate) fn distinct(values: &[u32]) -> Vec<u32> {
+    let mut ids: Vec<u32> = Vec::new();
+    let mut last = 0;
+    for &value in values {
+        // Neighbours are mostly alike: only a change is looked up.
+        if value != last {
+            last = value;
+            if value != 0 {
+                if let Err(place) = ids.binary_search(&value) {
+                    ids.insert(place, value);
+                }
+            }
+        }
+    }
+    ids
+}
+
+/// The share of each label in each voxel of a grid `to` over the same field of view as `from`, `[ids, (nz,) ny, nx]`.
+pub(crate) fn label_shares(values: &[u32], from: &Grid, ids: &[u32], to: &Grid) -> Result<Tensor> {
+    let one = |&id: &u32| share_of(values, |value| value == id, from, to);
+    let maps = ids.iter().map(one).collect::<Result<Vec<_>>>()?;
+    Ok(Tensor::cat(&maps, 0)?)
+}
+
+/// The share of the voxels that count in each voxel of a grid `to` over the same field of view as `from`,
+/// `[1, (nz,) ny, nx]`.
+pub(crate) fn share_of(
+    values: &[u32],
+    counts: impl Fn(u32) -> bool,
+    from: &Grid,
+    to: &Grid,
+) -> Result<Tensor> {
+    let inside: Vec<f32> = values.iter().map(|&v| counts(v).into()).collect();
+    let shape = [vec![1], from.shape()].concat();
+    let map = Tensor::from_vec(inside, shape, &Device::Cpu)?;
+    if from.size() == to.size() {
+        return Ok(map);
+    }
+    resize(&map, to.size())
 }

@@ -24,6 +24,7 @@ mod volume;
 pub use affine_file::{read_affine, write_affine};
 pub use field::DisplacementField;
 pub use labels::Labels;
+pub(crate) use labels::{distinct, label_shares, share_of};
 pub(crate) use output::write_bytes;
 pub use points::{PointSpace, Points};
 pub use read::{read_image, read_image_with, read_labels, read_labels_with};

@@ -38,6 +38,7 @@ pub use bspline::{spline_coefficients, spline_coefficients_adjoint};
 pub use convolve::{convolve, convolve_adjoint, convolve_joined, convolve_weight_gradient};
 pub use correlation::{CorrelationData, CorrelationDerivative, CorrelationSums};
 pub use coverage::coverage;
+pub(crate) use diffusion::size;
 pub use diffusion::Differences;
 pub(crate) use displacement::{add_unfolded, clear_of_folds};
 pub use displacement::{

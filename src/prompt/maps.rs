@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 
 use super::{Prompt, PromptKind};
-use crate::ops::{resize, smooth, LandmarkData};
+use crate::image::{label_shares, share_of};
+use crate::ops::{smooth, LandmarkData};
 use crate::{Affine, Grid, Labels, Result};
 
 /// Soft labels of both images on one level, single precision.
@@ -73,8 +74,7 @@ impl Prompt {
             PromptKind::Points { .. } => return Ok(None),
         };
         if let Some(mask) = &self.mask {
-            let inside: Vec<f32> = mask.values().iter().map(|&v| (v > 0).into()).collect();
-            let weight = on_level(inside, mask.grid(), fixed)?.squeeze(0)?;
+            let weight = share_of(mask.values(), |v| v > 0, mask.grid(), fixed)?.squeeze(0)?;
             maps.mask = Some(match maps.mask {
                 Some(own) => (own * weight)?,
                 None => weight,
@@ -155,23 +155,8 @@ impl Prompt {
     }
 }
 
-/// The share of each structure in each voxel of a grid over the same field of view, `[structures, (nz,) ny, nx]`.
 fn shares(labels: &Labels, ids: &[u32], grid: &Grid) -> Result<Tensor> {
-    let one = |id: &u32| {
-        let inside = labels.values().iter().map(|v| (v == id).into()).collect();
-        on_level(inside, labels.grid(), grid)
-    };
-    let maps = ids.iter().map(one).collect::<Result<Vec<_>>>()?;
-    Ok(Tensor::cat(&maps, 0)?)
-}
-
-fn on_level(values: Vec<f32>, from: &Grid, to: &Grid) -> Result<Tensor> {
-    let shape = [vec![1], from.shape()].concat();
-    let map = Tensor::from_vec(values, shape, &Device::Cpu)?;
-    if from.size() == to.size() {
-        return Ok(map);
-    }
-    resize(&map, to.size())
+    label_shares(labels.values(), labels.grid(), ids, grid)
 }
 
 /// A length in voxels of the finest axis of a level's fixed grid, in voxels along each axis of `grid`.
@@ -207,17 +192,12 @@ fn cropped(labels: &Labels, start: &[usize], size: &[usize]) -> Result<Labels> {
 
 /// World positions of the corners of the box around some structures.
 fn corners(labels: &Labels, ids: &[u32]) -> Vec<[f64; 3]> {
-    let size = labels.grid().size();
     let (mut low, mut high) = ([usize::MAX; 3], [0; 3]);
     for (voxel, value) in labels.values().iter().enumerate() {
         if !ids.contains(value) {
             continue;
         }
-        let at = [
-            voxel % size[0],
-            voxel / size[0] % size[1],
-            voxel / (size[0] * size[1]),
-        ];
+        let at = labels.grid().index_of(voxel);
         for a in 0..3 {
             low[a] = low[a].min(at[a]);
             high[a] = high[a].max(at[a]);

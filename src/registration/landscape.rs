@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use candle_core::DType;
 
-use super::learned::Learned;
 use super::{Deformation, Registered, Registration};
 use crate::features::{Level, Pyramid};
 use crate::solver::Pair;
@@ -44,13 +43,7 @@ impl Registration {
         };
         let (_, fixed) = Level::scaled(fixed, "fixed image")?;
         let (_, moving) = Level::scaled(moving, "moving image")?;
-        let learned = match &self.network {
-            Some(network) => {
-                let levels = deformation.levels.as_deref();
-                Some(Learned::of(&**network, &fixed, &moving, levels)?)
-            }
-            None => None,
-        };
+        let learned = self.learned(&fixed, &moving)?;
         let shrinks = match &learned {
             Some(learned) => learned.shrinks.clone(),
             None => Deformation {

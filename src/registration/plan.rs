@@ -116,18 +116,7 @@ impl Registration {
         let (moving_range, moving_level) = of_moving?;
         let fixed_mask = mask(&self.fixed_mask, fixed, "fixed mask")?;
         let moving_mask = mask(&self.moving_mask, moving, "moving mask")?;
-        let learned = match &self.network {
-            Some(network) => {
-                let levels = self.deformation.as_ref().and_then(|d| d.levels.as_deref());
-                Some(Learned::of(
-                    &**network,
-                    &fixed_level,
-                    &moving_level,
-                    levels,
-                )?)
-            }
-            None => None,
-        };
+        let learned = self.learned(&fixed_level, &moving_level)?;
         let pair = AlignmentPair {
             fixed: &fixed_level,
             moving: &moving_level,
@@ -196,6 +185,15 @@ impl Registration {
             levels: solution.levels,
         });
         Ok(registered)
+    }
+
+    /// The maps of the network, on the levels that the deformation names; none where there is no network.
+    pub(super) fn learned(&self, fixed: &Level, moving: &Level) -> Result<Option<Learned>> {
+        let levels = self.deformation.as_ref().and_then(|d| d.levels.as_deref());
+        self.network
+            .as_ref()
+            .map(|network| Learned::of(&**network, fixed, moving, levels))
+            .transpose()
     }
 
     /// The start and the linear stages; none where the start is given and nothing linear is asked for.

@@ -6,7 +6,7 @@ use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::TrainingConfig;
-use crate::features::{read_tensors, write_tensors};
+use crate::features::{difference, read_described, write_tensors};
 use crate::{Error, Result};
 
 const FORMAT: &str = "stillpoint training";
@@ -61,15 +61,7 @@ pub(super) fn read(
     config: &TrainingConfig,
 ) -> Result<(Progress, Vec<(String, Tensor)>)> {
     let path = path(folder);
-    let (tensors, description) = read_tensors(&path)?;
-    if description.get("format").and_then(|f| f.as_str()) != Some(FORMAT) {
-        return Err(Error::format(
-            &path,
-            format!("its description does not say '{FORMAT}': not a checkpoint"),
-        ));
-    }
-    let found: Description = serde_json::from_value(description)
-        .map_err(|e| Error::format(&path, format!("its description cannot be understood: {e}")))?;
+    let (tensors, found): (_, Description) = read_described(&path, FORMAT, "checkpoint")?;
     let value = |config: &TrainingConfig| {
         // the folder itself may have moved
         let config = TrainingConfig {
@@ -78,7 +70,7 @@ pub(super) fn read(
         };
         serde_json::to_value(config).unwrap_or_default()
     };
-    if let Some((entry, expected, found)) = difference("", &value(config), &value(&found.config)) {
+    if let Some((entry, expected, found)) = difference(&value(config), &value(&found.config)) {
         return Err(Error::format(
             &path,
             format!(
@@ -88,22 +80,4 @@ pub(super) fn read(
         ));
     }
     Ok((found.progress, tensors))
-}
-
-/// The first entry in which two configurations differ, with its values.
-fn difference(
-    name: &str,
-    expected: &serde_json::Value,
-    found: &serde_json::Value,
-) -> Option<(String, String, String)> {
-    if let (Some(a), Some(b)) = (expected.as_object(), found.as_object()) {
-        return a.keys().chain(b.keys()).find_map(|key| {
-            let name = match name {
-                "" => key.clone(),
-                name => format!("{name}.{key}"),
-            };
-            difference(&name, &expected[key.as_str()], &found[key.as_str()])
-        });
-    }
-    (expected != found).then(|| (name.into(), expected.to_string(), found.to_string()))
 }

@@ -1,7 +1,5 @@
 //! What a training minimises.
 
-use std::collections::BTreeSet;
-
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -111,8 +109,8 @@ impl LossConfig {
             return Vec::new();
         }
         let [fixed, moving] = pair;
-        let both: BTreeSet<u32> = fixed.ids().intersection(&moving.ids()).copied().collect();
-        let mut ids: Vec<u32> = both.into_iter().collect();
+        let (mut ids, others) = (fixed.ids(), moving.ids());
+        ids.retain(|id| others.binary_search(id).is_ok());
         while ids.len() > self.labels {
             ids.remove(rng.below(ids.len()));
         }
@@ -131,12 +129,16 @@ impl LossConfig {
         level: &LayerLevel,
         moving_level: &FeatureLevel,
     ) -> Result<Option<Tensor>> {
+        let weight = self.level(number);
+        if weight == 0.0 {
+            return Ok(None);
+        }
         let [fixed, moving] = pair;
         let (fixed_grid, moving_grid) = (&level.grid, &moving_level.grid);
         let mut terms: Vec<Tensor> = Vec::new();
         if !ids.is_empty() {
-            let of_moving = moving.indicators(ids, moving_grid)?.unsqueeze(0)?;
-            let of_fixed = fixed.indicators(ids, fixed_grid)?;
+            let of_moving = moving.shares(ids, moving_grid)?.unsqueeze(0)?;
+            let of_fixed = fixed.shares(ids, fixed_grid)?;
             let warped = level
                 .warp(&of_moving, moving_grid, fixed_grid)?
                 .squeeze(0)?;
@@ -174,11 +176,14 @@ impl LossConfig {
             }
             terms.push((landmark_loss(level, from, to)? * self.landmarks)?);
         }
-        let weight = self.level(number);
-        let Some(sum) = terms.into_iter().reduce(|a, b| (&a + &b).unwrap_or(a)) else {
+        let mut terms = terms.into_iter();
+        let Some(mut sum) = terms.next() else {
             return Ok(None);
         };
-        Ok((weight > 0.0).then_some((sum * weight)?))
+        for term in terms {
+            sum = (sum + term)?;
+        }
+        Ok(Some((sum * weight)?))
     }
 }
 
@@ -219,7 +224,9 @@ fn landmark_loss(level: &LayerLevel, from: &[[f64; 3]], to: &[[f64; 3]]) -> Resu
     let mut distances = Vec::with_capacity(from.len());
     for (x, y) in from.iter().zip(to) {
         let at = to_index.apply(*x);
-        let (corners, weights) = around(grid.size(), at);
+        let around = grid.around(at);
+        let (corners, weights): (Vec<u32>, Vec<f64>) =
+            around.iter().map(|&(c, w)| (c as u32, w)).unzip();
         let corners = Tensor::from_vec(corners, weights.len(), &Device::Cpu)?;
         let weights = Tensor::from_vec(weights, (1, corners.elem_count()), &Device::Cpu)?
             .to_dtype(u.dtype())?;
@@ -240,28 +247,6 @@ fn landmark_loss(level: &LayerLevel, from: &[[f64; 3]], to: &[[f64; 3]]) -> Resu
     }
     let mean = Tensor::stack(&distances, 0)?.mean_all()?;
     Ok((mean * (10.0 / side))?)
-}
-
-/// The voxels around a point, and their weights in linear interpolation.
-fn around(size: &[usize], at: [f64; 3]) -> (Vec<u32>, Vec<f64>) {
-    let (mut corners, mut stride) = (vec![(0u32, 1.0f64)], 1u32);
-    for (a, &n) in size.iter().enumerate() {
-        let x = at[a].clamp(0.0, (n - 1) as f64);
-        let low = (x.floor() as usize).min(n.saturating_sub(2)) as u32;
-        let share = x - f64::from(low);
-        let high = (low + 1).min(n as u32 - 1);
-        corners = corners
-            .iter()
-            .flat_map(|&(corner, weight)| {
-                [
-                    (corner + low * stride, weight * (1.0 - share)),
-                    (corner + high * stride, weight * share),
-                ]
-            })
-            .collect();
-        stride *= n as u32;
-    }
-    corners.into_iter().unzip()
 }
 
 #[cfg(test)]

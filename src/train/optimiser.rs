@@ -159,6 +159,11 @@ impl AdamW {
         Ok(norm)
     }
 
+    /// Updates so far; a gradient that is not finite makes none.
+    pub fn updates(&self) -> usize {
+        self.updates
+    }
+
     /// How far the mean follows at this update; closely at first.
     fn follow(&self) -> f64 {
         if self.config.averaging == 0.0 {

@@ -141,17 +141,12 @@ impl Placement {
             .compose(&motion.linear(centre))
             .compose(&world);
         let (rank, voxels) = (grid.rank(), grid.voxels());
-        let size: [usize; 3] = std::array::from_fn(|a| grid.size().get(a).copied().unwrap_or(1));
         let mut values = match motion.bent(grid)? {
             Some(bent) => bent.flatten_all()?.to_vec1::<f64>()?,
             None => vec![0.0; rank * voxels],
         };
         for v in 0..voxels {
-            let index = [
-                (v % size[0]) as f64,
-                (v / size[0] % size[1]) as f64,
-                (v / size[0] / size[1]) as f64,
-            ];
+            let index = grid.index_of(v).map(|i| i as f64);
             let to = map.apply(index);
             for a in 0..rank {
                 let value = &mut values[a * voxels + v];
@@ -198,11 +193,10 @@ impl Placement {
 
 /// Labels of the nearest voxels; 0 outside.
 fn nearest(labels: &[u32], u: &[f32], grid: &Grid) -> Vec<u32> {
-    let voxels = grid.voxels();
-    let size: [usize; 3] = std::array::from_fn(|a| grid.size().get(a).copied().unwrap_or(1));
+    let (voxels, size) = (grid.voxels(), grid.size());
     (0..voxels)
         .map(|v| {
-            let index = [v % size[0], v / size[0] % size[1], v / size[0] / size[1]];
+            let index = grid.index_of(v);
             let (mut at, mut stride) = (0, 1);
             for a in 0..grid.rank() {
                 let place = (index[a] as f32 + u[a * voxels + v] + 0.5).floor();
@@ -228,12 +222,11 @@ fn moved(points: &[[f64; 3]], u: &[f32], grid: &Grid) -> Vec<[f64; 3]> {
             let target = to_index.apply(point);
             let mut x = target;
             for _ in 0..ROUNDS {
-                let (corners, weights) = neighbours(grid, x);
+                let around = grid.around(x);
                 for a in 0..rank {
-                    let shift: f64 = corners
+                    let shift: f64 = around
                         .iter()
-                        .zip(&weights)
-                        .map(|(&c, w)| w * f64::from(u[a * voxels + c]))
+                        .map(|&(c, w)| w * f64::from(u[a * voxels + c]))
                         .sum();
                     x[a] = target[a] - shift;
                 }
@@ -241,25 +234,6 @@ fn moved(points: &[[f64; 3]], u: &[f32], grid: &Grid) -> Vec<[f64; 3]> {
             to_world.apply(x)
         })
         .collect()
-}
-
-/// The voxels around a point and their weights in linear interpolation; beyond the border the nearest.
-fn neighbours(grid: &Grid, at: [f64; 3]) -> (Vec<usize>, Vec<f64>) {
-    let (mut corners, mut weights, mut stride) = (vec![0], vec![1.0], 1);
-    for a in 0..grid.rank() {
-        let n = grid.size()[a];
-        let x = at[a].clamp(0.0, (n - 1) as f64);
-        let low = (x.floor() as usize).min(n.saturating_sub(2));
-        let share = x - low as f64;
-        let high = (low + 1).min(n - 1);
-        let before: Vec<(usize, f64)> = corners.drain(..).zip(weights.drain(..)).collect();
-        for (corner, weight) in before {
-            corners.extend([corner + low * stride, corner + high * stride]);
-            weights.extend([weight * (1.0 - share), weight * share]);
-        }
-        stride *= n;
-    }
-    (corners, weights)
 }
 
 /// The subject in a mirror that exchanges left and right: the same intensities, at places with the opposite world x.
@@ -315,14 +289,9 @@ mod tests {
     /// An image whose intensities are a smooth function of the world, with a landmark.
     fn subject(grid: &Grid) -> Subject {
         let world = grid.index_to_world();
-        let size = grid.size();
         let values = (0..grid.voxels())
             .map(|v| {
-                let p = world.apply([
-                    (v % size[0]) as f64,
-                    (v / size[0] % size[1]) as f64,
-                    (v / size[0] / size[1]) as f64,
-                ]);
+                let p = world.apply(grid.index_of(v).map(|i| i as f64));
                 (0.11 * p[0]).sin() as f32 + 0.02 * p[1] as f32 - 0.01 * p[2] as f32
             })
             .collect();
@@ -342,9 +311,8 @@ mod tests {
         let grid = &subject.image.grid;
         let values = subject.image.features.flatten_all().unwrap();
         let values = values.to_vec1::<f32>().unwrap();
-        let (corners, weights) = neighbours(grid, grid.world_to_index().apply(point));
-        let terms = corners.iter().zip(&weights);
-        terms.map(|(&c, w)| w * f64::from(values[c])).sum()
+        let around = grid.around(grid.world_to_index().apply(point));
+        around.iter().map(|&(c, w)| w * f64::from(values[c])).sum()
     }
 
     fn oblique() -> Grid {

@@ -1,13 +1,15 @@
 //! What is registered in a training: an image with labels or landmarks.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 
 use super::{DataConfig, SliceConfig};
 use crate::features::{IntensityRange, Level};
-use crate::image::{read_image_with, read_labels, Image, ImageOptions, Labels, PointSpace, Points};
+use crate::image::{
+    distinct, label_shares, read_image_with, read_labels, Image, ImageOptions, Labels, PointSpace,
+    Points,
+};
 use crate::ops::resize;
 use crate::{Error, Grid, Result};
 
@@ -120,18 +122,9 @@ impl Subject {
         })
     }
 
-    /// The labels that occur, without 0.
-    pub fn ids(&self) -> BTreeSet<u32> {
-        let mut ids = BTreeSet::new();
-        let mut last = 0;
-        for &label in self.labels.iter().flatten() {
-            if label != last {
-                last = label;
-                ids.insert(label);
-            }
-        }
-        ids.remove(&0);
-        ids
+    /// The labels that occur, ascending, without 0.
+    pub fn ids(&self) -> Vec<u32> {
+        distinct(self.labels.as_deref().unwrap_or(&[]))
     }
 
     /// The slices that are asked for, those that the volume has, each with its place in mm.
@@ -191,39 +184,25 @@ impl Subject {
         Ok(found)
     }
 
-    /// Channels that are 1 where a label of `ids` is, `[ids, (nz,) ny, nx]`, resized to another grid of the same field of view.
-    pub(super) fn indicators(&self, ids: &[u32], grid: &Grid) -> Result<Tensor> {
+    /// The share of each label in each voxel of a grid of the same field of view, `[ids, (nz,) ny, nx]`.
+    pub(super) fn shares(&self, ids: &[u32], grid: &Grid) -> Result<Tensor> {
         let labels = self.labels.as_deref().unwrap_or(&[]);
-        let voxels = self.image.grid.voxels();
-        let mut values = vec![0f32; ids.len() * voxels];
-        for (channel, &id) in values.chunks_mut(voxels).zip(ids) {
-            for (value, &label) in channel.iter_mut().zip(labels) {
-                *value = f32::from(u8::from(label == id));
-            }
-        }
-        let mut shape = vec![ids.len()];
-        shape.extend(self.image.grid.shape());
-        let full = Tensor::from_vec(values, shape, &Device::Cpu)?;
-        if grid.size() == self.image.grid.size() {
-            return Ok(full);
-        }
-        resize(&full, grid.size())
+        label_shares(labels, &self.image.grid, ids, grid)
     }
 }
 
 /// The mean index of the voxels that count; the middle of the grid where none does.
 fn centre_of(grid: &Grid, counts: impl Fn(usize) -> bool) -> [f64; 3] {
-    let size = [grid.size()[0], grid.size()[1], grid.size()[2]];
     let (mut sum, mut count) = ([0.0; 3], 0.0);
     for v in (0..grid.voxels()).filter(|&v| counts(v)) {
-        let index = [v % size[0], v / size[0] % size[1], v / size[0] / size[1]];
+        let index = grid.index_of(v);
         for a in 0..3 {
             sum[a] += index[a] as f64;
         }
         count += 1.0;
     }
     if count == 0.0 {
-        return size.map(|n| 0.5 * (n - 1) as f64);
+        return std::array::from_fn(|a| 0.5 * (grid.size()[a] - 1) as f64);
     }
     sum.map(|s| s / count)
 }
@@ -325,21 +304,12 @@ fn resampled(image: &Image, grid: &Grid) -> Result<Image> {
 
 /// The label with the largest share of each new voxel.
 fn relabelled(labels: &Labels, grid: &Grid) -> Result<Labels> {
-    let shape = labels.grid().shape();
     let mut best = vec![(0f32, 0u32); grid.voxels()];
     let mut ids = labels.ids();
     ids.push(0);
     for id in ids {
-        let indicator: Vec<f32> = labels
-            .values()
-            .iter()
-            .map(|&l| f32::from(u8::from(l == id)))
-            .collect();
-        let mut with_channel = vec![1];
-        with_channel.extend(&shape);
-        let indicator = Tensor::from_vec(indicator, with_channel, &Device::Cpu)?;
-        let share = resize(&indicator, grid.size())?.flatten_all()?;
-        for (best, share) in best.iter_mut().zip(share.to_dtype(DType::F32)?.to_vec1()?) {
+        let share = label_shares(labels.values(), labels.grid(), &[id], grid)?;
+        for (best, share) in best.iter_mut().zip(share.flatten_all()?.to_vec1()?) {
             if share > best.0 {
                 *best = (share, id);
             }

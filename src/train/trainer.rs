@@ -26,7 +26,7 @@ use crate::{Error, Result};
 pub struct Trainer {
     config: TrainingConfig,
     network: Unet,
-    /// A network of the same make that holds the mean weights.
+    /// A network of the same make that holds the mean weights, outside all graphs.
     average: Unet,
     layer: RegistrationLayer,
     data: Option<DataSet>,
@@ -124,7 +124,7 @@ impl Trainer {
         if let Some(file) = &config.weights {
             Weights::read(file)?.assign(&network)?;
         }
-        let average = Unet::new(&config.network, config.base()?, config.seed, DType::F32)?;
+        let average = Unet::still(&config.network, config.base()?, config.seed, DType::F32)?;
         let optimiser = AdamW::new(&config.optimiser, network.parameters())?;
         let sets = data.iter().chain(&validation);
         let warnings = sets.flat_map(|set| set.warnings.clone()).collect();
@@ -161,7 +161,7 @@ impl Trainer {
         self.log.rows()
     }
 
-    /// The network, with the mean of its weights over the last steps.
+    /// The network, with the mean of its weights over the last steps; no gradient flows to them.
     ///
     /// # Errors
     /// Those of the tensor engine.
@@ -305,7 +305,7 @@ impl Trainer {
             return Ok((row, notes));
         }
         row.gradient = self.optimiser.step(&mean_gradients(&learnt)?, rate)?;
-        self.progress.updates += 1;
+        self.progress.updates = self.optimiser.updates();
         self.progress.failed = 0;
         Ok((row, notes))
     }

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::config::PairStart;
-use super::pair::{converged, detached, pyramids, solve, start};
+use super::pair::{converged, pyramids, solve, start};
 use super::workers::Workers;
 use super::{DataSet, Subject, Validation};
-use crate::evaluation::{landmark_errors, overlap, regularity, surface_distance};
+use crate::evaluation::{landmark_errors, mean, overlap, regularity, surface_distance};
 use crate::features::Unet;
 use crate::image::{DisplacementField, Labels};
 use crate::layer::{LayerOutput, RegistrationLayer};
@@ -15,7 +15,7 @@ use crate::registration::total_on;
 use crate::transform::{resample_labels, Chain, LabelResampling};
 use crate::{Affine, Result};
 
-/// Registers every consecutive pair and judges it at full resolution; also what is known of each as a CSV table.
+/// Registers every consecutive pair by a network outside all graphs, and judges it at full resolution; also what is known of each as a CSV table.
 pub(super) fn validate(
     network: &Unet,
     layer: &RegistrationLayer,
@@ -27,12 +27,12 @@ pub(super) fn validate(
     let judged = workers.map(pairs.len(), |number| {
         let pair = pairs[number].map(Clone::clone);
         let affine = start(&pair, begin)?;
-        let [fixed, moving] = pyramids(network, &pair)?.map(|levels| detached(&levels));
+        let [fixed, moving] = pyramids(network, &pair)?;
         let out = solve(layer, &fixed, &moving, affine)?;
         judge(&pair, &out, affine)
     });
     let mut validation = Validation::default();
-    let (mut dice, mut hd95, mut landmarks) = (Mean::default(), Mean::default(), Mean::default());
+    let (mut dice, mut hd95, mut landmarks) = (Vec::new(), Vec::new(), Vec::new());
     let mut ended = [0, 0];
     let mut table = String::from("fixed,moving,dice,hd95,landmarks,folds,error\n");
     for (judged, [fixed, moving]) in judged.into_iter().zip(&pairs) {
@@ -61,17 +61,17 @@ pub(super) fn validate(
         ));
         validation.pairs += 1;
         validation.folds += judged.folds;
-        dice.add(judged.dice);
-        hd95.add(judged.hd95);
-        landmarks.add(judged.landmarks);
+        dice.extend(judged.dice);
+        hd95.extend(judged.hd95);
+        landmarks.extend(judged.landmarks);
         ended = [
             ended[0] + judged.converged[0],
             ended[1] + judged.converged[1],
         ];
     }
-    validation.dice = dice.value();
-    validation.hd95 = hd95.value();
-    validation.landmarks = landmarks.value();
+    validation.dice = mean(&dice);
+    validation.hd95 = mean(&hd95);
+    validation.landmarks = mean(&landmarks);
     validation.converged = ended[0] as f64 / ended[1].max(1) as f64;
     Ok((validation, table.into_bytes()))
 }
@@ -115,25 +115,4 @@ fn judge(pair: &[Subject; 2], out: &LayerOutput, affine: Affine) -> Result<Judge
         folds,
         converged: converged(out),
     })
-}
-
-/// The mean of what is known.
-#[derive(Default)]
-struct Mean {
-    sum: f64,
-    count: f64,
-}
-
-impl Mean {
-    fn add(&mut self, value: Option<f64>) {
-        if let Some(value) = value {
-            self.sum += value;
-            self.count += 1.0;
-        }
-    }
-
-    /// NaN where nothing is.
-    fn value(&self) -> f64 {
-        self.sum / self.count
-    }
 }

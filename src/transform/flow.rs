@@ -4,8 +4,8 @@ use candle_core::Tensor;
 
 use super::Tangent;
 use crate::ops::{
-    adjoint_of_both, compose, copy, sampled, sampled_along, sampled_gradient, voxels, BlockSystem,
-    Curvature, Differences, Interpolation, SsdData,
+    adjoint_of_both, compose, copy, sampled, sampled_along, sampled_gradient, size, voxels,
+    BlockSystem, Curvature, Differences, Interpolation, SsdData,
 };
 use crate::{Affine, Result};
 
@@ -105,10 +105,6 @@ impl Flow {
 /// A field whose voxels or coefficients are given, at `x + u(x)`.
 fn carried(voxels: &Tensor, u: &Tensor, how: Interpolation) -> Result<Tensor> {
     sampled(voxels, Some(u), &size(u), &Affine::identity(), how)
-}
-
-fn size(u: &Tensor) -> Vec<usize> {
-    u.dims()[1..].iter().rev().copied().collect()
 }
 
 /// A step of a stage: itself, and its voxels or coefficients.

@@ -280,17 +280,11 @@ pub fn dice(
 
 /// World positions of the voxels with a number.
 fn marks(labels: &Labels, id: u32) -> Vec<[f64; 3]> {
-    let (map, size) = (labels.grid().index_to_world(), labels.grid().size());
+    let (map, grid) = (labels.grid().index_to_world(), labels.grid());
     let voxels = labels.values().iter().enumerate();
     voxels
         .filter(|(_, value)| **value == id)
-        .map(|(voxel, _)| {
-            map.apply([
-                (voxel % size[0]) as f64,
-                (voxel / size[0] % size[1]) as f64,
-                (voxel / (size[0] * size[1])) as f64,
-            ])
-        })
+        .map(|(voxel, _)| map.apply(grid.index_of(voxel).map(|i| i as f64)))
         .collect()
 }
 

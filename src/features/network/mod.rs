@@ -14,6 +14,7 @@ use candle_core::Tensor;
 pub use base::{named_base, BaseFeatures, HandMade, Intensities, Mind};
 pub use config::{Architecture, Downsampling, NetworkConfig, Normalisation};
 pub use parameters::Parameters;
+pub(crate) use tensor_file::{difference, read_described};
 pub use tensor_file::{read_tensors, write_tensors};
 pub use unet::Unet;
 pub use weights::{Provenance, Weights};

@@ -6,6 +6,8 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor};
 use safetensors::tensor::{SafeTensorError, TensorView};
 use safetensors::{Dtype, SafeTensors};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::image::write_bytes;
 use crate::ops::read;
@@ -24,7 +26,7 @@ const KEY: &str = "stillpoint";
 pub fn write_tensors(
     path: impl AsRef<Path>,
     tensors: &[(String, Tensor)],
-    description: &serde_json::Value,
+    description: &Value,
 ) -> Result<()> {
     let path = path.as_ref();
     let mut stored = Vec::with_capacity(tensors.len());
@@ -61,6 +63,40 @@ pub fn write_tensors(
     write_bytes(path, &bytes)
 }
 
+/// Reads a file whose description says `format` and holds a `D`; `kind` is what the file is to be, for messages.
+pub(crate) fn read_described<D: DeserializeOwned>(
+    path: &Path,
+    format: &str,
+    kind: &str,
+) -> Result<(Vec<(String, Tensor)>, D)> {
+    let (tensors, description) = read_tensors(path)?;
+    if description.get("format").and_then(|f| f.as_str()) != Some(format) {
+        return Err(Error::format(
+            path,
+            format!("its description does not say '{format}': not a {kind}"),
+        ));
+    }
+    let description = serde_json::from_value(description)
+        .map_err(|e| Error::format(path, format!("its description cannot be understood: {e}")))?;
+    Ok((tensors, description))
+}
+
+/// The first entry in which two descriptions differ, by its path, with the expected value and the found one.
+pub(crate) fn difference(expected: &Value, found: &Value) -> Option<(String, String, String)> {
+    let (Some(a), Some(b)) = (expected.as_object(), found.as_object()) else {
+        return (expected != found)
+            .then(|| (String::new(), expected.to_string(), found.to_string()));
+    };
+    a.keys().chain(b.keys()).find_map(|key| {
+        let (inner, expected, found) = difference(&expected[key.as_str()], &found[key.as_str()])?;
+        let name = match inner.as_str() {
+            "" => key.clone(),
+            inner => format!("{key}.{inner}"),
+        };
+        Some((name, expected, found))
+    })
+}
+
 fn little_endian<T: Copy, const N: usize>(values: &[T], bytes: impl Fn(T) -> [u8; N]) -> Vec<u8> {
     values.iter().flat_map(|&v| bytes(v)).collect()
 }
@@ -70,7 +106,7 @@ fn little_endian<T: Copy, const N: usize>(values: &[T], bytes: impl Fn(T) -> [u8
 /// # Errors
 /// [`Error::Io`] when the file cannot be read, [`Error::Format`] when it is cut off, is not a safetensors file, has no
 /// description, or holds numbers that are not finite.
-pub fn read_tensors(path: impl AsRef<Path>) -> Result<(Vec<(String, Tensor)>, serde_json::Value)> {
+pub fn read_tensors(path: impl AsRef<Path>) -> Result<(Vec<(String, Tensor)>, Value)> {
     let path = path.as_ref();
     let bytes = std::fs::read(path).map_err(|e| Error::io(path, "read", e))?;
     let fail = |reason: String| Err(Error::format(path, reason));

@@ -45,7 +45,7 @@ impl Unet {
     }
 
     /// A network outside all graphs: it keeps nothing of its passes, and no gradient flows to its parameters.
-    pub(super) fn still(
+    pub(crate) fn still(
         config: &NetworkConfig,
         base: Option<Arc<dyn BaseFeatures>>,
         seed: u64,

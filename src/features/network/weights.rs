@@ -7,9 +7,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use candle_core::{DType, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::{
-    named_base, read_tensors, write_tensors, BaseFeatures, FeatureNetwork, NetworkConfig, Unet,
-};
+use super::tensor_file::{difference, read_described, write_tensors};
+use super::{named_base, BaseFeatures, FeatureNetwork, NetworkConfig, Unet};
 use crate::{Error, Result};
 
 /// What the description of a weights file says it is.
@@ -75,16 +74,8 @@ impl Weights {
     /// [`Error::Io`] or [`Error::Format`] when the file cannot be read, is cut off, or describes no feature network.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let (tensors, description) = read_tensors(path)?;
-        if description.get("format").and_then(|f| f.as_str()) != Some(FORMAT) {
-            return Err(Error::format(
-                path,
-                format!("its description does not say '{FORMAT}': not a file of weights"),
-            ));
-        }
-        let description: Description = serde_json::from_value(description).map_err(|e| {
-            Error::format(path, format!("its description cannot be understood: {e}"))
-        })?;
+        let (tensors, description): (_, Description) =
+            read_described(path, FORMAT, "file of weights")?;
         Ok(Self {
             path: path.to_path_buf(),
             config: description.config,
@@ -137,8 +128,16 @@ impl Weights {
     /// [`Error::Format`] that names the first entry in which the configurations differ, [`Error::Data`] when the tensors
     /// are not those of the configuration.
     pub fn assign(&self, network: &Unet) -> Result<()> {
-        if let Some(difference) = difference(network.config(), &self.config) {
-            return Err(Error::format(&self.path, difference));
+        let entries = |c: &NetworkConfig| serde_json::to_value(c).unwrap_or_default();
+        if let Some((name, expected, found)) =
+            difference(&entries(network.config()), &entries(&self.config))
+        {
+            return Err(Error::format(
+                &self.path,
+                format!(
+                    "holds weights of another network: {name}: expected {expected}, found {found}"
+                ),
+            ));
         }
         let what = self.path.display().to_string();
         network.parameters().assign(&what, &self.tensors)
@@ -172,25 +171,6 @@ impl Unet {
             .map_err(|e| Error::argument("provenance", e.to_string()))?;
         write_tensors(path, &tensors, &description)
     }
-}
-
-/// The first entry in which two configurations differ.
-fn difference(expected: &NetworkConfig, found: &NetworkConfig) -> Option<String> {
-    let entries = |c: &NetworkConfig| serde_json::to_value(c).unwrap_or_default();
-    let (expected, found) = (entries(expected), entries(found));
-    let names = expected
-        .as_object()?
-        .keys()
-        .chain(found.as_object()?.keys());
-    for name in names {
-        let (a, b) = (&expected[name], &found[name]);
-        if a != b {
-            return Some(format!(
-                "holds weights of another network: {name}: expected {a}, found {b}"
-            ));
-        }
-    }
-    None
 }
 
 /// A moment in UTC, to the second.

@@ -37,14 +37,7 @@ impl Mass {
             *w *= (v - lowest - mean).max(0.0).min(2.0 * mean);
         }
         let world = grid.index_to_world();
-        let size = grid.size();
-        let point = |v: usize| {
-            world.apply([
-                (v % size[0]) as f64,
-                (v / size[0] % size[1]) as f64,
-                (v / (size[0] * size[1])) as f64,
-            ])
-        };
+        let point = |v: usize| world.apply(grid.index_of(v).map(|i| i as f64));
         let mass: f64 = weights.iter().sum();
         if mass.is_nan() || mass <= 0.0 {
             return Err(Error::data(
