@@ -2,7 +2,7 @@
 
 use candle_core::{Tensor, Var};
 
-use crate::samples::{along, close, dot, noise};
+use crate::samples::{along, close, dot, noise, slope_error};
 
 /// Fails unless the gradient of `sum(noise * f(inputs))` with respect to every input reaches it and agrees with central
 /// finite differences along random directions.
@@ -40,4 +40,22 @@ pub fn check(what: &str, inputs: &[Tensor], f: impl Fn(&[Tensor]) -> Tensor) {
             &format!("{what}: input {k}"),
         );
     }
+}
+
+/// The relative error of the gradient of a scalar `f` with respect to each of its data, against finite differences along random
+/// directions.
+pub fn slope_errors(data: &[Tensor], f: impl Fn(&[Tensor]) -> Tensor) -> Vec<f64> {
+    let variables: Vec<Var> = data.iter().map(|t| Var::from_tensor(t).unwrap()).collect();
+    let tracked: Vec<Tensor> = variables.iter().map(|v| v.as_tensor().clone()).collect();
+    let gradients = f(&tracked).backward().unwrap();
+    let error = |k: usize| {
+        let step = (noise(data[k].dims(), 70 + k as u64) * 0.3).unwrap();
+        let at = |t: f64| {
+            let mut moved = data.to_vec();
+            moved[k] = along(&data[k], t, &step);
+            f(&moved).to_scalar::<f64>().unwrap()
+        };
+        slope_error(dot(gradients.get(&variables[k]).unwrap(), &step), at)
+    };
+    (0..data.len()).map(error).collect()
 }

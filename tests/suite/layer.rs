@@ -7,8 +7,9 @@ use stillpoint::{
     LayerInput, LayerOutput, Policy, RegistrationLayer, Status, TrustRegion, Unconverged, Velocity,
 };
 
+use crate::gradients::slope_errors;
 use crate::regularisers::grid;
-use crate::samples::{along, close, distance, dot, noise, shape, slope_error, tensor, values};
+use crate::samples::{close, distance, noise, shape, tensor, values};
 
 const SPACING: [f64; 3] = [1.0, 1.25, 1.5];
 
@@ -117,10 +118,6 @@ fn loss(scene: &Scene, moving: &[FeatureLevel], out: &LayerOutput) -> Tensor {
     total.unwrap()
 }
 
-fn scalar(t: &Tensor) -> f64 {
-    t.to_scalar::<f64>().unwrap()
-}
-
 /// Every level's moving features, the weight of the regulariser and the channel weights; the unit of lambda, which is
 /// detached, comes from the fixed features.
 #[test]
@@ -183,18 +180,7 @@ fn the_gradient_of_the_layer_is_that_of_finite_differences() {
             }
             loss(&scene, &moving, &out)
         };
-        let variables: Vec<Var> = start.iter().map(|t| Var::from_tensor(t).unwrap()).collect();
-        let tracked: Vec<Tensor> = variables.iter().map(|v| v.as_tensor().clone()).collect();
-        let gradients = run(&tracked).backward().unwrap();
-        for (k, variable) in variables.iter().enumerate() {
-            let step = (noise(start[k].dims(), 70 + k as u64) * 0.3).unwrap();
-            let at = |t: f64| {
-                let mut data = start.clone();
-                data[k] = along(&data[k], t, &step);
-                scalar(&run(&data))
-            };
-            let found = dot(gradients.get(variable).unwrap(), &step);
-            let best = slope_error(found, at);
+        for (k, best) in slope_errors(&start, run).into_iter().enumerate() {
             assert!(best < 1e-6, "{size:?} data {k}: relative error {best:.1e}");
         }
     }

@@ -66,6 +66,7 @@ mod solvers;
 mod statistics;
 mod threads;
 mod training;
+mod training_data;
 mod transforms;
 mod trust_region;
 mod velocity;

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use candle_core::{DType, Tensor, Var};
+use candle_core::{DType, Tensor};
 use stillpoint::{
     landmark_errors, overlap, resample_labels, AlignmentStart, Chain, Compositive, Deformation,
     Displacement, FeatureLevel, Grid, Image, LabelResampling, Labels, LayerInput, Phantom, Prompt,
     Registered, Registration, RegistrationLayer, TrustRegion, Unconverged,
 };
 
+use crate::gradients::slope_errors;
 use crate::program::world_points;
-use crate::samples::{along, dot, noise, slope_error, tensor, values};
+use crate::samples::{along, noise, tensor, values};
 
 /// Discs, each a label of its own: centre, radius, number.
 fn discs(grid: &Grid, all: &[([f64; 3], f64, u32)]) -> Arc<Labels> {
@@ -367,17 +368,7 @@ fn the_gradient_of_the_layer_with_prompts_is_that_of_finite_differences() {
         }
         total
     };
-    let variables: Vec<Var> = start.iter().map(|t| Var::from_tensor(t).unwrap()).collect();
-    let tracked: Vec<Tensor> = variables.iter().map(|v| v.as_tensor().clone()).collect();
-    let gradients = run(&tracked).backward().unwrap();
-    for (k, variable) in variables.iter().enumerate() {
-        let step = (noise(start[k].dims(), 70 + k as u64) * 0.3).unwrap();
-        let at = |t: f64| {
-            let mut data = start.clone();
-            data[k] = along(&data[k], t, &step);
-            run(&data).to_scalar::<f64>().unwrap()
-        };
-        let error = slope_error(dot(gradients.get(variable).unwrap(), &step), at);
+    for (k, error) in slope_errors(&start, run).into_iter().enumerate() {
         assert!(error < 1e-6, "level {k}: relative error {error:.1e}");
     }
 }
