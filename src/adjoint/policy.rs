@@ -86,11 +86,12 @@ pub struct Adjoint {
 }
 
 impl Adjoint {
-    /// The default with the fast mode: Gauss-Newton to 1e-3.
+    /// The default with the fast mode: Gauss-Newton to 1e-2: on brains of 2 mm with 16 channels its cosine to the solved
+    /// system is 0.9999, and a tighter solve costs more than all the rest of the backward pass.
     pub fn gauss_newton() -> Self {
         Self {
             policy: Policy::GaussNewton,
-            tolerance: 1e-3,
+            tolerance: 1e-2,
             products: 200,
             unconverged: Unconverged::Warn,
         }

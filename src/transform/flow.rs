@@ -157,7 +157,7 @@ impl Stage {
         let (u, still) = (&self.u, Affine::identity());
         let turned = step.zip(self.turned.as_ref());
         let along = turned.map(|((d, _), (gradient, _))| (d, gradient));
-        let mut next = (w + adjoint_of_both(w, along, u, &still, how, &size(u))?)?;
+        let mut next = (w + adjoint_of_both(1.0, w, along, u, &still, how, &size(u))?)?;
         next = (next + sampled_gradient(&self.voxels, u, &still, how, w)?)?;
         if let Some(((d, of_d), (gradient, bend))) = turned {
             next = (next + sampled_gradient(of_d, u, &still, how, gradient)?)?;

@@ -262,7 +262,7 @@ fn nothing_flows_through_the_starting_point() {
     assert!(fine.iter().any(|v| *v != 0.0));
     assert!(out.levels[0].adjoints[0].as_ref().unwrap().info().is_none());
     let info = out.finest().adjoints[0].as_ref().unwrap().info().unwrap();
-    assert!(info.policy == Policy::GaussNewton && info.residual <= 1e-3);
+    assert!(info.policy == Policy::GaussNewton && info.residual <= 1e-2);
 }
 
 #[test]

@@ -17,16 +17,18 @@ fn other(size: &[usize]) -> Vec<usize> {
         .collect()
 }
 
-/// Calls `check` with an image of two channels, a displacement, a step and a cotangent.
+/// Calls `check` with an image of few or many channels, a displacement, a step and a cotangent.
 fn warps(mut check: impl FnMut([&Tensor; 4], &[usize], Interpolation, &str)) {
     for &size in SIZES {
         for interpolation in BOTH {
-            let image = noise(&shape(2, &other(size)), 1);
-            let u = noise(&shape(size.len(), size), 2);
-            let q = noise(&shape(size.len(), size), 3);
-            let g = noise(&shape(2, size), 4);
-            let name = format!("{size:?} {interpolation:?}");
-            check([&image, &u, &q, &g], size, interpolation, &name);
+            for channels in [2, 6] {
+                let image = noise(&shape(channels, &other(size)), 1);
+                let u = noise(&shape(size.len(), size), 2);
+                let q = noise(&shape(size.len(), size), 3);
+                let g = noise(&shape(channels, size), 4);
+                let name = format!("{size:?} {interpolation:?} {channels}");
+                check([&image, &u, &q, &g], size, interpolation, &name);
+            }
         }
     }
 }

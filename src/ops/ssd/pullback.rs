@@ -49,6 +49,7 @@ impl SsdData {
             })
         })????;
         let moving = adjoint_of_both(
+            -1.0,
             &slope,
             Some((q, &residual)),
             u,
@@ -58,7 +59,7 @@ impl SsdData {
         )?;
         Ok(SsdCotangents {
             fixed: slope,
-            moving: moving.neg()?,
+            moving,
             mask,
             channel_weight,
         })

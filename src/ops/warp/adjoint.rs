@@ -10,18 +10,28 @@ use crate::ops::lanes::{dispatch, Kernel, Lanes};
 use crate::ops::real::Real;
 use crate::ops::rows::{for_rows, Shared};
 use crate::ops::sample::{taps, Cell, Frame, Interpolation};
+use crate::ops::scratch::with_scratch;
 
 /// Planes of a slab at least: rows on the border of two slabs are walked twice.
 const PLANES: usize = 8;
+/// Planes of a slab at most where its channels are interleaved in memory of its own.
+const INTERLEAVED: usize = 12;
+/// From so many channels on they are interleaved.
+const MANY: usize = 4;
+/// Lanes of the widest vector.
+const WIDEST: usize = 16;
 
 /// What a fixed voxel hands on: `cotangent` by the weights of the interpolation and, where `along` gives a step of the
 /// displacement and a second cotangent, that one by the derivative of the weights along the step.
 #[derive(Clone, Copy)]
 pub(super) struct Shares<'a, T> {
+    /// What all shares are multiplied by.
+    pub factor: T,
     pub cotangent: &'a [T],
     pub along: Option<(&'a [T], &'a [T])>,
 }
 
+/// `out` holds zeros before.
 pub(super) fn scatter<T: Real>(place: &Place<'_>, u: &[T], shares: Shares<'_, T>, out: &mut [T]) {
     if place.fixed.len() == 2 {
         ranked::<T, 2>(place, u, shares, out);
@@ -61,21 +71,32 @@ fn ranked<T: Real, const D: usize>(
         });
     });
     let planes = frame.moving[D - 1];
-    let slab = planes
-        .div_ceil(4 * rayon::current_num_threads())
-        .max(PLANES);
+    let slab = planes.div_ceil(4 * rayon::current_num_threads()).clamp(
+        PLANES,
+        if channels < MANY { planes } else { INTERLEAVED }.max(PLANES),
+    );
+    let plane: usize = frame.moving[..D - 1].iter().product();
     let out = Shared::new(out);
     (0..planes.div_ceil(slab)).into_par_iter().for_each(|s| {
-        dispatch(Scatter {
-            frame: &frame,
-            interpolation: place.interpolation,
-            u,
-            shares,
-            channels,
-            reach: &reach,
-            first: s * slab,
-            end: ((s + 1) * slab).min(planes),
-            out,
+        let (first, end) = (s * slab, ((s + 1) * slab).min(planes));
+        let interleaved = if channels < MANY {
+            0
+        } else {
+            (end - first) * plane * WIDEST
+        };
+        with_scratch::<T, _>(interleaved, |slab| {
+            dispatch(Scatter {
+                frame: &frame,
+                interpolation: place.interpolation,
+                u,
+                shares,
+                channels,
+                reach: &reach,
+                first,
+                end,
+                slab,
+                out,
+            });
         });
     });
 }
@@ -165,6 +186,8 @@ struct Scatter<'a, T, const D: usize> {
     reach: &'a [[usize; 2]],
     first: usize,
     end: usize,
+    /// Memory for the slab with a vector of channels interleaved.
+    slab: &'a mut [T],
     out: Shared<T>,
 }
 
@@ -172,14 +195,14 @@ impl<T: Real, const D: usize> Kernel<T> for Scatter<'_, T, D> {
     type Output = ();
 
     #[inline(always)]
-    unsafe fn run<L: Lanes<Element = T>>(self) {
+    unsafe fn run<L: Lanes<Element = T>>(mut self) {
         // SAFETY: lengths were checked; each task writes its own planes.
         unsafe {
             match (self.interpolation, self.shares.along.is_some()) {
-                (Interpolation::Linear, false) => self.rows::<L, false, false>(),
-                (Interpolation::Linear, true) => self.rows::<L, false, true>(),
-                (Interpolation::Cubic, false) => self.rows::<L, true, false>(),
-                (Interpolation::Cubic, true) => self.rows::<L, true, true>(),
+                (Interpolation::Linear, false) => self.channels::<L, false, false>(),
+                (Interpolation::Linear, true) => self.channels::<L, false, true>(),
+                (Interpolation::Cubic, false) => self.channels::<L, true, false>(),
+                (Interpolation::Cubic, true) => self.channels::<L, true, true>(),
             }
         }
     }
@@ -195,7 +218,53 @@ struct Taps<T> {
 
 impl<T: Real, const D: usize> Scatter<'_, T, D> {
     #[inline(always)]
-    unsafe fn rows<L: Lanes<Element = T>, const CUBIC: bool, const ALONG: bool>(&self) {
+    unsafe fn channels<L: Lanes<Element = T>, const CUBIC: bool, const ALONG: bool>(&mut self) {
+        // SAFETY: as in `run`.
+        unsafe {
+            if self.channels < MANY {
+                self.rows::<L, CUBIC, ALONG, false>(0, &mut []);
+                return;
+            }
+            let slab = std::mem::take(&mut self.slab);
+            let length = slab.len() / WIDEST * L::COUNT;
+            for channel in (0..self.channels).step_by(L::COUNT) {
+                let slab = &mut slab[..length];
+                slab.fill(T::of(0.0));
+                self.rows::<L, CUBIC, ALONG, true>(channel, slab);
+                self.part::<L>(channel, slab);
+            }
+        }
+    }
+
+    /// Takes a slab of interleaved channels, from `channel` on, to the planar result.
+    #[inline(always)]
+    unsafe fn part<L: Lanes<Element = T>>(&self, channel: usize, slab: &[T]) {
+        let m = self.frame.moving.iter().product::<usize>();
+        let start = self.first * self.frame.moving[..D - 1].iter().product::<usize>();
+        let count = (self.channels - channel).min(L::COUNT);
+        for (run, values) in slab.chunks(16 * L::COUNT).enumerate() {
+            for c in 0..count {
+                let to = (channel + c) * m + start + 16 * run;
+                for (v, voxel) in values.chunks(L::COUNT).enumerate() {
+                    // SAFETY: these planes belong to this task.
+                    unsafe { *self.out.at(to + v) = voxel[c] };
+                }
+            }
+        }
+    }
+
+    /// Walks over the fixed rows that reach the slab; where `MANY`, for the interleaved channels from `channel` on.
+    #[inline(always)]
+    unsafe fn rows<
+        L: Lanes<Element = T>,
+        const CUBIC: bool,
+        const ALONG: bool,
+        const MANY: bool,
+    >(
+        &self,
+        channel: usize,
+        slab: &mut [T],
+    ) {
         let (n, width) = (self.frame.voxels(), self.frame.fixed[0]);
         let empty = Taps {
             place: [[0; 16]; 4],
@@ -237,8 +306,87 @@ impl<T: Real, const D: usize> Scatter<'_, T, D> {
                             }
                         }
                     }
-                    self.voxels::<CUBIC, ALONG>(&axes, at, count);
+                    if MANY {
+                        self.vectors::<L, CUBIC, ALONG>(&axes, (at, count), channel, slab);
+                    } else {
+                        self.voxels::<CUBIC, ALONG>(&axes, at, count);
+                    }
                     i += count;
+                }
+            }
+        }
+    }
+
+    /// Adds the shares of `count` fixed voxels from `at` on that fall into the slab, a vector of channels at a time.
+    #[inline(always)]
+    unsafe fn vectors<L: Lanes<Element = T>, const CUBIC: bool, const ALONG: bool>(
+        &self,
+        axes: &[Taps<T>; D],
+        (at, count): (usize, usize),
+        channel: usize,
+        slab: &mut [T],
+    ) {
+        let reach = if CUBIC { 4 } else { 2 };
+        let n = self.frame.voxels();
+        let stride = &self.frame.stride;
+        let none = [[T::of(0.0); 16]; 16];
+        // channels of each voxel side by side
+        let (mut first, mut second) = (none, none);
+        for c in 0..(self.channels - channel).min(L::COUNT) {
+            let from = (channel + c) * n + at;
+            for (to, value) in first
+                .iter_mut()
+                .zip(&self.shares.cotangent[from..from + count])
+            {
+                to[c] = *value;
+            }
+            if let (true, Some((_, along))) = (ALONG, self.shares.along) {
+                for (to, value) in second.iter_mut().zip(&along[from..from + count]) {
+                    to[c] = *value;
+                }
+            }
+        }
+        for lane in 0..count {
+            // SAFETY: taps lie inside the volume, and those of other planes are left out.
+            unsafe {
+                let (cotangent, along) = (
+                    L::load(first[lane].as_ptr()),
+                    L::load(second[lane].as_ptr()),
+                );
+                for kz in 0..if D == 3 { reach } else { 1 } {
+                    let (mut slice, mut across, mut bend) = (0, self.shares.factor, T::of(0.0));
+                    if D == 3 {
+                        let plane = axes[D - 1].place[kz][lane];
+                        if plane < self.first || plane >= self.end {
+                            continue;
+                        }
+                        slice = (plane - self.first) * stride[D - 1];
+                        across = self.shares.factor * axes[D - 1].weight[kz][lane];
+                        bend = self.shares.factor * axes[D - 1].slope[kz][lane];
+                    }
+                    for ky in 0..reach {
+                        let mut line = axes[1].place[ky][lane];
+                        if D == 2 {
+                            if line < self.first || line >= self.end {
+                                continue;
+                            }
+                            line -= self.first;
+                        }
+                        let from = slice + line * stride[1];
+                        let (wy, sy) = (axes[1].weight[ky][lane], axes[1].slope[ky][lane]);
+                        let weight = across * wy;
+                        let slope = bend * wy + across * sy;
+                        for kx in 0..reach {
+                            let (wx, sx) = (axes[0].weight[kx][lane], axes[0].slope[kx][lane]);
+                            let to = (from + axes[0].place[kx][lane]) * L::COUNT;
+                            let to = slab.as_mut_ptr().add(to);
+                            let mut sum = cotangent.fma(L::splat(weight * wx), L::load(to));
+                            if ALONG {
+                                sum = along.fma(L::splat(slope * wx + weight * sx), sum);
+                            }
+                            sum.store(to);
+                        }
+                    }
                 }
             }
         }
@@ -261,15 +409,15 @@ impl<T: Real, const D: usize> Scatter<'_, T, D> {
         for lane in 0..count {
             for kz in 0..if D == 3 { reach } else { 1 } {
                 // weight and its derivative over the axes so far
-                let (mut slice, mut across, mut bend) = (0, T::of(1.0), T::of(0.0));
+                let (mut slice, mut across, mut bend) = (0, self.shares.factor, T::of(0.0));
                 if D == 3 {
                     let plane = axes[D - 1].place[kz][lane];
                     if plane < self.first || plane >= self.end {
                         continue;
                     }
                     slice = plane * stride[D - 1];
-                    across = axes[D - 1].weight[kz][lane];
-                    bend = axes[D - 1].slope[kz][lane];
+                    across = self.shares.factor * axes[D - 1].weight[kz][lane];
+                    bend = self.shares.factor * axes[D - 1].slope[kz][lane];
                 }
                 for ky in 0..reach {
                     let line = axes[1].place[ky][lane];

@@ -86,7 +86,7 @@ pub fn warp_adjoint(
     interpolation: Interpolation,
     moving: &[usize],
 ) -> Result<Tensor> {
-    adjoint_of_both(cotangent, None, u, map, interpolation, moving)
+    adjoint_of_both(1.0, cotangent, None, u, map, interpolation, moving)
 }
 
 /// The derivative of [`warp_adjoint`] with respect to the displacement along `step`.
@@ -106,6 +106,7 @@ pub fn warp_adjoint_derivative(
 ) -> Result<Tensor> {
     let none = cotangent.zeros_like()?;
     adjoint_of_both(
+        1.0,
         &none,
         Some((step, cotangent)),
         u,
@@ -115,8 +116,9 @@ pub fn warp_adjoint_derivative(
     )
 }
 
-/// [`warp_adjoint`] of `cotangent` plus, along a step, [`warp_adjoint_derivative`] of a second one, in one pass.
+/// `factor` times: [`warp_adjoint`] of `cotangent` plus, along a step, [`warp_adjoint_derivative`] of a second one, in one pass.
 pub(crate) fn adjoint_of_both(
+    factor: f64,
     cotangent: &Tensor,
     along: Option<(&Tensor, &Tensor)>,
     u: &Tensor,
@@ -144,7 +146,8 @@ pub(crate) fn adjoint_of_both(
     with_real!(u.dtype(), T => {
         read::<T, _>(u, |u| read::<T, _>(&cotangent, |g| write::<T, _>(&out, |o| {
             let mut scatter = |along: Option<(&[T], &[T])>| {
-                adjoint::scatter(&place, u, adjoint::Shares { cotangent: g, along }, o);
+                let factor = T::of(factor);
+                adjoint::scatter(&place, u, adjoint::Shares { factor, cotangent: g, along }, o);
             };
             match along {
                 None => {
