@@ -11,8 +11,9 @@ use candle_core::{DType, Device, Tensor};
 use candle_nn::{AdamW, Optimizer, ParamsAdamW};
 use std::sync::Arc;
 use stillpoint::{
-    smooth, Displacement, FeatureLevel, FeatureNetwork, Grid, LayerInput, LayerOutput,
-    NetworkConfig, RegistrationLayer, Result, Rng, Unet,
+    coloured_to_png, smooth, ColouredMap, ColouredRow, Displacement, Error, FeatureLevel,
+    FeatureNetwork, GlobalAffine, Grid, LayerInput, LayerOutput, NetworkConfig, RegistrationLayer,
+    Result, Rng, Unet,
 };
 
 /// Pairs of one step.
@@ -111,6 +112,24 @@ fn intensities(images: &Tensor, grid: &Grid, shrinks: &[usize]) -> Result<Vec<Fe
     shrinks.iter().map(level).collect()
 }
 
+/// The fixed square in green and a moving one in magenta: white where both are.
+fn overlaid(
+    name: &str,
+    moving: &Tensor,
+    squares: &Squares,
+    pair: usize,
+    grid: &Grid,
+) -> Result<ColouredMap> {
+    let values =
+        |images: &Tensor| -> Result<Vec<f32>> { Ok(images.get(pair)?.flatten_all()?.to_vec1()?) };
+    let (green, magenta) = (values(&squares.fixed)?, values(moving)?);
+    Ok(ColouredMap {
+        name: name.into(),
+        grid: grid.clone(),
+        colours: [magenta.clone(), green, magenta],
+    })
+}
+
 fn summary(name: &str, dice: &[f32], overlap: &[bool]) {
     let mean = |wanted: bool| {
         let of: Vec<f64> = dice
@@ -123,7 +142,7 @@ fn summary(name: &str, dice: &[f32], overlap: &[bool]) {
     };
     let all = 0.5 * (mean(true) + mean(false));
     println!(
-        "{name:<12} Dice {all:.4}  overlapping {:.4}, apart {:.4}",
+        "{name:<24} Dice {all:.4}  overlapping {:.4}, apart {:.4}",
         mean(true),
         mean(false)
     );
@@ -154,15 +173,20 @@ fn main() -> Result<()> {
     let mut rng = Rng::new(7);
     let unseen = Squares::new(&mut Rng::new(1_000_003), size, TEST)?;
     let shrinks = network.shrinks().to_vec();
-    let plain = layer.forward(&LayerInput::new(
-        &intensities(&unseen.fixed, &grid, &shrinks)?,
-        &intensities(&unseen.moving, &grid, &shrinks)?,
-    ))?;
-    summary(
-        "intensities",
-        &hard_dice(&plain, &unseen, &grid)?,
-        &unseen.overlap,
-    );
+    let mut affine = layer.clone();
+    affine.deformation.transform = Arc::new(GlobalAffine);
+    // an affine map is smooth by itself
+    affine.deformation.lambda = 0.005;
+    let solvers = [("free-form", &layer), ("affine", &affine)];
+    let plain = [
+        intensities(&unseen.fixed, &grid, &shrinks)?,
+        intensities(&unseen.moving, &grid, &shrinks)?,
+    ];
+    for (name, layer) in solvers {
+        let out = layer.forward(&LayerInput::new(&plain[0], &plain[1]))?;
+        let found = hard_dice(&out, &unseen, &grid)?;
+        summary(&format!("intensities, {name}"), &found, &unseen.overlap);
+    }
 
     let mut optimiser = AdamW::new(
         network.parameters().variables(),
@@ -171,11 +195,10 @@ fn main() -> Result<()> {
             ..ParamsAdamW::default()
         },
     )?;
-    let judge = |network: &Unet| -> Result<Vec<f32>> {
+    let solve = |network: &Unet, layer: &RegistrationLayer| -> Result<LayerOutput> {
         let fixed = network.fixed_pyramid(&unseen.fixed, &grid)?;
         let moving = network.fixed_pyramid(&unseen.moving, &grid)?;
-        let out = layer.forward(&LayerInput::new(&fixed, &moving))?;
-        hard_dice(&out, &unseen, &grid)
+        layer.forward(&LayerInput::new(&fixed, &moving))
     };
     for step in 1..=steps {
         let pairs = Squares::new(&mut rng, size, BATCH)?;
@@ -183,7 +206,9 @@ fn main() -> Result<()> {
         optimiser.set_learning_rate(RATE * left * left);
         let fixed = network.fixed_pyramid(&pairs.fixed, &grid)?;
         let moving = network.fixed_pyramid(&pairs.moving, &grid)?;
-        let out = layer.forward(&LayerInput::new(&fixed, &moving))?;
+        // both solvers in turn: the features have to lead either one
+        let solver = solvers[step % 2].1;
+        let out = solver.forward(&LayerInput::new(&fixed, &moving))?;
         let mut loss: Option<Tensor> = None;
         for (level, &shrink) in out.levels.iter().zip(&shrinks) {
             // blurred as far as the level can see, so that squares apart feel each other
@@ -205,9 +230,57 @@ fn main() -> Result<()> {
         optimiser.backward_step(&loss)?;
         if step % 25 == 0 || step == steps {
             let of = loss.to_scalar::<f32>()? / out.levels.len() as f32;
-            print!("step {step:>4}, loss {of:.4}  ");
-            summary("learned", &judge(&network)?, &unseen.overlap);
+            println!("step {step:>4}, loss {of:.4}");
+            for (name, layer) in solvers {
+                let found = hard_dice(&solve(&network, layer)?, &unseen, &grid)?;
+                summary(&format!("learned, {name}"), &found, &unseen.overlap);
+            }
         }
     }
+    let mut rows = Vec::new();
+    for pair in 0..4 {
+        let mut maps = vec![overlaid(
+            "fixed, moving",
+            &unseen.moving,
+            &unseen,
+            pair,
+            &grid,
+        )?];
+        for (name, layer) in solvers {
+            let out = layer.forward(&LayerInput::new(&plain[0], &plain[1]))?;
+            let warped = out.finest().warp(&unseen.moving, &grid, &grid)?;
+            maps.push(overlaid(
+                &format!("intensities, {name}"),
+                &warped,
+                &unseen,
+                pair,
+                &grid,
+            )?);
+        }
+        for (name, layer) in solvers {
+            let out = solve(&network, layer)?;
+            let warped = out.finest().warp(&unseen.moving, &grid, &grid)?;
+            maps.push(overlaid(
+                &format!("learned, {name}"),
+                &warped,
+                &unseen,
+                pair,
+                &grid,
+            )?);
+        }
+        rows.push(ColouredRow {
+            title: format!("Unseen pair {}", pair + 1),
+            maps,
+        });
+    }
+    let path = std::path::Path::new("out/train_toy.png");
+    let picture = coloured_to_png(&rows)?;
+    std::fs::create_dir_all("out")
+        .and_then(|()| std::fs::write(path, picture))
+        .map_err(|e| Error::io(path, "write", e))?;
+    println!(
+        "picture (fixed green, warped magenta, both white): {}",
+        path.display()
+    );
     Ok(())
 }

@@ -53,12 +53,12 @@
 //! | measure | [`overlap`](fn@overlap), [`surface_distance`], [`regularity`](fn@regularity), [`inverse_consistency`], [`landmark_errors`]; statistics: [`paired_t_test`], [`wilcoxon_signed_rank`], [`holm`], [`bootstrap_interval`] |
 //! | say what corresponds | [`Prompt`], [`PromptKind`]; as terms of an energy [`PromptTerms`], [`LandmarkData`] |
 //! | choose what is compared | [`Features`], [`mind`](fn@mind), [`IntensityRange`] |
-//! | choose or write a transform | [`Transform`]: [`Displacement`], [`Compositive`], [`Velocity`], [`BSpline`]; [`Linear`] |
+//! | choose or write a transform | [`Transform`]: [`Displacement`], [`Compositive`], [`Velocity`], [`BSpline`], [`GlobalAffine`]; [`Linear`] |
 //! | choose or write a regulariser | [`Regulariser`]: [`Diffusion`], [`Bending`], [`Elastic`] |
 //! | choose or write a solver | [`Solver`]: [`GaussNewton`], [`TrustRegion`], [`Lbfgs`], [`Adam`], [`GradientDescent`]; over levels [`Multilevel`]; linear stages [`align`] |
 //! | state an energy | [`Problem`], [`EnergyProblem`], [`SsdData`], [`FoldBarrier`] |
 //! | make features | [`FeatureNetwork`]: [`Unet`] with a [`NetworkConfig`], [`HandMade`] with [`BaseFeatures`]; [`Weights`], [`Provenance`] |
-//! | build a network | [`convolve`], [`convolve_joined`], [`normalise`](fn@normalise), [`average_pool`], [`rescale`] |
+//! | build a network | [`convolve`], [`convolve_joined`], [`normalise`](fn@normalise), [`tanh`](fn@tanh), [`average_pool`], [`rescale`] |
 //! | learn through a registration | [`RegistrationLayer`], [`LayerInput`], [`LayerOutput`]; networks: [`FeatureNetwork`], [`Unet`]; gradients: [`Adjoint`], [`Policy`], [`attach`] |
 //! | train features | [`Trainer`] with a [`TrainingConfig`]: [`DataConfig`], [`SynthesisConfig`], [`Augmentation`], [`LossConfig`] |
 //! | bring an energy or a map of your own | [`Residual`], [`attach_residual`], [`Energy`], [`AutodiffProblem`], [`Anderson`] |
@@ -109,8 +109,8 @@ pub use evaluation::{
 pub use features::{
     foreground_box, gradient_energy, level_grid, matched_grid, named_base, read_tensors,
     write_tensors, Architecture, BaseFeatures, Downsampling, FeatureLevel, FeatureMaps,
-    FeatureNetwork, Features, HandMade, Intensities, IntensityRange, Level, Mind, NetworkConfig,
-    Normalisation, Parameters, Provenance, Pyramid, Unet, Weights,
+    FeatureNetwork, Features, HandMade, HeadActivation, Intensities, IntensityRange, Level, Mind,
+    NetworkConfig, Normalisation, Parameters, Provenance, Pyramid, Unet, Weights,
 };
 pub use geometry::{Affine, Grid};
 pub use image::{
@@ -128,10 +128,11 @@ pub use ops::{
     convolve_weight_gradient, corner_determinants_minimum, coverage, determinants, extend,
     folded_voxels, inverse_displacement, mind, minimum_determinant, non_diffeomorphic_volume,
     normalise, pull_to_steps, relax_folds, rescale, resize, resize_adjoint, smallest_determinant,
-    smooth, smooth_adjoint, spline_coefficients, spline_coefficients_adjoint, warp, warp_adjoint,
-    warp_adjoint_derivative, warp_derivative, warp_gradient, BarrierCurvature, BlockSystem,
-    CorrelationData, CorrelationDerivative, CorrelationSums, Curvature, Differences, FoldBarrier,
-    Instructions, Interpolation, LandmarkCurvature, LandmarkData, SsdCotangents, SsdData,
+    smooth, smooth_adjoint, spline_coefficients, spline_coefficients_adjoint, tanh, warp,
+    warp_adjoint, warp_adjoint_derivative, warp_derivative, warp_gradient, BarrierCurvature,
+    BlockSystem, CorrelationData, CorrelationDerivative, CorrelationSums, Curvature, Differences,
+    FoldBarrier, Instructions, Interpolation, LandmarkCurvature, LandmarkData, SsdCotangents,
+    SsdData,
 };
 pub use phantom::Phantom;
 pub use picture::{
@@ -157,5 +158,5 @@ pub use train::{
 };
 pub use transform::{
     resample_image, resample_labels, transform_named, BSpline, Chain, Compositive, Displacement,
-    LabelResampling, Linear, LinearKind, Resampling, Tangent, Transform, Velocity,
+    GlobalAffine, LabelResampling, Linear, LinearKind, Resampling, Tangent, Transform, Velocity,
 };

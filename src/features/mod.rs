@@ -13,7 +13,7 @@ pub use intensity::{foreground_box, IntensityRange};
 pub(crate) use network::{difference, read_described};
 pub use network::{
     named_base, read_tensors, write_tensors, Architecture, BaseFeatures, Downsampling,
-    FeatureLevel, FeatureNetwork, HandMade, Intensities, Mind, NetworkConfig, Normalisation,
-    Parameters, Provenance, Unet, Weights,
+    FeatureLevel, FeatureNetwork, HandMade, HeadActivation, Intensities, Mind, NetworkConfig,
+    Normalisation, Parameters, Provenance, Unet, Weights,
 };
 pub use pyramid::{level_grid, matched_grid, Level, Pyramid};

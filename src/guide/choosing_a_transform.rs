@@ -68,6 +68,12 @@
 //! doi:10.1109/42.796284). It cannot follow what is finer than its lattice, which is a second regulariser. It adds
 //! its steps, so it may fold; the report counts.
 //!
+//! # One affine map
+//!
+//! [`GlobalAffine`](crate::GlobalAffine) is an affine map for the same solver: the energy of the features decides, on all
+//! their levels, and gradients flow through it (`examples/train_toy.rs`). It goes downhill from where the images lie; the linear stages
+//! of [`Registration::linear`](crate::Registration::linear) compare by correlation and search for a start.
+//!
 //! # Regularisers
 //!
 //! The library has three (the program uses the first):

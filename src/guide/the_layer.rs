@@ -175,7 +175,8 @@
 //! ```
 //!
 //! An [`Energy`](crate::Energy) adds its value, and is then a problem for every solver
-//! ([`AutodiffProblem`](crate::AutodiffProblem)).
+//! ([`AutodiffProblem`](crate::AutodiffProblem)). `examples/custom_energy.rs` learns a regulariser this way, and
+//! `examples/deep_equilibrium.rs` a map.
 //!
 //! Write `g` forward, never by `backward`: what `backward` returns has lost part of its graph, and differentiating it again
 //! gives a wrong number without a word.

@@ -67,6 +67,13 @@
 //! steps. `through = "either"` sends gradients through one of the two images' features at a time, for half of the cost of the
 //! network's backward pass.
 //!
+//! # The network
+//!
+//! Entries of `[network]` are those of [`NetworkConfig`](crate::NetworkConfig); what is left out is that of
+//! [`NetworkConfig::unet`](crate::NetworkConfig::unet). Features end in a hyperbolic tangent (`head = "tanh"`): what is alike can be made equal, and no
+//! structure outweighs the rest. On hippocampi 200 steps reach a Dice of 0.849 that way and 0.838 with `head = "linear"`; twice the width
+//! on the coarse scales gains nothing.
+//!
 //! # Without data
 //!
 //! A table `[synthesis]` makes pairs: one map of labels, bent twice (`augmentation.elastic`, `apart`), painted with random

@@ -29,6 +29,7 @@ mod separable;
 mod ssd;
 mod stencil;
 mod storage;
+mod tanh;
 mod vector;
 mod warp;
 
@@ -65,6 +66,7 @@ pub use separable::{average_pool, rescale, resize, resize_adjoint, smooth, smoot
 pub(crate) use separable::{separable, Table};
 pub use ssd::{Curvature, SsdCotangents, SsdData};
 pub(crate) use storage::read;
+pub use tanh::tanh;
 pub(crate) use vector::{clear, combine, convert, copy, dot};
 pub(crate) use warp::{
     adjoint_of_both, sampled, sampled_along, sampled_gradient, voxels, warped_values,

@@ -309,7 +309,8 @@ impl Run<'_> {
             &self.krylov,
             &LinearOptions {
                 tolerance: 0.0,
-                steps: products,
+                // more steps than there are parameters find what rounding makes up
+                steps: products.min(theta.elem_count()),
                 radius: f64::INFINITY,
             },
         )

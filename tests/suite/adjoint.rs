@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor, Var};
 use stillpoint::{
     attach, compare_gradients, smooth, spline_coefficients, warp, Adjoint, Affine, BSpline,
-    Bending, Compositive, Curvature, Diffusion, Displacement, Elastic, EnergyProblem,
+    Bending, Compositive, Curvature, Diffusion, Displacement, Elastic, EnergyProblem, GlobalAffine,
     ImplicitProblem, Interpolation, Lbfgs, LinearStop, Policy, Problem, Regulariser, Solver,
     SsdData, Status, Transform, TrustRegion, Unconverged, Velocity,
 };
@@ -141,6 +141,7 @@ fn all_cases() -> Vec<Case> {
                 Arc::new(Displacement) as Arc<dyn Transform>,
                 Arc::new(Compositive),
                 Arc::new(BSpline { spacing: 3 }),
+                Arc::new(GlobalAffine),
             ] {
                 cases.push(Case {
                     size: size.to_vec(),

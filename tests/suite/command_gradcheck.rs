@@ -15,7 +15,7 @@ fn gradients_are_true_and_memory_is_flat() {
     assert!(picture.starts_with(b"\x89PNG"));
 
     let cases = report["cases"].as_array().unwrap();
-    assert_eq!(cases.len(), 12);
+    assert_eq!(cases.len(), 15);
     for case in cases {
         assert_eq!(case["strict_minimum"], true, "{case}");
         let error = case["finite_difference_error"].as_f64().unwrap();

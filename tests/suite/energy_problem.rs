@@ -5,8 +5,8 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 use stillpoint::{
     spline_coefficients, BSpline, Bending, Compositive, Curvature, Diffusion, Displacement,
-    Elastic, EnergyProblem, Interpolation, Linearisation, Problem, Regulariser, SsdData, Transform,
-    Velocity,
+    Elastic, EnergyProblem, GlobalAffine, Interpolation, Linearisation, Problem, Regulariser,
+    SsdData, Transform, Velocity,
 };
 
 use crate::ops_ssd::map;
@@ -46,6 +46,7 @@ fn transforms() -> Vec<Arc<dyn Transform>> {
         Arc::new(Displacement),
         Arc::new(Compositive),
         Arc::new(BSpline { spacing: 3 }),
+        Arc::new(GlobalAffine),
         Arc::new(Velocity {
             squarings: 3,
             interpolation: Interpolation::Cubic,

@@ -45,6 +45,7 @@ mod ops_mind;
 mod ops_normalise;
 mod ops_pullback;
 mod ops_ssd;
+mod ops_tanh;
 mod ops_warp;
 mod other_appliers;
 mod other_programs;

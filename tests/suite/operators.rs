@@ -7,7 +7,7 @@ use stillpoint::{
     average_pool, compose, compose_unfolded, conjugate_gradients, convolve, convolve_adjoint,
     convolve_weight_gradient, coverage, extend, gradient_energy, inverse_displacement, mind,
     normalise, pull_to_steps, rescale, resize, resize_adjoint, smallest_determinant, smooth,
-    smooth_adjoint, spline_coefficients, spline_coefficients_adjoint, warp, warp_adjoint,
+    smooth_adjoint, spline_coefficients, spline_coefficients_adjoint, tanh, warp, warp_adjoint,
     warp_gradient, Affine, Bending, BlockSystem, Curvature, Differences, Diffusion, Displacement,
     Elastic, EnergyProblem, Grid, Interpolation, Krylov, LinearOptions, Problem, Regulariser,
     SsdData,
@@ -122,6 +122,11 @@ fn images(results: &mut Results) {
             results.tensor(
                 &name("warp adjoint"),
                 &warp_adjoint(cotangent, &u, &map, interpolation, &SIZE).unwrap(),
+            );
+            let many = results.noise(11, &SIZE, 31);
+            results.tensor(
+                &name("warp adjoint of many channels"),
+                &warp_adjoint(&many, &u, &map, interpolation, &SIZE).unwrap(),
             );
             results.tensor(
                 &name("warp gradient"),
@@ -337,6 +342,7 @@ fn networks(results: &mut Results) {
         .unwrap();
         let gradients = (&z * &g).unwrap().sum_all().unwrap().backward().unwrap();
         results.tensor(&name("normalise"), &z);
+        results.tensor(&name("tanh"), &tanh(&(&x * 3.0).unwrap()).unwrap());
         for (k, v) in tracked.iter().enumerate() {
             let what = format!("normalise gradient {k}");
             results.tensor(&name(&what), gradients.get(v).unwrap());

@@ -1,7 +1,9 @@
 //! Transforms: derivatives and their transposes, retraction, and the same displacement on another grid.
 
 use candle_core::{DType, Device, Tensor};
-use stillpoint::{BSpline, Compositive, Displacement, Grid, Transform, Velocity};
+use stillpoint::{
+    average_pool, BSpline, Compositive, Displacement, GlobalAffine, Grid, Transform, Velocity,
+};
 
 use crate::regularisers::grid;
 use crate::samples::{along, close, distance, dot, noise, shape, tensor, values, zeros, SIZES};
@@ -17,6 +19,7 @@ fn each(mut check: impl FnMut(&dyn Transform)) {
     check(&Compositive);
     check(&BSpline { spacing: 3 });
     check(&BSpline { spacing: 5 });
+    check(&GlobalAffine);
 }
 
 #[test]
@@ -104,6 +107,38 @@ fn control_points_reproduce_constants_and_ramps() {
     );
     for (v, value) in u.iter().enumerate() {
         close(*value, (v % 17) as f64, 1e-13, "ramp");
+    }
+}
+
+#[test]
+fn a_global_affine_is_the_same_map_on_every_grid() {
+    for size in [&[17, 12][..], &[17, 12, 9]] {
+        let rank = size.len();
+        let coarse = grid(size, &[2.0, 1.5, 3.0]);
+        let twice: Vec<usize> = size.iter().map(|n| 2 * n).collect();
+        let fine = grid(&twice, &[1.0, 0.75, 1.5]);
+        let theta = noise(&[rank, rank + 1], 3);
+        let u = values(&GlobalAffine.displacement(&theta, &coarse).unwrap());
+        let voxels: usize = size.iter().product();
+        let theta_values = values(&theta);
+        for (at, value) in u.iter().enumerate() {
+            let (a, mut rest) = (at / voxels, at % voxels);
+            let mut expected = theta_values[a * (rank + 1)];
+            for b in 0..rank {
+                let place = (rest % size[b]) as f64 + 0.5;
+                expected +=
+                    theta_values[a * (rank + 1) + 1 + b] * (2.0 * place / size[b] as f64 - 1.0);
+                rest /= size[b];
+            }
+            close(*value, expected, 1e-12, "affine");
+        }
+        // the mean of the two or four fine voxels of a coarse one, in the same millimetres
+        let moved = GlobalAffine.resample(&theta, &coarse, &fine).unwrap();
+        let fine_u = GlobalAffine.displacement(&moved, &fine).unwrap();
+        let mean = average_pool(&fine_u.unsqueeze(0).unwrap(), &vec![2; rank]).unwrap();
+        for (half, whole) in values(&mean).iter().zip(&u) {
+            close(*half, 2.0 * whole, 1e-12, "resampled");
+        }
     }
 }
 

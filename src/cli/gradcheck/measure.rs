@@ -16,7 +16,7 @@ use crate::ops::dot;
 use crate::registration::Deformation;
 use crate::regulariser::{Bending, Diffusion, Elastic, Regulariser};
 use crate::solver::{GradientDescent, Solver};
-use crate::transform::{BSpline, Compositive, Displacement, Transform, Velocity};
+use crate::transform::{BSpline, Compositive, Displacement, GlobalAffine, Transform, Velocity};
 use crate::Result;
 
 const POLICIES: [Policy; 14] = [
@@ -53,7 +53,6 @@ pub(super) fn all(
 ) -> Result<GradcheckReport> {
     let size = usize::from(args.size);
     let subject = Subject::new(fixed, moving, size, args.lambda, args.seed)?;
-    session.progress.begin("checking cases", 12);
     let cases = cases(&subject, session)?;
     session.progress.begin("comparing policies", 2);
     let transform = Arc::new(Displacement);
@@ -197,17 +196,20 @@ fn memories(
 
 /// The exact gradient against finite differences, for each transform and regulariser.
 fn cases(subject: &Subject, session: &Session) -> Result<Vec<CaseReport>> {
-    let transforms: [Arc<dyn Transform>; 4] = [
+    let transforms: [Arc<dyn Transform>; 5] = [
         Arc::new(Displacement),
         Arc::new(Compositive),
         Arc::new(Velocity::default()),
         Arc::new(BSpline::default()),
+        Arc::new(GlobalAffine),
     ];
     let regularisers: [Arc<dyn Regulariser>; 3] = [
         Arc::new(Diffusion),
         Arc::new(Bending::default()),
         Arc::new(Elastic::default()),
     ];
+    let count = transforms.len() * regularisers.len();
+    session.progress.begin("checking cases", count);
     let mut cases = Vec::new();
     for transform in &transforms {
         for regulariser in &regularisers {

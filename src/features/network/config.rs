@@ -39,6 +39,18 @@ pub enum Downsampling {
     Stride,
 }
 
+/// What the features of a network end in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HeadActivation {
+    /// Nothing: a linear map of the last activations, without bounds.
+    #[default]
+    Linear,
+    /// The hyperbolic tangent: features between -1 and 1, so that the energy weighs no structure beyond measure and what is
+    /// alike may be made equal.
+    Tanh,
+}
+
 /// The make of a network; with a seed it determines every weight.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -61,13 +73,16 @@ pub struct NetworkConfig {
     pub downsampling: Downsampling,
     /// Slope of the rectifier below zero.
     pub slope: f64,
+    /// What the features end in; weights from before there was a choice are linear.
+    #[serde(default)]
+    pub head: HeadActivation,
     /// Features that the network's own are added to, by name; the network then starts at zero.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<String>,
 }
 
 impl NetworkConfig {
-    /// A U-Net of four scales (16, 32, 32, 32 channels) with 16 feature channels on levels 4, 2 and 1.
+    /// A U-Net of four scales (16, 32, 32, 32 channels) with 16 bounded feature channels on levels 4, 2 and 1.
     pub fn unet(rank: usize, inputs: usize) -> Self {
         Self {
             architecture: Architecture::Unet,
@@ -79,6 +94,7 @@ impl NetworkConfig {
             normalisation: Normalisation::Instance,
             downsampling: Downsampling::Average,
             slope: 0.1,
+            head: HeadActivation::Tanh,
             base: None,
         }
     }

@@ -2,9 +2,9 @@
 
 use candle_core::{Device, Tensor};
 
-use super::config::{NetworkConfig, Normalisation};
+use super::config::{HeadActivation, NetworkConfig, Normalisation};
 use super::parameters::Maker;
-use crate::ops::{convolve, convolve_joined, normalise};
+use crate::ops::{convolve, convolve_joined, normalise, tanh};
 use crate::Result;
 
 /// Weights `[outputs, inputs]` with a kernel of `size` along each axis.
@@ -134,6 +134,7 @@ fn he_gain(slope: f64) -> f64 {
 pub(super) struct Head {
     weight: Tensor,
     bias: Tensor,
+    activation: HeadActivation,
 }
 
 impl Head {
@@ -153,12 +154,17 @@ impl Head {
                 maker.normal(weight, &shape, 1.0)?
             },
             bias: maker.constant(format!("{name}.bias"), &[config.outputs], 0.0)?,
+            activation: config.head,
         })
     }
 
     pub(super) fn apply(&self, x: &Tensor) -> Result<Tensor> {
         let stride = vec![1; x.rank() - 2];
-        convolve(x, &self.weight, Some(&self.bias), &stride)
+        let out = convolve(x, &self.weight, Some(&self.bias), &stride)?;
+        match self.activation {
+            HeadActivation::Linear => Ok(out),
+            HeadActivation::Tanh => tanh(&out),
+        }
     }
 }
 

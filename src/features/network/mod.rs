@@ -12,7 +12,7 @@ mod weights;
 use candle_core::Tensor;
 
 pub use base::{named_base, BaseFeatures, HandMade, Intensities, Mind};
-pub use config::{Architecture, Downsampling, NetworkConfig, Normalisation};
+pub use config::{Architecture, Downsampling, HeadActivation, NetworkConfig, Normalisation};
 pub use parameters::Parameters;
 pub(crate) use tensor_file::{difference, read_described};
 pub use tensor_file::{read_tensors, write_tensors};

@@ -110,6 +110,14 @@ impl Table {
         Self::new(cells + 3, &rows)
     }
 
+    /// From a constant and a slope, which goes from -1 to 1 across the field of view, to all outputs.
+    pub(crate) fn constant_and_slope(outputs: usize) -> Self {
+        let rows: Vec<_> = (0..outputs)
+            .map(|o| (0, vec![1.0, (2 * o + 1) as f64 / outputs as f64 - 1.0]))
+            .collect();
+        Self::new(2, &rows)
+    }
+
     /// The transposed filter.
     pub(crate) fn transposed(&self) -> Self {
         let rows: Vec<_> = (0..self.inputs)
