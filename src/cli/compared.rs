@@ -1,4 +1,5 @@
-//! What is compared: features made by hand, by their name, or those of a network, by its file of weights.
+//! What is compared: features made by hand, by their name, or those of a network: the one that comes with the program, or that of a
+//! file of weights.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -7,7 +8,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::digest::sha256;
+use super::digest::{sha256, sha256_of};
 use crate::features::{FeatureNetwork, Features, NetworkConfig, Provenance, Unet, Weights};
 use crate::image::Image;
 use crate::{Error, Result};
@@ -17,16 +18,21 @@ use crate::{Error, Result};
 pub enum Compared {
     /// Features made by hand.
     HandMade(Features),
+    /// The features of the network that comes with the program.
+    Shipped,
     /// The features of the network in a file of weights.
     Weights(PathBuf),
 }
+
+/// The name of the network that comes with the program.
+const SHIPPED: &str = "synthetic";
 
 impl Compared {
     /// The file of weights, if it is one.
     pub fn weights(&self) -> Option<&Path> {
         match self {
             Self::Weights(path) => Some(path),
-            Self::HandMade(_) => None,
+            Self::HandMade(_) | Self::Shipped => None,
         }
     }
 
@@ -34,8 +40,21 @@ impl Compared {
     pub fn hand_made(&self) -> Option<Features> {
         match self {
             Self::HandMade(features) => Some(*features),
-            Self::Weights(_) => None,
+            Self::Weights(_) | Self::Shipped => None,
         }
+    }
+
+    /// The network, if it is one, for images of the kind of `image`, which is called `name`.
+    pub(super) fn network(&self, image: &Image, name: &Path) -> Result<Option<Network>> {
+        let (path, weights, sha256) = match self {
+            Self::HandMade(_) => return Ok(None),
+            Self::Shipped => {
+                let bytes = Weights::shipped_bytes();
+                (Path::new(SHIPPED), Weights::shipped()?, sha256_of(bytes))
+            }
+            Self::Weights(path) => (path.as_path(), Weights::read(path)?, sha256(path)?),
+        };
+        Network::of(path, weights, sha256, image, name).map(Some)
     }
 }
 
@@ -46,11 +65,14 @@ impl FromStr for Compared {
         if let Some((_, features)) = Features::NAMES.iter().find(|(name, _)| *name == text) {
             return Ok(Self::HandMade(*features));
         }
+        if text == SHIPPED {
+            return Ok(Self::Shipped);
+        }
         if text.ends_with(".safetensors") {
             return Ok(Self::Weights(text.into()));
         }
         Err(format!(
-            "no features '{text}'; there are {}, or those of a network: a file of weights, *.safetensors",
+            "no features '{text}'; there are {}, or those of a network: {SHIPPED}, or a file of weights, *.safetensors",
             Features::NAMES.map(|(name, _)| name).join(", ")
         ))
     }
@@ -60,6 +82,7 @@ impl fmt::Display for Compared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::HandMade(features) => f.write_str(features.name()),
+            Self::Shipped => f.write_str(SHIPPED),
             Self::Weights(path) => write!(f, "{}", path.display()),
         }
     }
@@ -75,7 +98,7 @@ pub(super) struct Network {
 /// A network, for reports.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct NetworkReport {
-    /// The file of weights, as given on the command line.
+    /// The file of weights, or the name of a network that comes with the program, as given on the command line.
     pub weights: String,
     /// SHA-256 of its bytes, hexadecimal.
     pub sha256: String,
@@ -84,9 +107,13 @@ pub(super) struct NetworkReport {
 }
 
 impl Network {
-    /// Reads a network for images of the kind of `image`, which is called `name`.
-    pub fn read(path: &Path, image: &Image, name: &Path) -> Result<Self> {
-        let weights = Weights::read(path)?;
+    fn of(
+        path: &Path,
+        weights: Weights,
+        sha256: String,
+        image: &Image,
+        name: &Path,
+    ) -> Result<Self> {
         let network = weights.build()?;
         let (rank, channels) = (image.grid().rank(), image.channels());
         if (network.rank(), network.inputs()) != (rank, channels) {
@@ -104,7 +131,7 @@ impl Network {
             network: Arc::new(network),
             report: NetworkReport {
                 weights: path.display().to_string(),
-                sha256: sha256(path)?,
+                sha256,
                 config: weights.config,
                 provenance: weights.provenance,
             },
@@ -123,6 +150,9 @@ mod tests {
             assert_eq!(compared.hand_made(), Some(features));
             assert_eq!(compared.to_string(), name);
         }
+        let compared: Compared = SHIPPED.parse().unwrap();
+        assert_eq!((compared.weights(), compared.hand_made()), (None, None));
+        assert_eq!(compared.to_string(), SHIPPED);
         let compared: Compared = "w/net.safetensors".parse().unwrap();
         assert_eq!(compared.weights(), Some(Path::new("w/net.safetensors")));
         let error = "unet".parse::<Compared>().unwrap_err();

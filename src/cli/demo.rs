@@ -2,14 +2,14 @@
 
 use super::output::json;
 use super::register::{self, RegisterArgs};
-use super::{print, Cli, Command, RunArgs, Session};
+use super::{print, Cli, Command, Compared, RunArgs, Session};
 use crate::evaluation::Summary;
 use crate::image::{DisplacementField, Image, Labels};
 use crate::{Error, Phantom, Result};
 use clap::{Args, Parser};
 use serde::Serialize;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 const EXAMPLES: &str = "\
 Makes a brain-like phantom pair with labels and a known warp, registers it, and
@@ -18,7 +18,9 @@ P_fixed.nii.gz, P_moving.nii.gz and their labels, and what `register` writes.
 
 Examples:
   stillpoint demo
-  stillpoint demo --dimensions 2 --seed 7 -o out/flat";
+  stillpoint demo --dimensions 2 --seed 7 -o out/flat
+  stillpoint demo --other-contrast                        # intensities are lost
+  stillpoint demo --other-contrast --features synthetic   # learned features are not";
 
 /// The arguments of `demo`.
 #[derive(Debug, Args)]
@@ -35,6 +37,15 @@ pub struct DemoArgs {
     /// Another seed makes another pair
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
+
+    /// Give the moving image another contrast: what is bright in one is dark in the other
+    #[arg(long)]
+    pub other_contrast: bool,
+
+    /// What is compared, as in `register`: coarse-mind, intensities, mind, both, synthetic (the network that comes with the
+    /// program, 3D only), or a file of weights [default: coarse-mind]
+    #[arg(long, value_name = "FEATURES")]
+    pub features: Option<Compared>,
 
     /// Print the report as JSON instead of a summary
     #[arg(long)]
@@ -66,8 +77,18 @@ pub(super) fn run(args: &DemoArgs, session: &Session) -> Result<()> {
     let phantom = Phantom::pair(size, spacing, args.seed)?;
     let image = |values: &[f32]| Image::new(phantom.grid.clone(), 1, values.to_vec());
     let labels = |values: &[u32]| Labels::new(phantom.grid.clone(), values.to_vec());
-    image(&phantom.fixed)?.write(outputs.path("_fixed.nii.gz"))?;
-    image(&phantom.moving)?.write(outputs.path("_moving.nii.gz"))?;
+    let fixed = image(&phantom.fixed)?;
+    if let Some(features) = &args.features {
+        // refused before anything is written
+        features.network(&fixed, Path::new("the phantom"))?;
+    }
+    fixed.write(outputs.path("_fixed.nii.gz"))?;
+    let moving = if args.other_contrast {
+        inverted(&phantom.moving)
+    } else {
+        phantom.moving.clone()
+    };
+    image(&moving)?.write(outputs.path("_moving.nii.gz"))?;
     labels(&phantom.fixed_labels)?.write(outputs.path("_fixed_labels.nii.gz"))?;
     labels(&phantom.moving_labels)?.write(outputs.path("_moving_labels.nii.gz"))?;
     let report = register::register(&register_args(args, &outputs)?, session)?;
@@ -105,6 +126,10 @@ fn register_args(args: &DemoArgs, outputs: &register::Outputs) -> Result<Registe
         words.push(flag.into());
         words.push(outputs.path(ending).into());
     }
+    if let Some(features) = &args.features {
+        words.push("--features".into());
+        words.push(features.to_string().into());
+    }
     match Cli::try_parse_from(words).map(|cli| cli.command) {
         Ok(Command::Register(register)) => Ok(RegisterArgs {
             run: args.run.clone(),
@@ -116,6 +141,14 @@ fn register_args(args: &DemoArgs, outputs: &register::Outputs) -> Result<Registe
         )),
         Err(error) => Err(Error::argument("--out-prefix", error.to_string())),
     }
+}
+
+/// Bright for dark, but for the background: air is dark in every contrast.
+fn inverted(values: &[f32]) -> Vec<f32> {
+    const AIR: f32 = 0.1;
+    let top = values.iter().copied().fold(0.0, f32::max);
+    let turned = |&v: &f32| (v / (AIR * top)).clamp(0.0, 1.0) * (top - v);
+    values.iter().map(turned).collect()
 }
 
 /// How far no warp and the found warp (planar, mm) are from the known one where there is a label.

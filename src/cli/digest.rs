@@ -21,9 +21,15 @@ pub(super) fn sha256(path: &Path) -> Result<String> {
             Err(e) => return Err(Error::io(path, "read", e)),
         }
     }
-    Ok(hash
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect())
+    Ok(text(hash))
+}
+
+/// SHA-256 of bytes, hexadecimal.
+pub(super) fn sha256_of(bytes: &[u8]) -> String {
+    text(Sha256::new_with_prefix(bytes))
+}
+
+fn text(hash: Sha256) -> String {
+    let bytes = hash.finalize();
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

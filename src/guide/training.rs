@@ -81,6 +81,9 @@
 //! random blobs (`source = "shapes"`), brain-like phantoms (`"phantom"`), or the labels of the training subjects
 //! (`"labels"`); with `synthetic = 0.5` half of the pairs are made and half are real.
 //!
+//! The network that comes with the program (`--features synthetic`, [`Weights::shipped`](crate::Weights::shipped)) was trained on
+//! phantoms alone, by `examples/train/synthetic.toml`.
+//!
 //! # In Rust
 //!
 //! The command is a thin coat over [`Trainer`](crate::Trainer):

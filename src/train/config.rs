@@ -211,8 +211,20 @@ impl TrainingConfig {
         }
         config
             .check()
+            .and_then(|()| config.check_source(config.data.is_some()))
             .map_err(|e| Error::format(path, e.to_string()))?;
         Ok(config)
+    }
+
+    /// Whether there is something to train on, with subjects or without.
+    pub(super) fn check_source(&self, subjects: bool) -> Result<()> {
+        if self.steps > 0 && !subjects && self.synthesis.is_none() {
+            return Err(Error::argument(
+                "data",
+                "there is nothing to train on: add a table [data] or [synthesis]",
+            ));
+        }
+        Ok(())
     }
 
     /// What is wrong with it, if anything.
@@ -253,12 +265,6 @@ impl TrainingConfig {
         }
         if self.synthetic > 0.0 && self.synthesis.is_none() {
             return fail("synthetic", "needs a table [synthesis] that says how");
-        }
-        if self.steps > 0 && self.data.is_none() && self.synthesis.is_none() {
-            return fail(
-                "data",
-                "there is nothing to train on: add a table [data] or [synthesis]",
-            );
         }
         for data in self.data.iter().chain(&self.validation) {
             data.check(self.network.rank)?;
@@ -331,7 +337,8 @@ impl TrainingConfig {
                 )
             })?;
             layer.adjoint = match policy {
-                Policy::Exact => Adjoint::exact(),
+                // the fast mode's precision and its minima are not fit for the certified tolerance
+                Policy::Exact if solve.certify => Adjoint::exact(),
                 policy => Adjoint::new(policy),
             };
         }

@@ -95,6 +95,7 @@ impl Trainer {
         validation: Option<DataSet>,
     ) -> Result<Self> {
         config.check()?;
+        config.check_source(data.is_some())?;
         if let Some(data) = &data {
             let labels = data.subjects().any(|s| s.labels.is_some());
             let points = data.subjects().any(|s| s.landmarks.is_some());

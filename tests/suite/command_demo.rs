@@ -76,12 +76,35 @@ fn a_demo_registers_its_files_as_anyone_would() {
     assert!(std::fs::read(program.path("d_warp.nii.gz")).unwrap() == warp);
 }
 
+/// Bright for dark: intensities have nothing to go by, the network that comes with the program was trained for it.
+#[test]
+fn the_shipped_network_registers_another_contrast() {
+    let program = Program::new();
+    let dice = |words: &str| {
+        let text = program.output(&format!("demo --other-contrast --json {words}"));
+        let report: Value = serde_json::from_str(&text).unwrap();
+        let registration = &report["registration"];
+        let name = registration["network"]["weights"].as_str();
+        assert_eq!(name, words.contains("synthetic").then_some("synthetic"));
+        assert_eq!(registration["regularity"]["digital_folds_percent"], 0.0);
+        ["before", "after"].map(|when| registration["dice"][when].as_f64().unwrap())
+    };
+    let [before, lost] = dice("--features intensities");
+    assert!(lost < before + 0.15, "{before} {lost}");
+    let [_, found] = dice("--features synthetic");
+    assert!(found > before + 0.3, "{before} {found}");
+}
+
 #[test]
 fn a_demo_that_cannot_be_is_refused() {
     let program = Program::new();
     std::fs::write(program.path("file"), "").unwrap();
     program.refusal("demo -o file/d", &["file: cannot create the folder"]);
     program.refusal("demo -o .", &["--out-prefix: '.' is a folder"]);
+    program.refusal(
+        "demo --dimensions 2 --features synthetic -o d",
+        &["synthetic: holds a network for images of 3 dimensions"],
+    );
     for words in ["demo --dimensions 4", "demo --seed -1", "demo file"] {
         assert_eq!(program.run(words).status.code(), Some(2), "{words}");
     }

@@ -20,6 +20,15 @@ fn config() -> NetworkConfig {
     }
 }
 
+#[test]
+fn the_network_that_comes_with_the_crate_is_whole() {
+    let weights = Weights::shipped().unwrap();
+    assert_eq!(weights.provenance.licence, "CC0-1.0");
+    assert_eq!(weights.provenance.lambda, Some(0.2));
+    let network = weights.build().unwrap();
+    assert_eq!((network.rank(), network.inputs()), (3, 1));
+}
+
 fn saved(folder: &std::path::Path) -> (Unet, std::path::PathBuf) {
     let network = Unet::new(&config(), None, 7, DType::F32).unwrap();
     let path = folder.join("weights.safetensors");

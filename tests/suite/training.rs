@@ -4,8 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use stillpoint::{
-    read_tensors, Augmentation, DataConfig, Error, Grid, Image, Labels, NetworkConfig,
-    OptimiserConfig, Rng, SynthesisConfig, Trainer, TrainingConfig, Weights,
+    read_tensors, Augmentation, DataConfig, DataSet, Error, Grid, Image, Labels, NetworkConfig,
+    OptimiserConfig, Phantom, Rng, SolveConfig, Subject, SynthesisConfig, Trainer, TrainingConfig,
+    Weights,
 };
 
 use crate::program::Program;
@@ -343,4 +344,41 @@ fn the_command_trains_stops_and_resumes() {
     assert_eq!(report["steps"], 2);
     let missing = program.run("train nowhere.toml");
     assert!(String::from_utf8_lossy(&missing.stderr).contains("nowhere.toml: cannot read"));
+}
+
+#[test]
+fn subjects_made_in_memory_teach_through_the_exact_gradient_of_fast_solves() {
+    let folder = tempfile::tempdir().unwrap();
+    let subject = |seed: u64| {
+        let phantom = Phantom::pair(&[32, 40], &[5.0, 5.0], seed).unwrap();
+        let image = Image::new(phantom.grid.clone(), 1, phantom.fixed).unwrap();
+        let labels = Some(phantom.fixed_labels);
+        Subject::new(&seed.to_string(), image, labels, None, &[]).unwrap()
+    };
+    let config = TrainingConfig {
+        out: folder.path().join("memory"),
+        steps: 2,
+        network: NetworkConfig {
+            widths: vec![4, 8],
+            shrinks: vec![2, 1],
+            ..NetworkConfig::unet(2, 1)
+        },
+        registration: SolveConfig {
+            adjoint: Some("exact".into()),
+            ..SolveConfig::default()
+        },
+        ..TrainingConfig::default()
+    };
+    let none = Trainer::with_data(&config, None, None).err().unwrap();
+    assert!(none.to_string().contains("nothing to train on"), "{none}");
+    let data = DataSet::of(vec![subject(1), subject(2), subject(3)]);
+    let mut trainer = Trainer::with_data(&config, Some(data), None).unwrap();
+    trainer
+        .run(&mut |step, notes| {
+            let done = step.step == 0 || (step.failures == 0 && step.loss.is_finite());
+            assert!(done, "{step:?} {notes:?}");
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(trainer.step(), 2);
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::output::json;
-use super::{print, Compared, Levels, Network, RunArgs, Session};
+use super::{print, Compared, Levels, RunArgs, Session};
 use crate::features::{BaseFeatures, FeatureNetwork, Features, HandMade, Intensities, Mind};
 use crate::image::{read_image, write_bytes, Image};
 use crate::picture::{charts_to_png, coloured_to_png};
@@ -42,7 +42,7 @@ pub struct FeaturesArgs {
     #[arg(short, long, value_name = "FILE", required = true)]
     pub image: Vec<PathBuf>,
 
-    /// Features: intensities, mind, or a file of weights (*.safetensors)
+    /// Features: intensities, mind, synthetic (the network that comes with the program), or a file of weights (*.safetensors)
     #[arg(long, value_name = "FEATURES", default_value = "mind")]
     pub features: Compared,
 
@@ -82,7 +82,7 @@ impl FeaturesArgs {
         match self.features.hand_made() {
             None | Some(Features::Intensities | Features::Mind) => Ok(()),
             Some(other) => Err(format!(
-                "--features {} mixes maps of two kinds: choose intensities, mind or a file of weights",
+                "--features {} mixes maps of two kinds: choose intensities, mind, synthetic or a file of weights",
                 other.name()
             )),
         }
@@ -104,10 +104,7 @@ pub(super) fn run(args: &FeaturesArgs, session: &Session) -> Result<()> {
     session.progress.begin("reading", 1);
     let images: Vec<Image> = args.image.iter().map(read_image).collect::<Result<_>>()?;
     let first = &images[0];
-    let learned = match args.features.weights() {
-        Some(path) => Some(Network::read(path, first, &args.image[0])?),
-        None => None,
-    };
+    let learned = args.features.network(first, &args.image[0])?;
     let levels = args.levels.as_ref().map(|l| l.list().to_vec());
     let deformation = Deformation {
         levels,

@@ -60,11 +60,12 @@ impl Inputs {
         );
         let (fixed_mask, moving_mask) =
             rayon::join(|| labels(&args.fixed_mask), || labels(&args.moving_mask));
-        let weights = args.features.as_ref().and_then(|f| f.weights());
+        let network = match &args.features {
+            Some(features) => features.network(&fixed, &args.fixed)?,
+            None => None,
+        };
         let mut inputs = Self {
-            network: weights
-                .map(|path| Network::read(path, &fixed, &args.fixed))
-                .transpose()?,
+            network,
             start: match &args.init {
                 Init::File(path) => Some(read_affine(path, fixed.grid().rank())?),
                 _ => None,

@@ -120,8 +120,9 @@ pub struct RegisterArgs {
     pub iterations: Option<Iterations>,
 
     /// What the stage that deforms compares: coarse-mind (intensities, with MIND descriptors on the coarse levels),
-    /// intensities, mind (descriptors alone) or both [default: coarse-mind, with --certify intensities]; or a file of
-    /// weights (*.safetensors), the features of whose network all stages compare
+    /// intensities, mind (descriptors alone) or both [default: coarse-mind, with --certify intensities]. Or the features of a
+    /// network, which all stages compare: synthetic (comes with the program, for 3D images of any contrast), or a file
+    /// of weights (*.safetensors)
     #[arg(long, value_name = "FEATURES", help_heading = "Method")]
     pub features: Option<Compared>,
 
@@ -226,7 +227,7 @@ impl RegisterArgs {
                 (
                     self.features
                         .as_ref()
-                        .is_some_and(|f| f.weights().is_none()),
+                        .is_some_and(|f| f.hand_made().is_some()),
                     "--features by name",
                 ),
                 (prompted, "--prompt-..."),

@@ -69,7 +69,25 @@ pub(crate) fn read_described<D: DeserializeOwned>(
     format: &str,
     kind: &str,
 ) -> Result<(Vec<(String, Tensor)>, D)> {
-    let (tensors, description) = read_tensors(path)?;
+    described(path, read_tensors(path)?, format, kind)
+}
+
+/// [`read_described`] of a file's bytes.
+pub(crate) fn parse_described<D: DeserializeOwned>(
+    path: &Path,
+    bytes: &[u8],
+    format: &str,
+    kind: &str,
+) -> Result<(Vec<(String, Tensor)>, D)> {
+    described(path, parse_tensors(path, bytes)?, format, kind)
+}
+
+fn described<D: DeserializeOwned>(
+    path: &Path,
+    (tensors, description): (Vec<(String, Tensor)>, Value),
+    format: &str,
+    kind: &str,
+) -> Result<(Vec<(String, Tensor)>, D)> {
     if description.get("format").and_then(|f| f.as_str()) != Some(format) {
         return Err(Error::format(
             path,
@@ -109,10 +127,15 @@ fn little_endian<T: Copy, const N: usize>(values: &[T], bytes: impl Fn(T) -> [u8
 pub fn read_tensors(path: impl AsRef<Path>) -> Result<(Vec<(String, Tensor)>, Value)> {
     let path = path.as_ref();
     let bytes = std::fs::read(path).map_err(|e| Error::io(path, "read", e))?;
+    parse_tensors(path, &bytes)
+}
+
+/// [`read_tensors`] of a file's bytes.
+fn parse_tensors(path: &Path, bytes: &[u8]) -> Result<(Vec<(String, Tensor)>, Value)> {
     let fail = |reason: String| Err(Error::format(path, reason));
-    let (header, metadata) = match SafeTensors::read_metadata(&bytes) {
+    let (header, metadata) = match SafeTensors::read_metadata(bytes) {
         Ok(found) => found,
-        Err(error) => return fail(refusal(&error, &bytes)),
+        Err(error) => return fail(refusal(&error, bytes)),
     };
     let expected = 8 + header + metadata.data_len();
     if bytes.len() != expected {
@@ -135,9 +158,9 @@ pub fn read_tensors(path: impl AsRef<Path>) -> Result<(Vec<(String, Tensor)>, Va
             ))
         }
     };
-    let file = match SafeTensors::deserialize(&bytes) {
+    let file = match SafeTensors::deserialize(bytes) {
         Ok(file) => file,
-        Err(error) => return fail(refusal(&error, &bytes)),
+        Err(error) => return fail(refusal(&error, bytes)),
     };
     let mut tensors = Vec::with_capacity(file.len());
     for (name, view) in file.tensors() {

@@ -7,12 +7,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use candle_core::{DType, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::tensor_file::{difference, read_described, write_tensors};
+use super::tensor_file::{difference, parse_described, read_described, write_tensors};
 use super::{named_base, BaseFeatures, FeatureNetwork, NetworkConfig, Unet};
 use crate::{Error, Result};
 
 /// What the description of a weights file says it is.
 const FORMAT: &str = "stillpoint feature network";
+/// What the file of weights is called in messages.
+const KIND: &str = "file of weights";
+/// The weights that come with the crate.
+const SHIPPED: &[u8] = include_bytes!("synthetic.safetensors");
 
 /// Where weights come from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -74,14 +78,33 @@ impl Weights {
     /// [`Error::Io`] or [`Error::Format`] when the file cannot be read, is cut off, or describes no feature network.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let (tensors, description): (_, Description) =
-            read_described(path, FORMAT, "file of weights")?;
-        Ok(Self {
+        let (tensors, description) = read_described(path, FORMAT, KIND)?;
+        Ok(Self::of(path, tensors, description))
+    }
+
+    /// The weights that come with the crate, for 3D images of one channel: what [`Mind`](crate::Mind) lacks, trained on
+    /// brain-like phantoms with random contrasts and on no image of a person (`examples/train/synthetic.toml`).
+    ///
+    /// # Errors
+    /// None: the crate's tests read them.
+    pub fn shipped() -> Result<Self> {
+        let path = Path::new("the network that comes with the crate");
+        let (tensors, description) = parse_described(path, SHIPPED, FORMAT, KIND)?;
+        Ok(Self::of(path, tensors, description))
+    }
+
+    /// The bytes of [`Weights::shipped`].
+    pub(crate) fn shipped_bytes() -> &'static [u8] {
+        SHIPPED
+    }
+
+    fn of(path: &Path, tensors: Vec<(String, Tensor)>, description: Description) -> Self {
+        Self {
             path: path.to_path_buf(),
             config: description.config,
             provenance: description.provenance,
             tensors,
-        })
+        }
     }
 
     /// The network, single precision; `base` are the features it was trained on top of, if any.
