@@ -8,12 +8,16 @@
 //!
 //! `cargo run --release --example ablation [STEPS]`
 
+mod contrast;
+
 use std::path::Path;
 
 use stillpoint::{
     charts_to_png, Augmentation, Chart, DataSet, Error, Image, NetworkConfig, OptimiserConfig,
     Phantom, RateSchedule, Result, Rng, Series, SolveConfig, Subject, Trainer, TrainingConfig,
 };
+
+use contrast::repainted;
 
 /// Anatomies to train on, and unseen ones.
 const TRAIN: usize = 16;
@@ -25,14 +29,7 @@ const PATIENCE: f64 = 4.0;
 
 fn subject(number: usize, rng: &mut Rng) -> Result<Subject> {
     let phantom = Phantom::pair(&[64, 80], &[2.5, 2.5], number as u64)?;
-    // a curve of its own from intensities to intensities, which keeps the background dark
-    let (bend, lift) = (rng.range(-0.9, 0.9), rng.range(0.0, 0.5));
-    let curve = |v: f32| {
-        let v = f64::from(v);
-        let inside = (v / 0.1).min(1.0);
-        (inside * lift + v + bend * (std::f64::consts::PI * v).sin()) as f32
-    };
-    let values = phantom.fixed.iter().map(|&v| curve(v)).collect();
+    let values = repainted(&phantom.fixed, rng);
     let image = Image::new(phantom.grid.clone(), 1, values)?;
     Subject::new(
         &format!("{number:02}"),
@@ -126,12 +123,12 @@ fn variants() -> Vec<Variant> {
 }
 
 /// Seconds and Dice of each validation; those after the wished-for steps go on until `until` seconds.
-fn course(variant: &Variant, steps: usize, until: Option<f64>) -> Result<Vec<(usize, f64, f64)>> {
-    let mut rng = Rng::new(11);
-    let mut subjects: Vec<Subject> = (0..TRAIN + UNSEEN)
-        .map(|number| subject(number, &mut rng))
-        .collect::<Result<_>>()?;
-    let unseen = subjects.split_off(TRAIN);
+fn course(
+    variant: &Variant,
+    [data, unseen]: &[DataSet; 2],
+    steps: usize,
+    until: Option<f64>,
+) -> Result<Vec<(usize, f64, f64)>> {
     let folder = Path::new("out/ablation");
     if folder.exists() {
         std::fs::remove_dir_all(folder).map_err(|e| Error::io(folder, "remove", e))?;
@@ -141,8 +138,7 @@ fn course(variant: &Variant, steps: usize, until: Option<f64>) -> Result<Vec<(us
         steps: 100 * steps,
         ..variant.config.clone()
     };
-    let (data, unseen) = (DataSet::of(subjects), DataSet::of(unseen));
-    let mut trainer = Trainer::with_data(&config, Some(data), Some(unseen))?;
+    let mut trainer = Trainer::with_data(&config, Some(data.clone()), Some(unseen.clone()))?;
     let mut found = Vec::new();
     let run = trainer.run(&mut |row, _| {
         if let Some(validation) = row.validation {
@@ -167,6 +163,12 @@ fn main() -> Result<()> {
     let mut words = std::env::args().skip(1);
     let steps: usize = words.next().and_then(|w| w.parse().ok()).unwrap_or(200);
     let steps = steps.next_multiple_of(EVERY);
+    let mut rng = Rng::new(11);
+    let mut subjects: Vec<Subject> = (0..TRAIN + UNSEEN)
+        .map(|number| subject(number, &mut rng))
+        .collect::<Result<_>>()?;
+    let unseen = subjects.split_off(TRAIN);
+    let data = [DataSet::of(subjects), DataSet::of(unseen)];
     let mut until = None;
     let mut table = String::from("part,variant,step,seconds,dice\n");
     let mut series = Vec::new();
@@ -175,7 +177,7 @@ fn main() -> Result<()> {
         "part", "variant", "s a step", "Dice at", "Dice after", "steps"
     );
     for variant in variants() {
-        let found = course(&variant, steps, until)?;
+        let found = course(&variant, &data, steps, until)?;
         let last = found.last().map_or((0, f64::NAN, f64::NAN), |l| *l);
         let time = *until.get_or_insert(last.1);
         let at = |wanted: &dyn Fn(&(usize, f64, f64)) -> bool| {

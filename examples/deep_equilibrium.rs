@@ -34,6 +34,8 @@ const TEST: usize = 12;
 /// Steps of the unrolled training, and of the longest run.
 const UNROLLED: usize = 10;
 const LONGEST: usize = 100;
+/// Plain steps before those that are extrapolated.
+const PLAIN: usize = 30;
 /// Width of the Gaussian that keeps displacements smooth, voxels.
 const SIGMA: f64 = 1.5;
 /// What is left of a displacement where nothing holds it.
@@ -158,13 +160,13 @@ impl Residual for Update {
 fn equilibrium(case: &Case, network: &Update) -> Result<(Tensor, bool)> {
     let still: Vec<Tensor> = case.data(network).iter().map(Tensor::detach).collect();
     let anderson = Anderson {
-        steps: LONGEST - 3 * UNROLLED,
+        steps: LONGEST - PLAIN,
         tolerance: 1e-3,
         memory: 2,
     };
     // far from rest the map is too curved to be extrapolated
     let mut start = case.truth.zeros_like()?;
-    for _ in 0..3 * UNROLLED {
+    for _ in 0..PLAIN {
         start = Update::apply(&start, &still)?;
     }
     let found = anderson.solve(&mut |u| Update::apply(u, &still), &start)?;

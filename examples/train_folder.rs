@@ -7,12 +7,16 @@
 //!
 //! `cargo run --release --example train_folder [STEPS [IMAGES LABELS]]`
 
+mod contrast;
+
 use std::path::{Path, PathBuf};
 
 use stillpoint::{
     Augmentation, DataConfig, Error, GradientSide, Image, Labels, LossConfig, NetworkConfig,
     OptimiserConfig, Phantom, Result, Rng, SolveConfig, Trainer, TrainingConfig,
 };
+
+use contrast::repainted;
 
 /// Subjects of the folder that it makes; the last of them are for the validation.
 const SUBJECTS: usize = 24;
@@ -27,14 +31,7 @@ fn make(folder: &Path) -> Result<()> {
     let mut rng = Rng::new(11);
     for number in 0..SUBJECTS {
         let phantom = Phantom::pair(&[80, 96], &[2.0, 2.0], number as u64)?;
-        // a curve of its own from intensities to intensities, which keeps the background dark
-        let (bend, lift) = (rng.range(-0.9, 0.9), rng.range(0.0, 0.5));
-        let curve = |v: f32| {
-            let v = f64::from(v);
-            let inside = (v / 0.1).min(1.0);
-            (inside * lift + v + bend * (std::f64::consts::PI * v).sin()) as f32
-        };
-        let values = phantom.fixed.iter().map(|&v| curve(v)).collect();
+        let values = repainted(&phantom.fixed, &mut rng);
         let name = format!("{number:02}.nii.gz");
         Image::new(phantom.grid.clone(), 1, values)?.write(folder.join("images").join(&name))?;
         Labels::new(phantom.grid, phantom.fixed_labels)?

@@ -237,37 +237,24 @@ fn main() -> Result<()> {
             }
         }
     }
+    let mut moved = vec![("fixed, moving".to_owned(), unseen.moving.clone())];
+    for (name, layer) in solvers {
+        let out = layer.forward(&LayerInput::new(&plain[0], &plain[1]))?;
+        let warped = out.finest().warp(&unseen.moving, &grid, &grid)?;
+        moved.push((format!("intensities, {name}"), warped));
+    }
+    for (name, layer) in solvers {
+        let warped = solve(&network, layer)?
+            .finest()
+            .warp(&unseen.moving, &grid, &grid)?;
+        moved.push((format!("learned, {name}"), warped));
+    }
     let mut rows = Vec::new();
     for pair in 0..4 {
-        let mut maps = vec![overlaid(
-            "fixed, moving",
-            &unseen.moving,
-            &unseen,
-            pair,
-            &grid,
-        )?];
-        for (name, layer) in solvers {
-            let out = layer.forward(&LayerInput::new(&plain[0], &plain[1]))?;
-            let warped = out.finest().warp(&unseen.moving, &grid, &grid)?;
-            maps.push(overlaid(
-                &format!("intensities, {name}"),
-                &warped,
-                &unseen,
-                pair,
-                &grid,
-            )?);
-        }
-        for (name, layer) in solvers {
-            let out = solve(&network, layer)?;
-            let warped = out.finest().warp(&unseen.moving, &grid, &grid)?;
-            maps.push(overlaid(
-                &format!("learned, {name}"),
-                &warped,
-                &unseen,
-                pair,
-                &grid,
-            )?);
-        }
+        let maps = moved
+            .iter()
+            .map(|(name, moving)| overlaid(name, moving, &unseen, pair, &grid))
+            .collect::<Result<_>>()?;
         rows.push(ColouredRow {
             title: format!("Unseen pair {}", pair + 1),
             maps,

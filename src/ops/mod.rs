@@ -63,7 +63,7 @@ pub(crate) use recorded::{record, record2};
 pub(crate) use round_trip::RoundTrip;
 pub use sample::Interpolation;
 pub use separable::{average_pool, rescale, resize, resize_adjoint, smooth, smooth_adjoint};
-pub(crate) use separable::{separable, Table};
+pub(crate) use separable::{separable, separable_adjoint, separable_diagonal, Table};
 pub use ssd::{Curvature, SsdCotangents, SsdData};
 pub(crate) use storage::read;
 pub use tanh::tanh;

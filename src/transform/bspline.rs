@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 
 use super::Transform;
-use crate::ops::{separable, Table};
+use crate::ops::{separable, separable_adjoint, separable_diagonal, Table};
 use crate::{Grid, Result};
 
 /// Cubic B-spline free-form deformation: `theta` holds control displacements (voxels of the image grid) on a lattice
@@ -57,21 +57,11 @@ impl Transform for BSpline {
     }
 
     fn pullback(&self, _theta: &Tensor, grid: &Grid, cotangent: &Tensor) -> Result<Tensor> {
-        let tables: Vec<_> = self
-            .tables(grid)
-            .into_iter()
-            .map(|t| t.map(|t| t.transposed()))
-            .collect();
-        separable(cotangent, &tables)
+        separable_adjoint(cotangent, &self.tables(grid))
     }
 
     fn pull_diagonal(&self, grid: &Grid, d: &Tensor) -> Result<Option<Tensor>> {
-        let tables: Vec<_> = self
-            .tables(grid)
-            .into_iter()
-            .map(|t| t.map(|t| t.squared().transposed()))
-            .collect();
-        separable(d, &tables).map(Some)
+        separable_diagonal(d, &self.tables(grid)).map(Some)
     }
 
     fn resample(&self, theta: &Tensor, from: &Grid, to: &Grid) -> Result<Tensor> {

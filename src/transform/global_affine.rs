@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 
 use super::Transform;
-use crate::ops::{separable, Table};
+use crate::ops::{separable, separable_adjoint, separable_diagonal, Table};
 use crate::{Grid, Result};
 
 /// One affine map for the whole grid, found by the same solver as a field: the features decide, with their own energy, on all
@@ -44,10 +44,11 @@ fn on_voxels(theta: &Tensor, grid: &Grid) -> Result<Tensor> {
     separable(&products, &tables(grid))
 }
 
-fn from_voxels(field: &Tensor, grid: &Grid, tables: &[Option<Table>]) -> Result<Tensor> {
-    let rank = grid.rank();
-    let products = separable(field, tables)?.reshape((rank, 1 << rank))?;
-    let places = Tensor::new(places(rank), field.device())?;
+/// The columns of `theta` among sums with all products.
+fn columns(products: &Tensor) -> Result<Tensor> {
+    let rank = products.dims()[0];
+    let products = products.reshape((rank, 1 << rank))?;
+    let places = Tensor::new(places(rank), products.device())?;
     Ok(products.index_select(&places, 1)?.contiguous()?)
 }
 
@@ -73,19 +74,11 @@ impl Transform for GlobalAffine {
     }
 
     fn pullback(&self, _theta: &Tensor, grid: &Grid, cotangent: &Tensor) -> Result<Tensor> {
-        let tables: Vec<_> = tables(grid)
-            .into_iter()
-            .map(|t| t.map(|t| t.transposed()))
-            .collect();
-        from_voxels(cotangent, grid, &tables)
+        columns(&separable_adjoint(cotangent, &tables(grid))?)
     }
 
     fn pull_diagonal(&self, grid: &Grid, d: &Tensor) -> Result<Option<Tensor>> {
-        let tables: Vec<_> = tables(grid)
-            .into_iter()
-            .map(|t| t.map(|t| t.squared().transposed()))
-            .collect();
-        from_voxels(d, grid, &tables).map(Some)
+        columns(&separable_diagonal(d, &tables(grid))?).map(Some)
     }
 
     fn resample(&self, theta: &Tensor, from: &Grid, to: &Grid) -> Result<Tensor> {

@@ -27,6 +27,7 @@ pub use compositive::Compositive;
 pub use displacement::Displacement;
 pub use global_affine::GlobalAffine;
 pub use linear::{Linear, LinearKind};
+pub(crate) use named::all_transforms;
 pub use named::transform_named;
 pub use resample::{resample_image, resample_labels, LabelResampling, Resampling};
 pub use velocity::Velocity;

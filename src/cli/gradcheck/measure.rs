@@ -16,7 +16,7 @@ use crate::ops::dot;
 use crate::registration::Deformation;
 use crate::regulariser::{Bending, Diffusion, Elastic, Regulariser};
 use crate::solver::{GradientDescent, Solver};
-use crate::transform::{BSpline, Compositive, Displacement, GlobalAffine, Transform, Velocity};
+use crate::transform::{all_transforms, Displacement};
 use crate::Result;
 
 const POLICIES: [Policy; 14] = [
@@ -196,13 +196,7 @@ fn memories(
 
 /// The exact gradient against finite differences, for each transform and regulariser.
 fn cases(subject: &Subject, session: &Session) -> Result<Vec<CaseReport>> {
-    let transforms: [Arc<dyn Transform>; 5] = [
-        Arc::new(Displacement),
-        Arc::new(Compositive),
-        Arc::new(Velocity::default()),
-        Arc::new(BSpline::default()),
-        Arc::new(GlobalAffine),
-    ];
+    let transforms = all_transforms();
     let regularisers: [Arc<dyn Regulariser>; 3] = [
         Arc::new(Diffusion),
         Arc::new(Bending::default()),

@@ -69,7 +69,7 @@ pub(crate) fn read_described<D: DeserializeOwned>(
     format: &str,
     kind: &str,
 ) -> Result<(Vec<(String, Tensor)>, D)> {
-    described(path, read_tensors(path)?, format, kind)
+    parse_described(path, &contents(path)?, format, kind)
 }
 
 /// [`read_described`] of a file's bytes.
@@ -79,15 +79,7 @@ pub(crate) fn parse_described<D: DeserializeOwned>(
     format: &str,
     kind: &str,
 ) -> Result<(Vec<(String, Tensor)>, D)> {
-    described(path, parse_tensors(path, bytes)?, format, kind)
-}
-
-fn described<D: DeserializeOwned>(
-    path: &Path,
-    (tensors, description): (Vec<(String, Tensor)>, Value),
-    format: &str,
-    kind: &str,
-) -> Result<(Vec<(String, Tensor)>, D)> {
+    let (tensors, description) = parse_tensors(path, bytes)?;
     if description.get("format").and_then(|f| f.as_str()) != Some(format) {
         return Err(Error::format(
             path,
@@ -126,8 +118,11 @@ fn little_endian<T: Copy, const N: usize>(values: &[T], bytes: impl Fn(T) -> [u8
 /// description, or holds numbers that are not finite.
 pub fn read_tensors(path: impl AsRef<Path>) -> Result<(Vec<(String, Tensor)>, Value)> {
     let path = path.as_ref();
-    let bytes = std::fs::read(path).map_err(|e| Error::io(path, "read", e))?;
-    parse_tensors(path, &bytes)
+    parse_tensors(path, &contents(path)?)
+}
+
+fn contents(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).map_err(|e| Error::io(path, "read", e))
 }
 
 /// [`read_tensors`] of a file's bytes.

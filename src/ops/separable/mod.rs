@@ -34,6 +34,27 @@ pub(crate) fn separable(x: &Tensor, tables: &[Option<Table>]) -> Result<Tensor> 
     })?)
 }
 
+/// The adjoint of [`separable`].
+pub(crate) fn separable_adjoint(x: &Tensor, tables: &[Option<Table>]) -> Result<Tensor> {
+    separable(x, &transposed(tables))
+}
+
+/// The diagonal of `F' diag(d) F`, with `F` what [`separable`] does.
+pub(crate) fn separable_diagonal(d: &Tensor, tables: &[Option<Table>]) -> Result<Tensor> {
+    let squared: Vec<_> = tables
+        .iter()
+        .map(|t| t.as_ref().map(Table::squared))
+        .collect();
+    separable_adjoint(d, &squared)
+}
+
+fn transposed(tables: &[Option<Table>]) -> Vec<Option<Table>> {
+    tables
+        .iter()
+        .map(|t| t.as_ref().map(Table::transposed))
+        .collect()
+}
+
 /// One table an axis, fastest first.
 struct Filter {
     tables: Vec<Option<Table>>,
@@ -58,13 +79,6 @@ impl Filter {
             }
         }
         (filtered.unwrap_or_else(|| x.to_vec()), shape)
-    }
-
-    fn transposed(&self) -> Self {
-        let tables = self.tables.iter();
-        Self {
-            tables: tables.map(|t| t.as_ref().map(Table::transposed)).collect(),
-        }
     }
 }
 
@@ -93,7 +107,8 @@ impl CustomOp1 for Filter {
         _: &Tensor,
         cotangent: &Tensor,
     ) -> candle_core::Result<Option<Tensor>> {
-        Ok(Some(cotangent.contiguous()?.apply_op1(self.transposed())?))
+        let tables = transposed(&self.tables);
+        Ok(Some(cotangent.contiguous()?.apply_op1(Self { tables })?))
     }
 }
 
@@ -142,21 +157,18 @@ pub fn rescale(x: &Tensor, scale: &[f64], size: &[usize]) -> Result<Tensor> {
 /// Gaussian smoothing with `sigma` voxels an axis (0 leaves the axis alone), cut at 3 sigma, weights renormalised at
 /// the border so that constants stay.
 pub fn smooth(x: &Tensor, sigma: &[f64]) -> Result<Tensor> {
-    let tables: Vec<_> = (0..sigma.len())
-        .map(|a| (sigma[a] > 0.0).then(|| Table::gaussian(x.dims()[x.rank() - 1 - a], sigma[a])))
-        .collect();
-    separable(x, &tables)
+    separable(x, &gaussian_tables(x, sigma))
 }
 
 /// The adjoint of [`smooth`].
 pub fn smooth_adjoint(x: &Tensor, sigma: &[f64]) -> Result<Tensor> {
-    let tables: Vec<_> = (0..sigma.len())
-        .map(|a| {
-            (sigma[a] > 0.0)
-                .then(|| Table::gaussian(x.dims()[x.rank() - 1 - a], sigma[a]).transposed())
-        })
-        .collect();
-    separable(x, &tables)
+    separable_adjoint(x, &gaussian_tables(x, sigma))
+}
+
+fn gaussian_tables(x: &Tensor, sigma: &[f64]) -> Vec<Option<Table>> {
+    (0..sigma.len())
+        .map(|a| (sigma[a] > 0.0).then(|| Table::gaussian(x.dims()[x.rank() - 1 - a], sigma[a])))
+        .collect()
 }
 
 /// Resizes the spatial axes to `size` (fastest first) over the same field of view, as [`Grid::resized`](crate::Grid::resized).
@@ -164,25 +176,22 @@ pub fn smooth_adjoint(x: &Tensor, sigma: &[f64]) -> Result<Tensor> {
 /// Enlarging interpolates linearly; shrinking by a factor `f` smooths with a Gaussian of `0.5 sqrt(f^2 - 1)` voxels
 /// on the way, which keeps what the new grid can carry.
 pub fn resize(x: &Tensor, size: &[usize]) -> Result<Tensor> {
-    separable(x, &resize_tables(x, size, false))
+    separable(x, &resize_tables(&axes(x, size.len()), size))
 }
 
 /// The adjoint of [`resize`] from `size` (fastest first) to the spatial shape of `x`.
 pub fn resize_adjoint(x: &Tensor, size: &[usize]) -> Result<Tensor> {
-    separable(x, &resize_tables(x, size, true))
+    separable_adjoint(x, &resize_tables(size, &axes(x, size.len())))
 }
 
-fn resize_tables(x: &Tensor, size: &[usize], adjoint: bool) -> Vec<Option<Table>> {
-    (0..size.len())
-        .map(|a| {
-            let here = x.dims()[x.rank() - 1 - a];
-            (here != size[a]).then(|| {
-                if adjoint {
-                    Table::resize(size[a], here).transposed()
-                } else {
-                    Table::resize(here, size[a])
-                }
-            })
-        })
+/// The sizes of the last `count` axes, fastest first.
+fn axes(x: &Tensor, count: usize) -> Vec<usize> {
+    x.dims().iter().rev().take(count).copied().collect()
+}
+
+fn resize_tables(from: &[usize], to: &[usize]) -> Vec<Option<Table>> {
+    from.iter()
+        .zip(to)
+        .map(|(&from, &to)| (from != to).then(|| Table::resize(from, to)))
         .collect()
 }

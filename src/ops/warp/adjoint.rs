@@ -328,7 +328,6 @@ impl<T: Real, const D: usize> Scatter<'_, T, D> {
     ) {
         let reach = if CUBIC { 4 } else { 2 };
         let n = self.frame.voxels();
-        let stride = &self.frame.stride;
         let none = [[T::of(0.0); 16]; 16];
         // channels of each voxel side by side
         let (mut first, mut second) = (none, none);
@@ -354,31 +353,13 @@ impl<T: Real, const D: usize> Scatter<'_, T, D> {
                     L::load(second[lane].as_ptr()),
                 );
                 for kz in 0..if D == 3 { reach } else { 1 } {
-                    let (mut slice, mut across, mut bend) = (0, self.shares.factor, T::of(0.0));
-                    if D == 3 {
-                        let plane = axes[D - 1].place[kz][lane];
-                        if plane < self.first || plane >= self.end {
-                            continue;
-                        }
-                        slice = (plane - self.first) * stride[D - 1];
-                        across = self.shares.factor * axes[D - 1].weight[kz][lane];
-                        bend = self.shares.factor * axes[D - 1].slope[kz][lane];
-                    }
                     for ky in 0..reach {
-                        let mut line = axes[1].place[ky][lane];
-                        if D == 2 {
-                            if line < self.first || line >= self.end {
-                                continue;
-                            }
-                            line -= self.first;
-                        }
-                        let from = slice + line * stride[1];
-                        let (wy, sy) = (axes[1].weight[ky][lane], axes[1].slope[ky][lane]);
-                        let weight = across * wy;
-                        let slope = bend * wy + across * sy;
+                        let Some((line, weight, slope)) = self.line(axes, lane, kz, ky) else {
+                            continue;
+                        };
                         for kx in 0..reach {
                             let (wx, sx) = (axes[0].weight[kx][lane], axes[0].slope[kx][lane]);
-                            let to = (from + axes[0].place[kx][lane]) * L::COUNT;
+                            let to = (line + axes[0].place[kx][lane]) * L::COUNT;
                             let to = slab.as_mut_ptr().add(to);
                             let mut sum = cotangent.fma(L::splat(weight * wx), L::load(to));
                             if ALONG {
@@ -390,6 +371,33 @@ impl<T: Real, const D: usize> Scatter<'_, T, D> {
                 }
             }
         }
+    }
+
+    /// The line of the moving grid at taps `kz` and `ky` of a voxel, counted from the slab's first voxel, with its weight and
+    /// the derivative of that along the step; none outside the slab.
+    #[inline(always)]
+    fn line(
+        &self,
+        axes: &[Taps<T>; D],
+        lane: usize,
+        kz: usize,
+        ky: usize,
+    ) -> Option<(usize, T, T)> {
+        let tap = if D == 3 { kz } else { ky };
+        let plane = axes[D - 1].place[tap][lane];
+        if plane < self.first || plane >= self.end {
+            return None;
+        }
+        let slice = (plane - self.first) * self.frame.stride[D - 1];
+        let factor = self.shares.factor;
+        let (wy, sy) = (axes[1].weight[ky][lane], axes[1].slope[ky][lane]);
+        if D == 2 {
+            return Some((slice, factor * wy, factor * sy));
+        }
+        let across = factor * axes[D - 1].weight[kz][lane];
+        let bend = factor * axes[D - 1].slope[kz][lane];
+        let from = slice + axes[1].place[ky][lane] * self.frame.stride[1];
+        Some((from, across * wy, bend * wy + across * sy))
     }
 
     /// Adds the shares of `count` fixed voxels from `at` on that fall into the slab.
@@ -405,29 +413,13 @@ impl<T: Real, const D: usize> Scatter<'_, T, D> {
             self.frame.voxels(),
             self.frame.moving.iter().product::<usize>(),
         );
-        let stride = &self.frame.stride;
+        let start = self.first * self.frame.stride[D - 1];
         for lane in 0..count {
             for kz in 0..if D == 3 { reach } else { 1 } {
-                // weight and its derivative over the axes so far
-                let (mut slice, mut across, mut bend) = (0, self.shares.factor, T::of(0.0));
-                if D == 3 {
-                    let plane = axes[D - 1].place[kz][lane];
-                    if plane < self.first || plane >= self.end {
-                        continue;
-                    }
-                    slice = plane * stride[D - 1];
-                    across = self.shares.factor * axes[D - 1].weight[kz][lane];
-                    bend = self.shares.factor * axes[D - 1].slope[kz][lane];
-                }
                 for ky in 0..reach {
-                    let line = axes[1].place[ky][lane];
-                    if D == 2 && (line < self.first || line >= self.end) {
+                    let Some((line, weight, slope)) = self.line(axes, lane, kz, ky) else {
                         continue;
-                    }
-                    let from = slice + line * stride[1];
-                    let (wy, sy) = (axes[1].weight[ky][lane], axes[1].slope[ky][lane]);
-                    let weight = across * wy;
-                    let slope = bend * wy + across * sy;
+                    };
                     for c in 0..self.channels {
                         let voxel = c * n + at + lane;
                         let mut share = self.shares.cotangent[voxel] * weight;
@@ -437,7 +429,7 @@ impl<T: Real, const D: usize> Scatter<'_, T, D> {
                             second = along[voxel] * weight;
                         }
                         for kx in 0..reach {
-                            let to = c * m + from + axes[0].place[kx][lane];
+                            let to = c * m + start + line + axes[0].place[kx][lane];
                             let mut add = share * axes[0].weight[kx][lane];
                             if ALONG {
                                 add += second * axes[0].slope[kx][lane];
