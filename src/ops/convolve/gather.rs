@@ -14,9 +14,9 @@ pub(super) const TOGETHER: usize = 4;
 
 /// Weights in the order of the taps, [`TOGETHER`] output channels side by side (two where no more are left).
 pub(super) struct PackedWeights<T> {
-    values: Vec<T>,
-    bias: Vec<T>,
-    outputs: usize,
+    pub values: Vec<T>,
+    pub bias: Vec<T>,
+    pub outputs: usize,
 }
 
 impl<T: Real> PackedWeights<T> {
@@ -113,13 +113,6 @@ impl<T: Real> Kernel<T> for Tiles<'_, T> {
         let [x, y, z] = &self.window.axes;
         let volume = x.output * y.output * z.output;
         let vectors = ((self.block.rows - 1) * self.window.pitch + x.count).div_ceil(L::COUNT);
-        // the registers hold 4 x 6 sums of 512 bits, or 4 x 3 of fewer
-        let widest = if L::COUNT * size_of::<T>() == 64 {
-            6
-        } else {
-            3
-        };
-        let tiles = vectors.div_ceil(widest);
         let mut weights = self.weights.values.as_ptr();
         // SAFETY: the slack after the inputs and the rounded buffer hold the last vector; rows lie inside the output.
         unsafe {
@@ -129,18 +122,9 @@ impl<T: Real> Kernel<T> for Tiles<'_, T> {
                 let bias = self.weights.bias.as_ptr().add(first);
                 for plane in 0..self.block.planes {
                     let inputs = self.inputs.as_ptr().add(plane * self.window.plane());
-                    let mut done = 0;
-                    for number in 0..tiles {
-                        let count = (vectors - done).div_ceil(tiles - number);
-                        let from = inputs.add(done * L::COUNT);
-                        let to = self.buffer.as_mut_ptr().add(done * L::COUNT);
-                        let place = (from, self.offsets, weights, bias, to, self.run);
-                        match together {
-                            TOGETHER => tile::<L, TOGETHER>(place, count),
-                            _ => tile::<L, 2>(place, count),
-                        }
-                        done += count;
-                    }
+                    let to = self.buffer.as_mut_ptr();
+                    let place = (inputs, self.offsets, weights, bias, to, self.run);
+                    run::<L>(place, together, vectors);
                     let oz = z.first + z.step * (self.block.plane + plane);
                     for o in 0..left.min(together) {
                         let channel = (self.block.item * self.weights.outputs + first + o) * volume;
@@ -175,6 +159,28 @@ pub(super) const fn wide<L: Lanes>() -> bool {
     L::COUNT * size_of::<L::Element>() == 64
 }
 
+/// `together` output channels of a run of `vectors` vectors of outputs.
+#[inline(always)]
+pub(super) unsafe fn run<L: Lanes>(place: Place<'_, L::Element>, together: usize, vectors: usize) {
+    let (inputs, offsets, weights, bias, out, stride) = place;
+    // the registers hold 4 x 6 sums of 512 bits, or 4 x 3 of fewer
+    let tiles = vectors.div_ceil(if wide::<L>() { 6 } else { 3 });
+    let mut done = 0;
+    for number in 0..tiles {
+        let count = (vectors - done).div_ceil(tiles - number);
+        // SAFETY: the caller's promise.
+        unsafe {
+            let (from, to) = (inputs.add(done * L::COUNT), out.add(done * L::COUNT));
+            let place = (from, offsets, weights, bias, to, stride);
+            match together {
+                TOGETHER => tile::<L, TOGETHER>(place, count),
+                _ => tile::<L, 2>(place, count),
+            }
+        }
+        done += count;
+    }
+}
+
 /// `CO` output channels of `count` vectors of outputs.
 #[inline(always)]
 unsafe fn tile<L: Lanes, const CO: usize>(place: Place<'_, L::Element>, count: usize) {
@@ -194,7 +200,7 @@ unsafe fn tile<L: Lanes, const CO: usize>(place: Place<'_, L::Element>, count: u
 }
 
 /// Where a tile reads and writes: inputs, taps, weights, bias, results, and from one channel's results to the next.
-type Place<'a, T> = (*const T, &'a [u32], *const T, *const T, *mut T, usize);
+pub(super) type Place<'a, T> = (*const T, &'a [u32], *const T, *const T, *mut T, usize);
 
 /// `CO` output channels of `NV` vectors of outputs.
 #[inline(always)]

@@ -6,12 +6,14 @@ mod gradient;
 mod op;
 mod weights;
 mod window;
+mod winograd;
 
 use axis::{outputs, Axis};
 use gather::{gather, PackedWeights};
 pub use gradient::{convolve_adjoint, convolve_weight_gradient};
 pub use op::{convolve, convolve_joined};
 use window::Window;
+use winograd::Winograd;
 
 use super::real::Real;
 use super::rows::{sum_over_rows, Shared};
@@ -147,12 +149,29 @@ impl Sizes {
         bias: Option<&[T]>,
         out: Shared<T>,
     ) {
-        let window = Window::new(self.axes(), self.inputs);
-        let (offsets, entries) = window.taps(self.inputs, self.kernel);
         let (inputs, n) = (self.inputs, self.entries());
-        let packed = PackedWeights::new(self.outputs, inputs, &entries, bias, |o, c, k| {
-            weight[(o * inputs + c) * n + k]
-        });
+        let weight = |o: usize, c: usize, k: usize| weight[(o * inputs + c) * n + k];
+        self.sums(self.axes(), self.outputs, bias, weight, source, out);
+    }
+
+    /// `out[o] = bias[o] + sum_c weight[o, c] * in[c]` along these axes, with `weight(o, c, entry of the kernel)`.
+    fn sums<T: Real>(
+        &self,
+        axes: [Axis; 3],
+        outputs: usize,
+        bias: Option<&[T]>,
+        weight: impl Fn(usize, usize, usize) -> T,
+        source: &Channels<'_, T>,
+        out: Shared<T>,
+    ) {
+        let inputs = source.count();
+        if let Some(winograd) = Winograd::of_results(&axes, inputs) {
+            winograd.gather(outputs, self.kernel, bias, weight, source, out);
+            return;
+        }
+        let window = Window::new(axes, inputs);
+        let (offsets, entries) = window.taps(inputs, self.kernel);
+        let packed = PackedWeights::new(outputs, inputs, &entries, bias, weight);
         gather(&window, &offsets, &packed, source, out);
     }
 
@@ -177,13 +196,9 @@ impl Sizes {
             for y in &y {
                 for x in &x {
                     let axes = [x.clone(), y.clone(), z.clone()];
-                    let window = Window::new(axes, self.outputs);
-                    let (offsets, entries) = window.taps(self.outputs, self.kernel);
-                    let packed =
-                        PackedWeights::new(channels, self.outputs, &entries, None, |c, o, k| {
-                            weight[(o * inputs + first + c) * n + k]
-                        });
-                    gather(&window, &offsets, &packed, &source, out);
+                    let weight =
+                        |c: usize, o: usize, k: usize| weight[(o * inputs + first + c) * n + k];
+                    self.sums(axes, channels, None, weight, &source, out);
                 }
             }
         }
@@ -191,13 +206,16 @@ impl Sizes {
 
     /// The adjoint with respect to the weights, `[outputs, inputs, kernel]`.
     fn backward_weights<T: Real>(&self, source: &Channels<'_, T>, cotangent: &[T]) -> Vec<T> {
-        let window = Window::new(self.axes(), self.inputs);
-        let (offsets, _) = window.taps(self.inputs, self.kernel);
         let cotangent = Channels::new(
             vec![(cotangent, self.outputs)],
             self.batch,
             self.result_voxels(),
         );
+        if let Some(winograd) = Winograd::of_weights(&self.axes(), self.inputs, self.outputs) {
+            return winograd.correlate(self.kernel, source, &cotangent);
+        }
+        let window = Window::new(self.axes(), self.inputs);
+        let (offsets, _) = window.taps(self.inputs, self.kernel);
         weights::correlate(&window, &offsets, source, &cotangent)
     }
 

@@ -49,10 +49,11 @@ pub(super) fn correlate<T: Real>(
                     window.pack_all(source, block, inputs);
                     layout.pack_cotangent(window, cotangent, block, first..end, factors);
                     dispatch(Products {
-                        window,
-                        run: layout.run,
                         inputs,
+                        plane: window.plane(),
                         cotangent: factors,
+                        channel: window.planes * layout.run,
+                        run: layout.run,
                         offsets,
                         planes: block.planes,
                         outputs: padded,
@@ -115,15 +116,21 @@ impl Layout {
     }
 }
 
-struct Products<'a, T> {
-    window: &'a Window,
-    run: usize,
-    inputs: &'a [T],
-    cotangent: &'a [T],
-    offsets: &'a [u32],
-    planes: usize,
-    outputs: usize,
-    sums: &'a mut [T],
+/// Adds to `sums`, `[outputs, offsets]`, the products of cotangents with the inputs that lie ahead of them.
+pub(super) struct Products<'a, T> {
+    pub inputs: &'a [T],
+    /// From one plane of inputs to the next.
+    pub plane: usize,
+    pub cotangent: &'a [T],
+    /// From one channel of cotangents to the next.
+    pub channel: usize,
+    /// Length of a plane of cotangents, whole vectors.
+    pub run: usize,
+    pub offsets: &'a [u32],
+    pub planes: usize,
+    /// Channels of cotangents, a multiple of [`TOGETHER`].
+    pub outputs: usize,
+    pub sums: &'a mut [T],
 }
 
 impl<T: Real> Kernel<T> for Products<'_, T> {
@@ -143,11 +150,11 @@ impl<T: Real> Kernel<T> for Products<'_, T> {
         for plane in (0..self.planes).step_by(together) {
             let place = Place {
                 // SAFETY: the plane lies inside the scratch.
-                inputs: unsafe { self.inputs.as_ptr().add(plane * self.window.plane()) },
+                inputs: unsafe { self.inputs.as_ptr().add(plane * self.plane) },
                 // SAFETY: as above.
                 cotangent: unsafe { self.cotangent.as_ptr().add(plane * run) },
-                channel: self.window.planes * run,
-                plane: self.window.plane(),
+                channel: self.channel,
+                plane: self.plane,
                 run,
                 planes: together.min(self.planes - plane),
             };

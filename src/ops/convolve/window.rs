@@ -9,7 +9,7 @@ use crate::ops::real::Real;
 const PACKED: usize = 160 << 10;
 /// Outputs of a block at most, and about how many blocks a volume should have at least.
 const MOST: usize = 4096;
-const BLOCKS: usize = 16;
+pub(super) const BLOCKS: usize = 16;
 /// Elements after the last row that vectors may read.
 pub(super) const SLACK: usize = 128;
 
@@ -60,12 +60,17 @@ impl Window {
             }
         }
         let (_, planes, rows) = best;
+        Self::of(axes, planes, rows)
+    }
+
+    /// With blocks of so many planes and rows.
+    pub(super) fn of(axes: [Axis; 3], planes: usize, rows: usize) -> Self {
         Self {
             planes,
             rows,
-            pitch,
-            packed_planes: planes + rz,
-            packed_rows: rows + ry,
+            pitch: axes[0].pitch(),
+            packed_planes: planes + axes[2].reach(),
+            packed_rows: rows + axes[1].reach(),
             axes,
         }
     }

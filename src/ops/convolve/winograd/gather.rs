@@ -1,0 +1,359 @@
+//! Results of a convolution by minimal filtering: inputs to products, products to results.
+
+use rayon::prelude::*;
+
+use super::filter::{inputs_of_four, inputs_of_two, results_of_four, results_of_two};
+use super::{Tiles, Winograd, PLANES, PLANE_PRODUCTS, ROWS, ROW_PRODUCTS};
+use crate::ops::convolve::axis::Axis;
+use crate::ops::convolve::gather::{run, side_by_side, PackedWeights, TOGETHER};
+use crate::ops::convolve::window::{Block, SLACK};
+use crate::ops::convolve::Channels;
+use crate::ops::lanes::{dispatch, Kernel, Lanes};
+use crate::ops::real::Real;
+use crate::ops::rows::Shared;
+use crate::ops::scratch::with_scratch;
+
+/// Elements that a block's transformed inputs and products may take: they stay in the second-level cache.
+const SCRATCH: usize = 240 << 10;
+
+impl Winograd {
+    /// For [`gather`](Self::gather), if the taps allow it and products are saved.
+    pub(in crate::ops::convolve) fn of_results(axes: &[Axis; 3], inputs: usize) -> Option<Self> {
+        Self::new(axes, inputs + TOGETHER, SCRATCH)
+    }
+
+    /// `out[o] = bias[o] + sum_c weight[o, c] * source[c]` for a batch, with `weight(o, c, entry of the kernel)`, into
+    /// volumes `[batch, outputs, z, y, x]`.
+    pub(in crate::ops::convolve) fn gather<T: Real>(
+        &self,
+        outputs: usize,
+        kernel: [usize; 3],
+        bias: Option<&[T]>,
+        weight: impl Fn(usize, usize, usize) -> T,
+        source: &Channels<'_, T>,
+        out: Shared<T>,
+    ) {
+        let inputs = source.count();
+        let weights = self.packed_weights(outputs, inputs, kernel, &weight);
+        let bias: Vec<T> = (0..outputs)
+            .map(|o| bias.map_or(T::of(0.0), |b| b[o]))
+            .collect();
+        let most = self.most_elements();
+        let transformed = self.transformed(inputs, most);
+        // the last vector of results may end after the last sum
+        let summed = self.products() * TOGETHER * most.next_multiple_of(16) + SLACK;
+        self.window
+            .blocks(source.batch())
+            .into_par_iter()
+            .for_each(|block| {
+                let tiles = self.tiles(&block);
+                with_scratch::<T, _>(transformed + summed.max(self.lines()), |scratch| {
+                    let (transformed, rest) = scratch.split_at_mut(transformed);
+                    self.transform(source, block, tiles, rest, transformed);
+                    dispatch(Results {
+                        plan: self,
+                        block,
+                        tiles,
+                        offsets: &self.offsets(inputs, tiles.elements),
+                        weights: &weights,
+                        inputs: transformed,
+                        product: inputs * tiles.elements,
+                        sums: rest,
+                        bias: &bias,
+                        out,
+                    });
+                });
+            });
+    }
+
+    /// The weights of each product.
+    fn packed_weights<T: Real>(
+        &self,
+        outputs: usize,
+        inputs: usize,
+        kernel: [usize; 3],
+        weight: &impl Fn(usize, usize, usize) -> T,
+    ) -> Vec<PackedWeights<T>> {
+        let [x, y, z] = std::array::from_fn(|axis| self.entries(axis));
+        self.factors()
+            .into_iter()
+            .map(|[of_planes, of_rows]| {
+                PackedWeights::new(outputs, inputs, &x, None, |o, c, x| {
+                    let mut sum = 0.0;
+                    for (z, plane) in z.iter().zip(of_planes) {
+                        for (y, row) in y.iter().zip(of_rows) {
+                            let entry = (z * kernel[1] + y) * kernel[0] + x;
+                            sum += plane * row * weight(o, c, entry).wide();
+                        }
+                    }
+                    T::of(sum)
+                })
+            })
+            .collect()
+    }
+
+    /// Elements that the transformed inputs of a block take, with zeros after them that vectors may read.
+    pub(super) fn transformed(&self, channels: usize, elements: usize) -> usize {
+        self.products() * channels * elements + SLACK
+    }
+
+    /// Elements that [`transform`](Self::transform) needs beside its result.
+    pub(super) fn lines(&self) -> usize {
+        let rows = self.window.rows / ROWS * self.window.pitch;
+        (self.window.planes + PLANE_PRODUCTS - PLANES) * ROW_PRODUCTS * rows
+    }
+
+    /// What the products of a block take from the inputs: products, channels, tiles of planes, of rows, and a row, which
+    /// starts with the zeros before it.
+    pub(super) fn transform<T: Real>(
+        &self,
+        source: &Channels<'_, T>,
+        block: Block,
+        tiles: Tiles,
+        lines: &mut [T],
+        out: &mut [T],
+    ) {
+        let channels = source.count();
+        for channel in 0..channels {
+            dispatch(Inputs {
+                plan: self,
+                block,
+                tiles,
+                volume: source.volume(block.item, channel),
+                lines: &mut *lines,
+                out: &mut out[channel * tiles.elements..],
+                product: channels * tiles.elements,
+            });
+        }
+        out[self.products() * channels * tiles.elements..].fill(T::of(0.0));
+    }
+}
+
+/// Transforms the inputs of a channel.
+struct Inputs<'a, T> {
+    plan: &'a Winograd,
+    block: Block,
+    tiles: Tiles,
+    volume: &'a [T],
+    /// Planes whose rows are transformed: planes, products of rows, tiles of rows, a row.
+    lines: &'a mut [T],
+    out: &'a mut [T],
+    /// From one product to the next.
+    product: usize,
+}
+
+impl<T: Real> Kernel<T> for Inputs<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<L: Lanes<Element = T>>(self) {
+        let plane = self.tiles.rows * self.plan.window.pitch;
+        // SAFETY: rows are read inside the volume; lines and products hold what is written.
+        unsafe {
+            if !self.plan.deep {
+                for tz in 0..self.tiles.planes {
+                    let to = self.out.as_ptr().cast_mut().add(tz * plane);
+                    self.rows::<L>(self.block.plane + tz, to, self.product);
+                }
+                return;
+            }
+            let to = self.lines.as_ptr().cast_mut();
+            let planes = PLANES * self.tiles.planes + PLANE_PRODUCTS - PLANES;
+            for z in 0..planes {
+                // the first plane lies one before that of the results
+                let from = (self.block.plane + z).wrapping_sub(1);
+                self.rows::<L>(from, to.add(z * ROW_PRODUCTS * plane), plane);
+            }
+            self.planes::<L>(plane);
+        }
+    }
+}
+
+impl<T: Real> Inputs<'_, T> {
+    /// Transforms the rows of a plane of the volume; zero where there is none.
+    #[inline(always)]
+    unsafe fn rows<L: Lanes<Element = T>>(&self, plane: usize, to: *mut T, product: usize) {
+        let window = &self.plan.window;
+        let [nx, ny, nz] = std::array::from_fn(|a| window.axes[a].input);
+        let before = window.pitch - nx;
+        // SAFETY: the caller's promise.
+        unsafe {
+            let zero = L::splat(T::of(0.0));
+            if plane >= nz {
+                for p in 0..ROW_PRODUCTS {
+                    std::ptr::write_bytes(to.add(p * product), 0, self.tiles.rows * window.pitch);
+                }
+                return;
+            }
+            let volume = self.volume.as_ptr().add(plane * ny * nx);
+            for tile in 0..self.tiles.rows {
+                let to = to.add(tile * window.pitch);
+                for p in 0..ROW_PRODUCTS {
+                    zero.store_part(to.add(p * product), before);
+                }
+                let to = to.add(before);
+                // the first row lies one before that of the results
+                let first = self.block.row + tile * ROWS;
+                for x in (0..nx).step_by(L::COUNT) {
+                    let count = (nx - x).min(L::COUNT);
+                    let mut d = [zero; ROW_PRODUCTS];
+                    for y in 0..ROW_PRODUCTS {
+                        let row = (first + y).wrapping_sub(1);
+                        if row < ny {
+                            d[y] = L::load_some(volume.add(row * nx + x), count);
+                        }
+                    }
+                    let d = inputs_of_four(d);
+                    for p in 0..ROW_PRODUCTS {
+                        d[p].store_some(to.add(p * product + x), count);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Transforms the lines along planes.
+    #[inline(always)]
+    unsafe fn planes<L: Lanes<Element = T>>(&self, plane: usize) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let to = self.out.as_ptr().cast_mut();
+            for tz in 0..self.tiles.planes {
+                for y in 0..ROW_PRODUCTS {
+                    let from = self.lines.as_ptr();
+                    let from = from.add((PLANES * tz * ROW_PRODUCTS + y) * plane);
+                    let to = to.add(y * self.product + tz * plane);
+                    for x in (0..plane).step_by(L::COUNT) {
+                        let count = (plane - x).min(L::COUNT);
+                        let mut d = [L::splat(T::of(0.0)); PLANE_PRODUCTS];
+                        for z in 0..PLANE_PRODUCTS {
+                            d[z] = L::load_some(from.add(z * ROW_PRODUCTS * plane + x), count);
+                        }
+                        let d = inputs_of_two(d);
+                        for z in 0..PLANE_PRODUCTS {
+                            d[z].store_some(to.add(z * ROW_PRODUCTS * self.product + x), count);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The results of a block, a group of channels after the other.
+struct Results<'a, T> {
+    plan: &'a Winograd,
+    block: Block,
+    tiles: Tiles,
+    offsets: &'a [u32],
+    weights: &'a [PackedWeights<T>],
+    inputs: &'a [T],
+    /// From one product's inputs to the next.
+    product: usize,
+    sums: &'a mut [T],
+    bias: &'a [T],
+    out: Shared<T>,
+}
+
+impl<T: Real> Kernel<T> for Results<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<L: Lanes<Element = T>>(self) {
+        let outputs = self.bias.len();
+        let vectors = self.tiles.elements.div_ceil(L::COUNT);
+        let stride = self.tiles.elements.next_multiple_of(16);
+        for first in (0..outputs).step_by(TOGETHER) {
+            let together = side_by_side(outputs - first);
+            let mut to = self.sums.as_mut_ptr();
+            for (product, weights) in self.weights.iter().enumerate() {
+                // SAFETY: the zeros after the inputs and the rounded sums hold the last vector.
+                unsafe {
+                    let inputs = self.inputs.as_ptr().add(product * self.product);
+                    let values = weights.values.as_ptr().add(first * self.offsets.len());
+                    let place = (
+                        inputs,
+                        self.offsets,
+                        values,
+                        weights.bias.as_ptr(),
+                        to,
+                        stride,
+                    );
+                    run::<L>(place, together, vectors);
+                    to = to.add(TOGETHER * stride);
+                }
+            }
+            for o in first..(first + together).min(outputs) {
+                // SAFETY: rows lie inside the results, and no two blocks share one.
+                unsafe {
+                    if self.plan.deep {
+                        self.rows::<L, PLANE_PRODUCTS, PLANES>(o, o - first, stride);
+                    } else {
+                        self.rows::<L, 1, 1>(o, o - first, stride);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl<T: Real> Results<'_, T> {
+    /// The results of channel `o` from its sums, `lane` of the group.
+    #[inline(always)]
+    unsafe fn rows<L: Lanes<Element = T>, const DEEP: usize, const HIGH: usize>(
+        &self,
+        o: usize,
+        lane: usize,
+        stride: usize,
+    ) {
+        let window = &self.plan.window;
+        let [nx, ny, nz] = std::array::from_fn(|a| window.axes[a].count);
+        let product = TOGETHER * stride;
+        let volume = (self.block.item * self.bias.len() + o) * nz * ny * nx;
+        for tile in 0..self.tiles.planes * self.tiles.rows {
+            let (tz, ty) = (tile / self.tiles.rows, tile % self.tiles.rows);
+            let (plane, row) = (tz * HIGH, ty * ROWS);
+            let planes = (self.block.planes - plane).min(HIGH);
+            let rows = (self.block.rows - row).min(ROWS);
+            let first = volume + ((self.block.plane + plane) * ny + self.block.row + row) * nx;
+            for x in (0..nx).step_by(L::COUNT) {
+                let count = (nx - x).min(L::COUNT);
+                // SAFETY: the caller's promise.
+                unsafe {
+                    let from = self
+                        .sums
+                        .as_ptr()
+                        .add(lane * stride + tile * window.pitch + x);
+                    let bias = L::splat(self.bias[o]);
+                    let mut m = [[bias; ROW_PRODUCTS]; HIGH];
+                    for y in 0..ROW_PRODUCTS {
+                        let mut column = [bias; DEEP];
+                        for z in 0..DEEP {
+                            column[z] = L::load(from.add((z * ROW_PRODUCTS + y) * product));
+                        }
+                        if DEEP == PLANE_PRODUCTS {
+                            let column = results_of_two([
+                                column[0],
+                                column[1 % DEEP],
+                                column[2 % DEEP],
+                                column[3 % DEEP],
+                            ]);
+                            for z in 0..HIGH {
+                                m[z][y] = column[z];
+                            }
+                        } else {
+                            m[0][y] = column[0];
+                        }
+                    }
+                    for z in 0..planes {
+                        let results = results_of_four(m[z]);
+                        for y in 0..rows {
+                            let to = self.out.at(first + (z * ny + y) * nx + x);
+                            results[y].add(bias).store_some(to, count);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
