@@ -14,9 +14,9 @@ pub(super) const TOGETHER: usize = 4;
 
 /// Weights in the order of the taps, [`TOGETHER`] output channels side by side (two where no more are left).
 pub(super) struct PackedWeights<T> {
-    pub values: Vec<T>,
-    pub bias: Vec<T>,
-    pub outputs: usize,
+    values: Vec<T>,
+    bias: Vec<T>,
+    outputs: usize,
 }
 
 impl<T: Real> PackedWeights<T> {

@@ -160,7 +160,7 @@ impl Sizes {
         axes: [Axis; 3],
         outputs: usize,
         bias: Option<&[T]>,
-        weight: impl Fn(usize, usize, usize) -> T,
+        weight: impl Fn(usize, usize, usize) -> T + Sync,
         source: &Channels<'_, T>,
         out: Shared<T>,
     ) {

@@ -2,10 +2,10 @@
 
 use rayon::prelude::*;
 
-use super::filter::{inputs_of_four, inputs_of_two, results_of_four, results_of_two};
+use super::filter::{inputs_of_four, inputs_of_two, results_of_four, results_of_two, TAPS_OF_FOUR};
 use super::{Tiles, Winograd, PLANES, PLANE_PRODUCTS, ROWS, ROW_PRODUCTS};
 use crate::ops::convolve::axis::Axis;
-use crate::ops::convolve::gather::{run, side_by_side, PackedWeights, TOGETHER};
+use crate::ops::convolve::gather::{run, side_by_side, TOGETHER};
 use crate::ops::convolve::window::{Block, SLACK};
 use crate::ops::convolve::Channels;
 use crate::ops::lanes::{dispatch, Kernel, Lanes};
@@ -29,7 +29,7 @@ impl Winograd {
         outputs: usize,
         kernel: [usize; 3],
         bias: Option<&[T]>,
-        weight: impl Fn(usize, usize, usize) -> T,
+        weight: impl Fn(usize, usize, usize) -> T + Sync,
         source: &Channels<'_, T>,
         out: Shared<T>,
     ) {
@@ -66,30 +66,54 @@ impl Winograd {
             });
     }
 
-    /// The weights of each product.
+    /// The weights of each product: groups of channels, products, inputs, taps along rows, the group's channels.
     fn packed_weights<T: Real>(
         &self,
         outputs: usize,
         inputs: usize,
         kernel: [usize; 3],
-        weight: &impl Fn(usize, usize, usize) -> T,
-    ) -> Vec<PackedWeights<T>> {
+        weight: &(impl Fn(usize, usize, usize) -> T + Sync),
+    ) -> Vec<T> {
         let [x, y, z] = std::array::from_fn(|axis| self.entries(axis));
-        self.factors()
-            .into_iter()
-            .map(|[of_planes, of_rows]| {
-                PackedWeights::new(outputs, inputs, &x, None, |o, c, x| {
-                    let mut sum = 0.0;
-                    for (z, plane) in z.iter().zip(of_planes) {
-                        for (y, row) in y.iter().zip(of_rows) {
-                            let entry = (z * kernel[1] + y) * kernel[0] + x;
-                            sum += plane * row * weight(o, c, entry).wide();
+        let of_planes: &[[f64; 3]] = self.plane_factors();
+        let taps = inputs * x.len();
+        let mut packed = vec![T::of(0.0); outputs.div_ceil(TOGETHER) * self.group(taps)];
+        let pack_group = |(group, packed): (usize, &mut [T])| {
+            let first = group * TOGETHER;
+            let together = side_by_side(outputs - first);
+            for tap in 0..taps {
+                let (c, x) = (tap / x.len(), x[tap % x.len()]);
+                for o in first..(first + together).min(outputs) {
+                    let mut rows = [[0.0; ROW_PRODUCTS]; 3];
+                    for (rows, z) in rows.iter_mut().zip(&z) {
+                        let g: [f64; 3] = std::array::from_fn(|k| {
+                            weight(o, c, (z * kernel[1] + y[k]) * kernel[0] + x).wide()
+                        });
+                        for (row, f) in rows.iter_mut().zip(&TAPS_OF_FOUR) {
+                            *row = f[0] * g[0] + f[1] * g[1] + f[2] * g[2];
                         }
                     }
-                    T::of(sum)
-                })
-            })
-            .collect()
+                    for (plane, f) in of_planes.iter().enumerate() {
+                        for row in 0..ROW_PRODUCTS {
+                            let sum =
+                                f[0] * rows[0][row] + f[1] * rows[1][row] + f[2] * rows[2][row];
+                            let product = plane * ROW_PRODUCTS + row;
+                            packed[(product * taps + tap) * together + o - first] = T::of(sum);
+                        }
+                    }
+                }
+            }
+        };
+        packed
+            .par_chunks_mut(self.group(taps))
+            .enumerate()
+            .for_each(pack_group);
+        packed
+    }
+
+    /// Elements of the weights of a group of channels.
+    fn group(&self, taps: usize) -> usize {
+        self.products() * taps * TOGETHER
     }
 
     /// Elements that the transformed inputs of a block take, with zeros after them that vectors may read.
@@ -246,7 +270,7 @@ struct Results<'a, T> {
     block: Block,
     tiles: Tiles,
     offsets: &'a [u32],
-    weights: &'a [PackedWeights<T>],
+    weights: &'a [T],
     inputs: &'a [T],
     /// From one product's inputs to the next.
     product: usize,
@@ -261,24 +285,19 @@ impl<T: Real> Kernel<T> for Results<'_, T> {
     #[inline(always)]
     unsafe fn run<L: Lanes<Element = T>>(self) {
         let outputs = self.bias.len();
+        let zeros = [T::of(0.0); TOGETHER];
         let vectors = self.tiles.elements.div_ceil(L::COUNT);
         let stride = self.tiles.elements.next_multiple_of(16);
         for first in (0..outputs).step_by(TOGETHER) {
             let together = side_by_side(outputs - first);
             let mut to = self.sums.as_mut_ptr();
-            for (product, weights) in self.weights.iter().enumerate() {
+            let weights = &self.weights[first / TOGETHER * self.plan.group(self.offsets.len())..];
+            for product in 0..self.plan.products() {
+                let weights = weights[product * self.offsets.len() * together..].as_ptr();
                 // SAFETY: the zeros after the inputs and the rounded sums hold the last vector.
                 unsafe {
                     let inputs = self.inputs.as_ptr().add(product * self.product);
-                    let values = weights.values.as_ptr().add(first * self.offsets.len());
-                    let place = (
-                        inputs,
-                        self.offsets,
-                        values,
-                        weights.bias.as_ptr(),
-                        to,
-                        stride,
-                    );
+                    let place = (inputs, self.offsets, weights, zeros.as_ptr(), to, stride);
                     run::<L>(place, together, vectors);
                     to = to.add(TOGETHER * stride);
                 }

@@ -10,7 +10,7 @@ mod weights;
 
 use super::axis::Axis;
 use super::window::{Block, Window, BLOCKS};
-use filter::{TAPS_OF_FOUR, TAPS_OF_TWO};
+use filter::TAPS_OF_TWO;
 
 /// Rows and planes of results that are computed together.
 const ROWS: usize = 4;
@@ -18,8 +18,10 @@ const PLANES: usize = 2;
 /// Products of as many rows and planes of results.
 const ROW_PRODUCTS: usize = 6;
 const PLANE_PRODUCTS: usize = 4;
-/// How much dearer a product is here than in the plain sum, transforms included.
+/// How much dearer a product is here than in the plain sum, transforms included, and how many products the transform of a
+/// weight takes the time of.
 const DEARER: f64 = 1.3;
+const WEIGHT: f64 = 1000.0;
 
 /// A convolution by minimal filtering.
 pub(super) struct Winograd {
@@ -48,7 +50,7 @@ impl Winograd {
         };
         let products = (ny.div_ceil(ROWS) * ROW_PRODUCTS) * (nz.div_ceil(planes) * plane_products);
         let sums = ny * nz * y.taps.len() * z.taps.len();
-        if products as f64 * DEARER > sums as f64 {
+        if (products * x.count) as f64 * DEARER + WEIGHT > (sums * x.count) as f64 {
             return None;
         }
         let pitch = x.pitch();
@@ -107,17 +109,13 @@ impl Winograd {
         self.tiles(&block).elements
     }
 
-    /// The factors of the taps along planes and rows in each product.
-    fn factors(&self) -> Vec<[[f64; 3]; 2]> {
-        let planes: &[[f64; 3]] = if self.deep {
+    /// The factors of the taps along planes, for each product along them.
+    fn plane_factors(&self) -> &'static [[f64; 3]] {
+        if self.deep {
             &TAPS_OF_TWO
         } else {
             &[[1.0, 0.0, 0.0]]
-        };
-        planes
-            .iter()
-            .flat_map(|&z| TAPS_OF_FOUR.iter().map(move |&y| [z, y]))
-            .collect()
+        }
     }
 
     /// The places in the kernel of an axis' taps, in the order of the inputs they take.

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::filter::{spread_four, spread_two};
+use super::filter::{spread_four, spread_two, TAPS_OF_FOUR};
 use super::{Tiles, Winograd, PLANES, PLANE_PRODUCTS, ROWS, ROW_PRODUCTS};
 use crate::ops::convolve::axis::Axis;
 use crate::ops::convolve::gather::TOGETHER;
@@ -15,8 +15,11 @@ use crate::ops::scratch::with_scratch;
 
 /// Elements that a block's transformed inputs and cotangents may take: long runs are worth a visit to the third-level cache.
 const SCRATCH: usize = 800 << 10;
-/// Partial sums at most.
+/// Elements of tiles that a partial sum is over at least, and partial sums at most.
+const PART: usize = 1 << 10;
 const PARTS: usize = 16;
+/// Channels of cotangents of a task.
+const GROUP: usize = 32;
 
 impl Winograd {
     /// For [`correlate`](Self::correlate), if the taps allow it and products are saved.
@@ -25,7 +28,7 @@ impl Winograd {
         inputs: usize,
         outputs: usize,
     ) -> Option<Self> {
-        Self::new(axes, inputs + outputs.next_multiple_of(TOGETHER), SCRATCH)
+        Self::new(axes, inputs + outputs.min(GROUP), SCRATCH)
     }
 
     /// `sum cotangent[o] * source[c, tap]` for all output channels `o`, channels `c` and entries of the kernel:
@@ -39,101 +42,104 @@ impl Winograd {
         cotangent: &Channels<'_, T>,
     ) -> Vec<T> {
         let (inputs, outputs) = (source.count(), cotangent.count());
-        let padded = outputs.next_multiple_of(TOGETHER);
         let blocks = self.window.blocks(source.batch());
         let most = self.most_elements();
         let taps = inputs * kernel[0];
-        // sums: products, output channels, input channels, taps along rows
-        let total = self.products() * padded * taps;
-        let parts = blocks.len().clamp(1, PARTS);
+        let elements: usize = blocks.iter().map(|b| self.tiles(b).elements).sum();
+        let parts = (elements / PART).clamp(1, PARTS.min(blocks.len()).max(1));
+        let groups = outputs.div_ceil(GROUP);
         let transformed = self.transformed(inputs, most);
-        let spread = self.products() * padded * most.next_multiple_of(16);
-        let sums: Vec<Vec<T>> = (0..parts)
-            .into_par_iter()
-            .map(|part| {
-                let mut sums = vec![T::of(0.0); total];
-                let own = part * blocks.len() / parts..(part + 1) * blocks.len() / parts;
-                with_scratch::<T, _>(transformed + spread.max(self.lines()), |scratch| {
-                    let (transformed, spread) = scratch.split_at_mut(transformed);
-                    for &block in &blocks[own] {
-                        let tiles = self.tiles(&block);
-                        self.transform(source, block, tiles, spread, transformed);
-                        dispatch(Spread {
-                            plan: self,
-                            block,
-                            tiles,
-                            cotangent,
-                            out: spread,
+        let spread = self.products() * GROUP * most.next_multiple_of(16);
+        let part_of_group = |part: usize, group: usize| {
+            let channels = group * GROUP..((group + 1) * GROUP).min(outputs);
+            let padded = channels.len().next_multiple_of(TOGETHER);
+            // products, channels of cotangents, inputs, taps along rows
+            let mut sums = vec![T::of(0.0); self.products() * padded * taps];
+            let own = part * blocks.len() / parts..(part + 1) * blocks.len() / parts;
+            with_scratch::<T, _>(transformed + spread.max(self.lines()), |scratch| {
+                let (transformed, spread) = scratch.split_at_mut(transformed);
+                for &block in &blocks[own] {
+                    let tiles = self.tiles(&block);
+                    self.transform(source, block, tiles, spread, transformed);
+                    dispatch(Spread {
+                        plan: self,
+                        block,
+                        tiles,
+                        cotangent,
+                        channels: channels.clone(),
+                        out: spread,
+                    });
+                    let run = tiles.elements.next_multiple_of(16);
+                    let offsets = self.offsets(inputs, tiles.elements);
+                    for (product, sums) in sums.chunks_exact_mut(padded * taps).enumerate() {
+                        dispatch(Products {
+                            inputs: &transformed[product * inputs * tiles.elements..],
+                            plane: 0,
+                            cotangent: &spread[product * padded * run..],
+                            channel: run,
+                            run,
+                            offsets: &offsets,
+                            planes: 1,
+                            outputs: padded,
+                            sums,
                         });
-                        let run = tiles.elements.next_multiple_of(16);
-                        let offsets = self.offsets(inputs, tiles.elements);
-                        for (product, sums) in sums.chunks_exact_mut(padded * taps).enumerate() {
-                            dispatch(Products {
-                                inputs: &transformed[product * inputs * tiles.elements..],
-                                plane: 0,
-                                cotangent: &spread[product * padded * run..],
-                                channel: run,
-                                run,
-                                offsets: &offsets,
-                                planes: 1,
-                                outputs: padded,
-                                sums,
-                            });
-                        }
                     }
-                });
-                sums
-            })
+                }
+            });
+            sums
+        };
+        let sums: Vec<Vec<T>> = (0..parts * groups)
+            .into_par_iter()
+            .map(|task| part_of_group(task % parts, task / parts))
             .collect();
-        let mut sums = sums.into_iter();
-        let mut whole = sums.next().unwrap_or_default();
-        for part in sums {
-            let add = |(a, b): (&mut T, &T)| *a += *b;
-            whole
-                .par_iter_mut()
-                .with_min_len(1 << 14)
-                .zip(&part)
-                .for_each(add);
-        }
-        self.weights_of_products(kernel, outputs, padded, taps, &whole)
+        let row = inputs * kernel.iter().product::<usize>();
+        let mut weights = vec![T::of(0.0); outputs * row];
+        weights
+            .par_chunks_mut(row)
+            .enumerate()
+            .for_each(|(o, weights)| {
+                let group = o / GROUP;
+                let padded = (outputs - group * GROUP)
+                    .min(GROUP)
+                    .next_multiple_of(TOGETHER);
+                let sums = &sums[group * parts..(group + 1) * parts];
+                self.weights_of_products(kernel, sums, (o % GROUP, padded), taps, weights);
+            });
+        weights
     }
 
-    /// From the sums of the products to those of the entries of the kernel.
+    /// Adds up the partial sums of a channel, one of `padded`, and returns from the products to the entries of the kernel.
     fn weights_of_products<T: Real>(
         &self,
         kernel: [usize; 3],
-        outputs: usize,
-        padded: usize,
+        sums: &[Vec<T>],
+        (channel, padded): (usize, usize),
         taps: usize,
-        sums: &[T],
-    ) -> Vec<T> {
+        weights: &mut [T],
+    ) {
         let [x, y, z] = std::array::from_fn(|axis| self.entries(axis));
-        let factors = self.factors();
         let entries: usize = kernel.iter().product();
-        let row = taps / x.len() * entries;
-        let mut weights = vec![T::of(0.0); outputs * row];
-        let of_output = |(o, weights): (usize, &mut [T])| {
-            for tap in 0..taps {
-                let mut gradient = [[0.0; 3]; 3];
-                for (product, [of_planes, of_rows]) in factors.iter().enumerate() {
-                    let sum = sums[(product * padded + o) * taps + tap].wide();
-                    for (gradient, plane) in gradient.iter_mut().zip(of_planes) {
-                        for (gradient, row) in gradient.iter_mut().zip(of_rows) {
-                            *gradient += plane * row * sum;
-                        }
-                    }
-                }
-                let (c, x) = (tap / x.len(), x[tap % x.len()]);
-                for (gradient, z) in gradient.iter().zip(&z) {
-                    for (gradient, y) in gradient.iter().zip(&y) {
-                        let entry = (z * kernel[1] + y) * kernel[0] + x;
-                        weights[c * entries + entry] = T::of(*gradient);
-                    }
+        let mut rows = vec![[[0.0; 3]; PLANE_PRODUCTS]; taps];
+        for product in 0..self.products() {
+            let (plane, row) = (product / ROW_PRODUCTS, product % ROW_PRODUCTS);
+            let at = (product * padded + channel) * taps;
+            for (tap, rows) in rows.iter_mut().enumerate() {
+                let sum: f64 = sums.iter().map(|s| s[at + tap].wide()).sum();
+                for (entry, factor) in rows[plane].iter_mut().zip(TAPS_OF_FOUR[row]) {
+                    *entry += factor * sum;
                 }
             }
-        };
-        weights.par_chunks_mut(row).enumerate().for_each(of_output);
-        weights
+        }
+        for (tap, rows) in rows.iter().enumerate() {
+            let (c, x) = (tap / x.len(), x[tap % x.len()]);
+            for (plane, z) in z.iter().enumerate() {
+                for (row, y) in y.iter().enumerate() {
+                    let factors = self.plane_factors().iter().map(|f| f[plane]);
+                    let sum = factors.zip(rows).map(|(f, rows)| f * rows[row]).sum();
+                    weights[c * entries + (z * kernel[1] + y) * kernel[0] + x] = T::of(sum);
+                }
+            }
+        }
     }
 }
 
@@ -144,6 +150,7 @@ struct Spread<'a, T> {
     block: Block,
     tiles: Tiles,
     cotangent: &'a Channels<'a, T>,
+    channels: std::ops::Range<usize>,
     out: &'a mut [T],
 }
 
@@ -168,7 +175,7 @@ impl<T: Real> Spread<'_, T> {
     unsafe fn rows<L: Lanes<Element = T>, const DEEP: usize, const HIGH: usize>(self) {
         let window = &self.plan.window;
         let [nx, ny, _] = std::array::from_fn(|a| window.axes[a].count);
-        let outputs = self.cotangent.count();
+        let outputs = self.channels.len();
         let padded = outputs.next_multiple_of(TOGETHER);
         let run = self.tiles.elements.next_multiple_of(16);
         let product = padded * run;
@@ -185,7 +192,8 @@ impl<T: Real> Spread<'_, T> {
             if channel >= outputs {
                 continue;
             }
-            let volume = self.cotangent.volume(self.block.item, channel).as_ptr();
+            let volume = self.channels.start + channel;
+            let volume = self.cotangent.volume(self.block.item, volume).as_ptr();
             for tile in 0..self.tiles.planes * self.tiles.rows {
                 let (tz, ty) = (tile / self.tiles.rows, tile % self.tiles.rows);
                 let (plane, row) = (tz * HIGH, ty * ROWS);
