@@ -1,4 +1,4 @@
-//! An allocator that remembers the largest block a thread asked for.
+//! An allocator that remembers the largest block a thread asked for, and how many large ones.
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::Cell;
@@ -10,11 +10,17 @@ static ALLOCATOR: Watching = Watching(mimalloc::MiMalloc);
 
 thread_local! {
     static LARGEST: Cell<usize> = const { Cell::new(0) };
+    /// A size, and how many blocks of at least this size were asked for.
+    static LARGE: Cell<(usize, usize)> = const { Cell::new((usize::MAX, 0)) };
 }
 
 fn note(bytes: usize) {
     // A thread that is ending has no counter any more.
     let _ = LARGEST.try_with(|largest| largest.set(largest.get().max(bytes)));
+    let _ = LARGE.try_with(|large| {
+        let (size, count) = large.get();
+        large.set((size, count + usize::from(bytes >= size)));
+    });
 }
 
 // SAFETY: every call is handed on to an allocator that keeps the contract.
@@ -50,9 +56,18 @@ pub fn largest_during<T>(work: impl FnOnce() -> T) -> (T, usize) {
     (result, LARGEST.with(Cell::get))
 }
 
+/// What `work` returns, and how many blocks of at least `size` bytes this thread asked for meanwhile.
+pub fn blocks_during<T>(size: usize, work: impl FnOnce() -> T) -> (T, usize) {
+    LARGE.with(|large| large.set((size, 0)));
+    let result = work();
+    (result, LARGE.with(|large| large.replace((usize::MAX, 0))).1)
+}
+
 #[test]
 fn a_block_is_noticed() {
     let (block, largest) = largest_during(|| vec![1u8; 12_345]);
     assert_eq!(block.len(), 12_345);
     assert_eq!(largest, 12_345);
+    let (blocks, count) = blocks_during(1000, || [vec![1u8; 999], vec![1; 1000], vec![1; 2000]]);
+    assert_eq!((blocks.len(), count), (3, 2));
 }

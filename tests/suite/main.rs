@@ -15,6 +15,7 @@ mod command_info;
 mod command_prompts;
 mod command_register;
 mod conjugate_gradients;
+mod counted_work;
 mod damaged_files;
 mod energy_problem;
 mod evaluation;
