@@ -1,0 +1,155 @@
+#!/usr/bin/env python3
+"""Convolutions and a whole network beside PyTorch, in one run on one machine.
+
+    python3 -m venv V && V/bin/pip install torch numpy && V/bin/python benches/beside_torch.py [THREADS]
+
+Runs `cargo bench --bench network -- --quick`, then the same operators and the same U-Net in PyTorch on the CPU, planar and
+channels last, of which the faster counts. PyTorch's side runs with an allocator that keeps freed memory (glibc's, told so by
+its environment variables), as ours does; with stock settings it is slower. Medians of seven.
+"""
+
+import os
+import re
+import statistics
+import subprocess
+import sys
+import time
+
+THREADS = sys.argv[1] if len(sys.argv) > 1 else str(os.cpu_count())
+ALLOCATOR = {
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(32 << 30),
+    "MALLOC_TOP_PAD_": str(1 << 30),
+}
+
+if os.environ.get("MALLOC_MMAP_MAX_") != "0":
+    # the allocator reads its settings when a process starts
+    os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **ALLOCATOR})
+
+import torch
+import torch.nn.functional as F
+
+torch.set_num_threads(int(THREADS))
+
+
+def ours():
+    """Milliseconds by name, from the table at the end of the benchmark."""
+    environment = {k: v for k, v in os.environ.items() if k not in ALLOCATOR}
+    environment["RAYON_NUM_THREADS"] = THREADS
+    command = ["cargo", "bench", "--bench", "network", "--", "--quick"]
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    run = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
+    if run.returncode != 0:
+        sys.exit(run.stderr)
+    table = run.stdout[run.stdout.rindex("operator ") :]
+    return {m[1]: float(m[2]) for m in re.finditer(r"^(\S.*?) {2,}([\d.]+) ", table, re.M)}
+
+
+def median(work, rounds=7):
+    work()
+    work()
+    times = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return 1e3 * statistics.median(times)
+
+
+def convolutions(inputs, outputs, size, last):
+    rank, batch = len(size), 16 if len(size) == 2 else 1
+    planar = torch.contiguous_format
+    layout = {2: torch.channels_last, 3: torch.channels_last_3d}[rank] if last else planar
+    x, g = (torch.rand(batch, c, *size).sub_(0.5).to(memory_format=layout) for c in (inputs, outputs))
+    w = torch.rand(outputs, inputs, *[3] * rank).sub_(0.5).to(memory_format=layout)
+    ones, zeros = [1] * rank, [0] * rank
+    convolve = {2: F.conv2d, 3: F.conv3d}[rank]
+
+    def back(mask):
+        backward = torch.ops.aten.convolution_backward
+        return lambda: backward(g, x, w, None, ones, ones, ones, False, zeros, 1, mask)
+
+    with torch.no_grad():
+        return {
+            "forward": median(lambda: convolve(x, w, padding=1)),
+            "to data": median(back([True, False, False])),
+            "to weights": median(back([False, True, False])),
+        }
+
+
+class Block(torch.nn.Module):
+    def __init__(self, inputs, outputs):
+        super().__init__()
+        self.convolution = torch.nn.Conv3d(inputs, outputs, 3, padding=1, bias=False)
+        self.norm = torch.nn.InstanceNorm3d(outputs, affine=True)
+
+    def forward(self, x):
+        return F.leaky_relu(self.norm(self.convolution(x)), 0.1)
+
+
+class Unet(torch.nn.Module):
+    """As `NetworkConfig::unet(3, 1)`."""
+
+    def __init__(self, widths=(16, 32, 32, 32), outputs=16):
+        super().__init__()
+        before = (1, *widths)
+        pair = lambda a, b: torch.nn.Sequential(Block(a, b), Block(b, b))
+        self.encoder = torch.nn.ModuleList(pair(before[s], w) for s, w in enumerate(widths))
+        joined = zip(widths, widths[1:])
+        self.decoder = torch.nn.ModuleList(pair(a + b, a) for a, b in joined)
+        heads = (torch.nn.Conv3d(w, outputs, 3, padding=1) for w in widths[:3])
+        self.heads = torch.nn.ModuleList(heads)
+
+    def forward(self, x):
+        maps = []
+        for scale, blocks in enumerate(self.encoder):
+            maps.append(blocks(x if scale == 0 else F.avg_pool3d(maps[-1], 2)))
+        for scale in reversed(range(len(self.decoder))):
+            size = maps[scale].shape[2:]
+            coarser = F.interpolate(maps[scale + 1], size=size, mode="trilinear")
+            maps[scale] = self.decoder[scale](torch.cat([maps[scale], coarser], 1))
+        return [torch.tanh(head(m)) for head, m in zip(self.heads, maps)]
+
+
+def network(last):
+    layout = torch.channels_last_3d if last else torch.contiguous_format
+    net = Unet().to(memory_format=layout)
+    x = torch.rand(1, 1, 80, 96, 112).to(memory_format=layout)
+
+    def forward():
+        with torch.no_grad():
+            net(x)
+
+    def both():
+        net.zero_grad()
+        sum(m.square().mean() for m in net(x)).backward()
+
+    return {"forward": median(forward, 3), "forward and backward": median(both, 3)}
+
+
+def main():
+    measured = ours()
+    print(f"{THREADS} threads, PyTorch {torch.__version__}; ms\n")
+    print(f"{'operator':<44} {'ours':>8} {'planar':>8} {'last':>8} {'ratio':>6}")
+
+    def rows(name, work):
+        planar, last = work(False), work(True)
+        for what in planar:
+            key = f"{name}, {what}"
+            theirs = min(planar[what], last[what])
+            print(
+                f"{key:<44} {measured[key]:>8.2f} {planar[what]:>8.2f} {last[what]:>8.2f} "
+                f"{theirs / measured[key]:>6.2f}",
+                flush=True,
+            )
+
+    names = [re.fullmatch(r"(\d+)->(\d+) at ([\dx]+), forward", key) for key in measured]
+    for match in filter(None, names):
+        inputs, outputs, size = int(match[1]), int(match[2]), match[3]
+        size = [int(n) for n in size.split("x")]
+        name = match[0].removesuffix(", forward")
+        rows(name, lambda last: convolutions(inputs, outputs, size, last))
+    rows("U-Net", network)
+
+
+main()
