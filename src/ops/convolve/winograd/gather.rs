@@ -19,7 +19,8 @@ const SCRATCH: usize = 240 << 10;
 impl Winograd {
     /// For [`gather`](Self::gather), if the taps allow it and products are saved.
     pub(in crate::ops::convolve) fn of_results(axes: &[Axis; 3], inputs: usize) -> Option<Self> {
-        Self::new(axes, inputs + TOGETHER, SCRATCH)
+        let plan = Self::new(axes, inputs + TOGETHER, SCRATCH);
+        plan.filter(|_| inputs > 0)
     }
 
     /// `out[o] = bias[o] + sum_c weight[o, c] * source[c]` for a batch, with `weight(o, c, entry of the kernel)`, into

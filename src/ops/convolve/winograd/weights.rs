@@ -28,7 +28,8 @@ impl Winograd {
         inputs: usize,
         outputs: usize,
     ) -> Option<Self> {
-        Self::new(axes, inputs + outputs.min(GROUP), SCRATCH)
+        let plan = Self::new(axes, inputs + outputs.min(GROUP), SCRATCH);
+        plan.filter(|_| inputs * outputs > 0)
     }
 
     /// `sum cotangent[o] * source[c, tap]` for all output channels `o`, channels `c` and entries of the kernel:
