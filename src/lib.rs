@@ -131,8 +131,8 @@ pub use ops::{
     smooth, smooth_adjoint, spline_coefficients, spline_coefficients_adjoint, tanh, warp,
     warp_adjoint, warp_adjoint_derivative, warp_derivative, warp_gradient, BarrierCurvature,
     BlockSystem, CorrelationData, CorrelationDerivative, CorrelationSums, Curvature, Differences,
-    FoldBarrier, Instructions, Interpolation, LandmarkCurvature, LandmarkData, SsdCotangents,
-    SsdData,
+    FoldBarrier, Instructions, Interpolation, LandmarkCurvature, LandmarkData, Region,
+    SsdCotangents, SsdData,
 };
 pub use phantom::Phantom;
 pub use picture::{
