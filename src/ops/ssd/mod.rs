@@ -1,11 +1,14 @@
 //! The feature-SSD energy in one fused pass: warp, residual, gradient and curvature blocks.
 
 mod cpu;
+#[cfg(any(feature = "cuda", test))]
+mod cuda;
 mod pullback;
 
 use candle_core::{DType, Tensor};
 use half::f16;
 
+use super::device::twin;
 use super::diffusion::Differences;
 use super::real::Real;
 use super::sample::Interpolation;
@@ -60,6 +63,7 @@ impl SsdData {
 
     /// The energy `1/2 sum m a r^2` at displacement `u` (`[rank, ...]`, fixed voxels; none is zero everywhere).
     pub fn value(&self, u: Option<&Tensor>) -> Result<f64> {
+        twin!(&self.fixed, launcher => Ok(cuda::pass(&launcher, self, u, None, None)?[0]));
         let [data, _] = with_real!(self.fixed.dtype(), T => {
             self.run::<T>(u, None, cpu::Output::None)
         })?;
@@ -68,6 +72,9 @@ impl SsdData {
 
     /// The energy at `u` and the value of some differences of `u`, in one pass.
     pub(crate) fn values(&self, u: &Tensor, differences: &Differences) -> Result<[f64; 2]> {
+        twin!(&self.fixed, launcher => {
+            cuda::pass(&launcher, self, Some(u), Some((differences, false)), None)
+        });
         with_real!(self.fixed.dtype(), T => {
             self.run::<T>(Some(u), Some((differences, false)), cpu::Output::None)
         })
@@ -106,6 +113,10 @@ impl SsdData {
         let one = curvature == Curvature::GaussNewton
             && blocks.elem_count() == gradient.elem_count()
             && self.is_rank_one();
+        twin!(&self.fixed, launcher => {
+            let model = cuda::Model { curvature, gradient, blocks, vector: one };
+            cuda::pass(&launcher, self, u, differences, Some(model))
+        });
         let model = match curvature {
             Curvature::Newton | Curvature::Projected => cpu::Model::Newton,
             Curvature::GaussNewton if one => cpu::Model::Vector,
