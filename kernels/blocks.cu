@@ -174,7 +174,11 @@ __device__ void inverse(int n, const Vector &diagonal, float alpha, const float 
          double *parts),                                                                                            \
         inverse<D, VECTOR, true>(n, diagonal, alpha, blocks, p, x, r, q, parts))
 
+#if RANK != 3
 BLOCKS(vector, 2, true)
-BLOCKS(vector, 3, true)
 BLOCKS(packed, 2, false)
+#endif
+#if RANK != 2
+BLOCKS(vector, 3, true)
 BLOCKS(packed, 3, false)
+#endif

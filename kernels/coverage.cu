@@ -18,5 +18,9 @@ __device__ void coverage(const Frame &frame, const float *u, float *out, double 
     block_sums<1>(part, parts);
 }
 
+#if RANK != 3
 KERNEL(coverage_2, (Frame frame, const float *u, float *out, double *parts), coverage<2>(frame, u, out, parts))
+#endif
+#if RANK != 2
 KERNEL(coverage_3, (Frame frame, const float *u, float *out, double *parts), coverage<3>(frame, u, out, parts))
+#endif

@@ -28,5 +28,9 @@ __device__ void add_force(const Size &size, const Weights &weights, const float 
     KERNEL(add_force_##D, (Size size, Weights weights, const float *u, float *out),                                 \
         add_force<D>(size, weights, u, out))
 
+#if RANK != 3
 DIFFUSION(2)
+#endif
+#if RANK != 2
 DIFFUSION(3)
+#endif

@@ -133,5 +133,9 @@ __device__ void pull_to_steps(const Size &size, const float *u, float *gradient,
     KERNEL(pull_packed_##D, (Size size, const float *u, float *gradient, float *blocks),                            \
         pull_to_steps<D, false>(size, u, gradient, blocks))
 
+#if RANK != 3
 DISPLACEMENT(2)
+#endif
+#if RANK != 2
 DISPLACEMENT(3)
+#endif

@@ -33,5 +33,9 @@ __device__ void squared_gradient(const Size &size, int channels, double least, c
     KERNEL(squared_gradient_##D, (Size size, int channels, double least, const float *features, double *parts),     \
         squared_gradient<D>(size, channels, least, features, parts))
 
+#if RANK != 3
 GRADIENT_ENERGY(2)
+#endif
+#if RANK != 2
 GRADIENT_ENERGY(3)
+#endif

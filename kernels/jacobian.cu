@@ -124,5 +124,9 @@ __device__ void folded(const Size &size, double least, const float *u, unsigned 
     KERNEL(folded_##D, (Size size, double least, const float *u, unsigned char *marks, double *parts),               \
         folded<D>(size, least, u, marks, parts))
 
+#if RANK != 3
 JACOBIAN(2)
+#endif
+#if RANK != 2
 JACOBIAN(3)
+#endif

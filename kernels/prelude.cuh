@@ -1,7 +1,8 @@
 // What all kernels share: the launch, sizes, sums in a fixed order. It stands in front of every source.
 //
 // Layout: tensors are contiguous, [channels, (nz,) ny, nx], the first axis fastest; a field has one plane a component.
-// Rank: a template parameter D, 2 or 3; sizes have three entries, 1 beyond the rank.
+// Rank: a template parameter D, 2 or 3, with which the name of a kernel ends; sizes have three entries, 1 beyond the rank.
+// Where RANK is defined, kernels of the other rank are left out, which spares the compiler half of its work.
 // Launch: blocks of THREADS threads, as many blocks as `blocks_for` in src/ops/device/launcher.rs says, which depends on
 // the number of voxels alone; each thread takes the voxels v, v + all threads, ... So sums are grouped the same way on
 // every device. No system headers: NVRTC compiles this where there is no toolkit.

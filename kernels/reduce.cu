@@ -17,8 +17,8 @@ __device__ void sums(const double *parts, int blocks, double *out) {
     block_sums<K>(part, out);
 }
 
-KERNEL(sums_1, (const double *parts, int blocks, double *out), sums<1>(parts, blocks, out))
-KERNEL(sums_2, (const double *parts, int blocks, double *out), sums<2>(parts, blocks, out))
+KERNEL(one_sum, (const double *parts, int blocks, double *out), sums<1>(parts, blocks, out))
+KERNEL(two_sums, (const double *parts, int blocks, double *out), sums<2>(parts, blocks, out))
 
 // The smallest of the parts, of which each block of another kernel left one.
 __device__ void smallest_of(const double *parts, int blocks, double *out) {

@@ -143,42 +143,46 @@ __device__ int mirrored(int base, int k, int size) {
     return m < 0 ? 0 : m;
 }
 
+// Entry k of four that stay in registers: an index that the compiler does not know would put them into memory.
+__device__ float entry(const float (&of)[4], int k) {
+    return k == 0 ? of[0] : k == 1 ? of[1] : k == 2 ? of[2] : of[3];
+}
+
 template <int D>
 __device__ Sampled<D> cubic(const float *image, const Cell<D> &cell, const Frame &frame) {
     float value[D][4], first[D][4];
-    Offset tap[D][4];
     for (int a = 0; a < D; a++) {
         spline_weights(cell.part[a], value[a], first[a]);
-        for (int k = 0; k < 4; k++) {
-            tap[a][k] = (Offset)mirrored(cell.base[a], k, frame.moving.n[a]) * frame.stride[a];
-        }
+    }
+    Offset tap[4];
+    for (int k = 0; k < 4; k++) {
+        tap[k] = (Offset)mirrored(cell.base[0], k, frame.moving.n[0]) * frame.stride[0];
     }
     Sampled<D> out;
     out.value = 0.0f;
     for (int a = 0; a < D; a++) {
         out.slope[a] = 0.0f;
     }
-    for (int kz = 0; kz < (D == 3 ? 4 : 1); kz++) {
-        const Offset above = D == 3 ? tap[D - 1][kz] : 0;
-        // the value and its derivatives along x and y
-        float sum[3] = {0.0f, 0.0f, 0.0f};
-        for (int ky = 0; ky < 4; ky++) {
-            float line = 0.0f, slope = 0.0f;
-            for (int kx = 0; kx < 4; kx++) {
-                const float v = image[above + tap[1][ky] + tap[0][kx]];
-                line = fmaf(v, value[0][kx], line);
-                slope = fmaf(v, first[0][kx], slope);
-            }
-            sum[0] = fmaf(line, value[1][ky], sum[0]);
-            sum[1] = fmaf(slope, value[1][ky], sum[1]);
-            sum[2] = fmaf(line, first[1][ky], sum[2]);
-        }
-        const float here = D == 3 ? value[D - 1][kz] : 1.0f;
-        out.value = fmaf(sum[0], here, out.value);
-        out.slope[0] = fmaf(sum[1], here, out.slope[0]);
-        out.slope[1] = fmaf(sum[2], here, out.slope[1]);
+    // not unrolled: sixteen rows at once would take all registers
+#pragma unroll 1
+    for (int row = 0; row < (D == 3 ? 16 : 4); row++) {
+        const int ky = row % 4, kz = row / 4;
+        Offset start = (Offset)mirrored(cell.base[1], ky, frame.moving.n[1]) * frame.stride[1];
         if (D == 3) {
-            out.slope[D - 1] = fmaf(sum[0], first[D - 1][kz], out.slope[D - 1]);
+            start += (Offset)mirrored(cell.base[D - 1], kz, frame.moving.n[D - 1]) * frame.stride[D - 1];
+        }
+        float line = 0.0f, slope = 0.0f;
+        for (int kx = 0; kx < 4; kx++) {
+            const float v = image[start + tap[kx]];
+            line = fmaf(v, value[0][kx], line);
+            slope = fmaf(v, first[0][kx], slope);
+        }
+        const float wy = entry(value[1], ky), wz = D == 3 ? entry(value[D - 1], kz) : 1.0f;
+        out.value = fmaf(line, wy * wz, out.value);
+        out.slope[0] = fmaf(slope, wy * wz, out.slope[0]);
+        out.slope[1] = fmaf(line, entry(first[1], ky) * wz, out.slope[1]);
+        if (D == 3) {
+            out.slope[D - 1] = fmaf(line, wy * entry(first[D - 1], kz), out.slope[D - 1]);
         }
     }
     return out;

@@ -114,15 +114,19 @@ __device__ void ssd(const Frame &frame, const Channels &channels, const Smoothne
          const float *mask, const float *u, float *gradient, float *blocks, double *parts),                         \
         ssd<D, CUBIC, WHAT>(frame, channels, smoothness, fixed, moving, mask, u, gradient, blocks, parts))
 
+#if RANK != 3
 SSD(value_linear_2, 2, false, 0)
-SSD(value_linear_3, 3, false, 0)
 SSD(value_cubic_2, 2, true, 0)
-SSD(value_cubic_3, 3, true, 0)
 SSD(vector_linear_2, 2, false, 1)
-SSD(vector_linear_3, 3, false, 1)
 SSD(vector_cubic_2, 2, true, 1)
-SSD(vector_cubic_3, 3, true, 1)
 SSD(blocks_linear_2, 2, false, 2)
-SSD(blocks_linear_3, 3, false, 2)
 SSD(blocks_cubic_2, 2, true, 2)
+#endif
+#if RANK != 2
+SSD(blocks_linear_3, 3, false, 2)
 SSD(blocks_cubic_3, 3, true, 2)
+SSD(value_linear_3, 3, false, 0)
+SSD(value_cubic_3, 3, true, 0)
+SSD(vector_linear_3, 3, false, 1)
+SSD(vector_cubic_3, 3, true, 1)
+#endif

@@ -81,7 +81,11 @@ __device__ void gradient(const Frame &frame, int channels, const float *image, c
         (Frame frame, int channels, const float *image, const float *u, const float *cotangent, float *out),        \
         gradient<D, CUBIC>(frame, channels, image, u, cotangent, out))
 
+#if RANK != 3
 WARP(linear_2, 2, false)
-WARP(linear_3, 3, false)
 WARP(cubic_2, 2, true)
+#endif
+#if RANK != 2
+WARP(linear_3, 3, false)
 WARP(cubic_3, 3, true)
+#endif

@@ -27,11 +27,12 @@ static thread_local EmulatedIndex threadIdx, blockIdx, gridDim;
 namespace emulator {
 
 const unsigned threads = 256;
-const size_t stack = 1 << 16;
+const size_t stack_size = 1 << 16;
 
 struct Fibre {
     jmp_buf at;
     ucontext_t start;
+    void *stack;
     bool begun, done;
 };
 
@@ -70,9 +71,12 @@ static void resume() {
         _longjmp(fibre.at, 1);
     }
     fibre.begun = true;
+    if (!fibre.stack) {
+        fibre.stack = malloc(stack_size);
+    }
     getcontext(&fibre.start);
-    fibre.start.uc_stack.ss_sp = malloc(stack);
-    fibre.start.uc_stack.ss_size = stack;
+    fibre.start.uc_stack.ss_sp = fibre.stack;
+    fibre.start.uc_stack.ss_size = stack_size;
     fibre.start.uc_link = nullptr;
     makecontext(&fibre.start, live, 0);
     setcontext(&fibre.start);
@@ -101,6 +105,10 @@ static int run(void (*body)(void **), void **arguments, unsigned blocks) {
             }
         }
         if (done < threads) {
+            // those that wait would go on with this kernel in the next one
+            for (Fibre &fibre : block->fibres) {
+                fibre.begun = false;
+            }
             return 1;
         }
     }

@@ -10,6 +10,7 @@ use candle_core::cuda_backend::cudarc::nvrtc;
 use candle_core::{CudaDevice, CudaStorage, DType, Device, Tensor};
 
 use super::launcher::THREADS;
+use super::pool;
 use super::{Argument, Launcher, Source};
 use crate::{Error, Result};
 
@@ -34,6 +35,7 @@ pub(super) fn open(index: usize) -> Result<Device> {
     if let Device::Cuda(cuda) = &device {
         // SAFETY: all work of the device is on that one stream.
         unsafe { cuda.disable_event_tracking() };
+        pool::keep(cuda);
     }
     probe(&device)?;
     Ok(device)
@@ -95,8 +97,13 @@ pub(super) fn launch(
         kernel: format!("{}: {kernel}", source.name),
         reason,
     };
-    let ptx = compiled(device, source)?;
-    let module = format!("stillpoint_{}", source.name);
+    let rank = match kernel.rsplit('_').next() {
+        Some("2") => 2,
+        Some("3") => 3,
+        _ => 0,
+    };
+    let ptx = compiled(device, source, rank)?;
+    let module = format!("stillpoint_{}_{rank}", source.name);
     let function = device
         .get_or_load_custom_func(kernel, &module, &ptx)
         .map_err(|error| fault(error.to_string()))?;
@@ -115,9 +122,11 @@ pub(super) fn launch(
     Ok(())
 }
 
-/// A source compiled for the architecture of a device, once for all devices of it.
-fn compiled(device: &CudaDevice, source: &'static Source) -> Result<Arc<str>> {
-    static COMPILED: Mutex<Option<HashMap<(&str, (i32, i32)), Arc<str>>>> = Mutex::new(None);
+/// A source compiled for the architecture of a device, once for all devices of it; without the kernels of other ranks than
+/// `rank`, if that is not 0.
+fn compiled(device: &CudaDevice, source: &'static Source, rank: u32) -> Result<Arc<str>> {
+    type Key = (&'static str, u32, (i32, i32));
+    static COMPILED: Mutex<Option<HashMap<Key, Arc<str>>>> = Mutex::new(None);
     let fault = |reason: String| Error::CudaKernel {
         kernel: source.name.into(),
         reason,
@@ -129,13 +138,16 @@ fn compiled(device: &CudaDevice, source: &'static Source) -> Result<Arc<str>> {
         .map_err(|error| fault(in_words(&error)))?;
     let mut all = COMPILED.lock().unwrap_or_else(|e| e.into_inner());
     let all = all.get_or_insert_default();
-    let key = (source.name, architecture);
+    let key = (source.name, rank, architecture);
     if let Some(ptx) = all.get(&key) {
         return Ok(ptx.clone());
     }
     let (major, minor) = architecture;
     let options = nvrtc::CompileOptions {
-        options: vec![format!("--gpu-architecture=compute_{major}{minor}")],
+        options: vec![
+            format!("--gpu-architecture=compute_{major}{minor}"),
+            format!("--define-macro=RANK={rank}"),
+        ],
         name: Some(format!("{}.cu", source.name)),
         ..Default::default()
     };
@@ -174,13 +186,6 @@ pub(super) fn address(storage: &CudaStorage, start: usize) -> Result<u64> {
     })
 }
 
-/// Memory that is free, in bytes.
-pub(super) fn free_memory(device: &CudaDevice) -> Option<u64> {
-    let stream = device.cuda_stream();
-    let (free, _) = stream.context().mem_get_info().ok()?;
-    Some(free as u64)
-}
-
 /// What the driver says of an error.
 fn in_words(error: &driver::DriverError) -> String {
     match catch_unwind(|| {
@@ -189,6 +194,7 @@ fn in_words(error: &driver::DriverError) -> String {
             .map(|text| text.to_string_lossy().into_owned())
     }) {
         Ok(Ok(text)) => text,
-        _ => format!("driver error {}", error.0 as u32),
+        // without a driver there is nobody to ask
+        _ => format!("{:?}", error.0),
     }
 }

@@ -149,3 +149,50 @@ impl Library {
         Err(format!("library {} was not opened", self.0))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BROKEN: Source = Source {
+        name: "broken",
+        text: concat!(
+            include_str!("../../../kernels/prelude.cuh"),
+            "KERNEL(divergent, (int n), if (threadIdx.x < n) { __syncthreads(); })\n",
+            "KERNEL(count, (int n, unsigned *out), EACH_VOXEL(v, n) out[v] += v)\n",
+        ),
+    };
+
+    const NONSENSE: Source = Source {
+        name: "nonsense",
+        text: "this is no kernel",
+    };
+
+    #[test]
+    fn faults_of_kernels_are_seen() {
+        if !is_available() {
+            eprintln!("skipped: no C++ compiler to emulate kernels with");
+            return;
+        }
+        let run = |source, kernel: &str, n: i32| {
+            let mut out = vec![0u32; 1000];
+            let place = Argument::of(out.as_mut_ptr() as u64);
+            launch(source, kernel, 3, &[Argument::of(n), place]).map(|()| out)
+        };
+        for n in [0, 256] {
+            run(&BROKEN, "divergent", n).unwrap();
+        }
+        for (source, kernel, n, word) in [
+            (&BROKEN, "divergent", 255, "barrier"),
+            (&BROKEN, "absent", 1, "no such kernel"),
+            (&NONSENSE, "kernel", 1, "error"),
+        ] {
+            let error = run(source, kernel, n).unwrap_err();
+            assert!(matches!(error, Error::CudaKernel { .. }));
+            assert!(error.to_string().contains(word), "{error}");
+        }
+        // every voxel once, whatever the number of blocks
+        let found = run(&BROKEN, "count", 1000).unwrap();
+        assert!(found.iter().zip(0..).all(|(found, v)| *found == v));
+    }
+}

@@ -17,6 +17,8 @@ mod geometry;
 mod launcher;
 #[cfg(test)]
 mod nvrtc;
+#[cfg(feature = "cuda")]
+mod pool;
 #[cfg(any(feature = "cuda", test))]
 mod source;
 #[cfg(test)]
@@ -85,7 +87,7 @@ pub(crate) fn of_device(error: Error, device: &Device) -> Error {
 pub(crate) fn free_memory(device: &Device) -> Option<u64> {
     match device {
         #[cfg(feature = "cuda")]
-        Device::Cuda(device) => cuda::free_memory(device),
+        Device::Cuda(device) => pool::free_memory(device),
         _ => None,
     }
 }

@@ -45,8 +45,13 @@ impl Nvrtc {
         Self(library)
     }
 
-    /// What the compiler says and the size of what it writes.
-    fn compile(&self, source: &Source, architecture: &str) -> Result<(String, usize), String> {
+    /// What the compiler says and what it writes.
+    fn compile(
+        &self,
+        source: &Source,
+        architecture: &str,
+        rank: u32,
+    ) -> Result<(String, String), String> {
         let (text, name) = (
             CString::new(source.text).unwrap(),
             CString::new(source.name).unwrap(),
@@ -61,12 +66,16 @@ impl Nvrtc {
             null_mut() => *const *const c_char,
         ));
         assert_eq!(created, 0, "nvrtcCreateProgram");
-        let option = CString::new(format!("--gpu-architecture={architecture}")).unwrap();
-        let options = [option.as_ptr()];
+        let options = [
+            format!("--gpu-architecture={architecture}"),
+            format!("--define-macro=RANK={rank}"),
+        ];
+        let options = options.map(|option| CString::new(option).unwrap());
+        let places = options.each_ref().map(|option| option.as_ptr());
         let compiled = call!(self, "nvrtcCompileProgram", (
             program => *mut c_void,
-            1 => c_int,
-            options.as_ptr() => *const *const c_char,
+            places.len() as c_int => c_int,
+            places.as_ptr() => *const *const c_char,
         ));
         let mut length = 0usize;
         call!(self, "nvrtcGetProgramLogSize", (program => *mut c_void, &mut length => *mut usize));
@@ -77,9 +86,15 @@ impl Nvrtc {
             .to_string_lossy()
             .into_owned();
         call!(self, "nvrtcGetPTXSize", (program => *mut c_void, &mut length => *mut usize));
+        let mut ptx = vec![0u8; length + 1];
+        call!(self, "nvrtcGetPTX", (program => *mut c_void, ptx.as_mut_ptr().cast() => *mut c_char));
+        let ptx = CStr::from_bytes_until_nul(&ptx)
+            .unwrap()
+            .to_string_lossy()
+            .into_owned();
         call!(self, "nvrtcDestroyProgram", (&mut program => *mut *mut c_void));
         match compiled {
-            0 => Ok((log, length)),
+            0 => Ok((log, ptx)),
             _ => Err(log),
         }
     }
@@ -94,17 +109,41 @@ fn every_kernel_compiles() {
     let nvrtc = Nvrtc::open(Path::new(&path));
     for source in Source::ALL {
         for architecture in ["compute_80", "compute_90"] {
-            let (log, size) = nvrtc
-                .compile(source, architecture)
-                .unwrap_or_else(|log| panic!("{} for {architecture}:\n{log}", source.name));
-            println!("{} for {architecture}: {size} bytes of PTX", source.name);
-            assert!(log.is_empty(), "{}: {log}", source.name);
+            let names = |rank| {
+                let (log, ptx) = nvrtc
+                    .compile(source, architecture, rank)
+                    .unwrap_or_else(|log| panic!("{} for {architecture}:\n{log}", source.name));
+                assert!(log.is_empty(), "{}: {log}", source.name);
+                kernels(&ptx)
+            };
+            let all = names(0);
+            println!("{} for {architecture}: {all:?}", source.name);
+            assert!(!all.is_empty());
+            // what is compiled for one rank has the kernels of that rank and those of none
+            for (rank, ending, other) in [(2, "_2", "_3"), (3, "_3", "_2")] {
+                let kept: Vec<_> = all.iter().filter(|name| !name.ends_with(other)).collect();
+                assert_eq!(
+                    names(rank).iter().collect::<Vec<_>>(),
+                    kept,
+                    "{}{ending}",
+                    source.name
+                );
+            }
         }
     }
     let broken = Source {
         name: "broken",
         text: "__global__ void f() { undeclared(); }",
     };
-    let log = nvrtc.compile(&broken, "compute_80").unwrap_err();
+    let log = nvrtc.compile(&broken, "compute_80", 0).unwrap_err();
     assert!(log.contains("undeclared"), "{log}");
+}
+
+/// The names of the kernels in PTX, sorted.
+fn kernels(ptx: &str) -> Vec<String> {
+    let entries = ptx.split(".visible .entry ").skip(1);
+    let name = |text: &str| text.split('(').next().unwrap_or_default().to_owned();
+    let mut names: Vec<_> = entries.map(name).collect();
+    names.sort();
+    names
 }
