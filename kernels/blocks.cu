@@ -7,12 +7,12 @@
 // M takes the diagonal of the differences as inside the grid; a block of M that is indefinite is replaced by the sums of
 // the absolute values of its rows. Sums are in doubles.
 //
-// Layout: vectors [rank, ...]; blocks [rank, ...] for the outer product of one vector a voxel (VECTOR), else the packed
+// Layout: vectors [rank, ...] and blocks of one storage S; blocks [rank, ...] for the outer product of one vector a voxel (VECTOR), else the packed
 // entries xx, xy, (xz,) yy, (yz, zz). Boundary: no difference crosses it.
 
-template <int D, bool VECTOR>
-__device__ void product(const Size &size, const Weights &weights, float shift, const float *blocks, const float *p,
-                        float *q, double *parts) {
+template <class S, int D, bool VECTOR>
+__device__ void product(const Size &size, const Weights &weights, float shift, const S *blocks, const S *p, S *q,
+                        double *parts) {
     const int n = voxels<D>(size);
     double part[1] = {0.0};
     EACH_VOXEL(v, n) {
@@ -20,13 +20,13 @@ __device__ void product(const Size &size, const Weights &weights, float shift, c
         place<D>(v, size, index);
         float here[D], out[D];
         for (int a = 0; a < D; a++) {
-            const float *at = p + (Offset)a * n + v;
-            here[a] = at[0];
+            const S *at = p + (Offset)a * n + v;
+            here[a] = load(at);
             float near = here[a] * shift;
             int stride = 1;
             for (int b = 0; b < D; b++) {
-                const float back = index[b] == 0 ? here[a] : at[-stride];
-                const float ahead = index[b] == size.n[b] - 1 ? here[a] : at[stride];
+                const float back = index[b] == 0 ? here[a] : load(at - stride);
+                const float ahead = index[b] == size.n[b] - 1 ? here[a] : load(at + stride);
                 near = fmaf((here[a] + here[a]) - (back + ahead), weights.w[a][b], near);
                 stride *= size.n[b];
             }
@@ -35,7 +35,7 @@ __device__ void product(const Size &size, const Weights &weights, float shift, c
         if (VECTOR) {
             float j[D], along = 0.0f;
             for (int a = 0; a < D; a++) {
-                j[a] = blocks[(Offset)a * n + v];
+                j[a] = load(&blocks[(Offset)a * n + v]);
                 along = fmaf(j[a], here[a], along);
             }
             for (int a = 0; a < D; a++) {
@@ -44,7 +44,7 @@ __device__ void product(const Size &size, const Weights &weights, float shift, c
         } else {
             for (int a = 0; a < D; a++) {
                 for (int b = a; b < D; b++) {
-                    const float entry = blocks[(Offset)packed<D>(a, b) * n + v];
+                    const float entry = load(&blocks[(Offset)packed<D>(a, b) * n + v]);
                     out[a] = fmaf(entry, here[b], out[a]);
                     if (a != b) {
                         out[b] = fmaf(entry, here[a], out[b]);
@@ -55,7 +55,7 @@ __device__ void product(const Size &size, const Weights &weights, float shift, c
         float form = 0.0f;
         for (int a = 0; a < D; a++) {
             form = fmaf(here[a], out[a], form);
-            q[(Offset)a * n + v] = out[a];
+            store(&q[(Offset)a * n + v], out[a]);
         }
         part[0] += (double)form;
     }
@@ -125,25 +125,25 @@ __device__ void solve_packed(const float *entry, const Vector &c, const float (&
     }
 }
 
-template <int D, bool VECTOR, bool ADVANCE>
-__device__ void inverse(int n, const Vector &diagonal, float alpha, const float *blocks, const float *p, float *x,
-                        float *r, float *q, double *parts) {
+template <class S, int D, bool VECTOR, bool ADVANCE>
+__device__ void inverse(int n, const Vector &diagonal, float alpha, const S *blocks, const S *p, S *x, S *r, S *q,
+                        double *parts) {
     double part[2] = {0.0, 0.0};
     EACH_VOXEL(v, n) {
         float rest[D], z[D];
         for (int a = 0; a < D; a++) {
             const Offset at = (Offset)a * n + v;
-            rest[a] = r[at];
+            rest[a] = load(&r[at]);
             if (ADVANCE) {
-                rest[a] = fmaf(-alpha, q[at], rest[a]);
-                r[at] = rest[a];
-                x[at] = fmaf(alpha, p[at], x[at]);
+                rest[a] = fmaf(-alpha, load(&q[at]), rest[a]);
+                store(&r[at], rest[a]);
+                store(&x[at], fmaf(alpha, load(&p[at]), load(&x[at])));
             }
         }
         const int entries = VECTOR ? D : D * (D + 1) / 2;
         float entry[D * (D + 1) / 2];
         for (int k = 0; k < entries; k++) {
-            entry[k] = blocks[(Offset)k * n + v];
+            entry[k] = load(&blocks[(Offset)k * n + v]);
         }
         if (VECTOR) {
             solve_vector<D>(entry, diagonal, rest, z);
@@ -152,7 +152,7 @@ __device__ void inverse(int n, const Vector &diagonal, float alpha, const float 
         }
         float rz = 0.0f, rr = 0.0f;
         for (int a = 0; a < D; a++) {
-            q[(Offset)a * n + v] = z[a];
+            store(&q[(Offset)a * n + v], z[a]);
             rz = fmaf(rest[a], z[a], rz);
             rr = fmaf(rest[a], rest[a], rr);
         }
@@ -162,23 +162,30 @@ __device__ void inverse(int n, const Vector &diagonal, float alpha, const float 
     block_sums<2>(part, parts);
 }
 
-#define BLOCKS(form, D, VECTOR)                                                                                     \
-    KERNEL(product_##form##_##D,                                                                                    \
-        (Size size, Weights weights, float shift, const float *blocks, const float *p, float *q, double *parts),    \
-        product<D, VECTOR>(size, weights, shift, blocks, p, q, parts))                                              \
-    KERNEL(precondition_##form##_##D,                                                                               \
-        (int n, Vector diagonal, const float *blocks, float *r, float *z, double *parts),                           \
-        inverse<D, VECTOR, false>(n, diagonal, 0.0f, blocks, 0, 0, r, z, parts))                                    \
-    KERNEL(advance_##form##_##D,                                                                                    \
-        (int n, Vector diagonal, float alpha, const float *blocks, const float *p, float *x, float *r, float *q,    \
-         double *parts),                                                                                            \
-        inverse<D, VECTOR, true>(n, diagonal, alpha, blocks, p, x, r, q, parts))
+#define BLOCKS(form, D, VECTOR, storage, S)                                                                         \
+    KERNEL(product_##form##_##storage##_##D,                                                                        \
+        (Size size, Weights weights, float shift, const S *blocks, const S *p, S *q, double *parts),                \
+        product<S, D, VECTOR>(size, weights, shift, blocks, p, q, parts))                                           \
+    KERNEL(precondition_##form##_##storage##_##D,                                                                   \
+        (int n, Vector diagonal, const S *blocks, S *r, S *z, double *parts),                                       \
+        inverse<S, D, VECTOR, false>(n, diagonal, 0.0f, blocks, 0, 0, r, z, parts))                                 \
+    KERNEL(advance_##form##_##storage##_##D,                                                                        \
+        (int n, Vector diagonal, float alpha, const S *blocks, const S *p, S *x, S *r, S *q, double *parts),        \
+        inverse<S, D, VECTOR, true>(n, diagonal, alpha, blocks, p, x, r, q, parts))
 
-#if RANK != 3
-BLOCKS(vector, 2, true)
-BLOCKS(packed, 2, false)
+#if RANK != 3 && STORAGE != 16
+BLOCKS(vector, 2, true, full, float)
+BLOCKS(packed, 2, false, full, float)
 #endif
-#if RANK != 2
-BLOCKS(vector, 3, true)
-BLOCKS(packed, 3, false)
+#if RANK != 2 && STORAGE != 16
+BLOCKS(vector, 3, true, full, float)
+BLOCKS(packed, 3, false, full, float)
+#endif
+#if RANK != 3 && STORAGE != 32
+BLOCKS(vector, 2, true, half, Half)
+BLOCKS(packed, 2, false, half, Half)
+#endif
+#if RANK != 2 && STORAGE != 32
+BLOCKS(vector, 3, true, half, Half)
+BLOCKS(packed, 3, false, half, Half)
 #endif

@@ -6,7 +6,7 @@
 //   blend     u <- f u + (1 - f) s, with f = share / WHOLE
 //   pull      g <- P' g and B <- P' B P, with P = I + Du
 //
-// Layout: fields [rank, ...] in voxels, shares and marks [...]. Boundary: u is continued by its nearest value;
+// Layout: fields [rank, ...] in voxels (steps d of one storage or the other), shares and marks [...]. Boundary: u is continued by its nearest value;
 // derivatives are one-sided.
 
 // The share of a step that is taken far from folds.
@@ -15,13 +15,13 @@
 // Voxels around a marked one where shares are lowered, along each axis.
 #define REACH 3
 
-template <int D>
-__device__ void compose(const Frame &frame, float t, const float *u, const float *d, float *out) {
+template <class S, int D>
+__device__ void compose(const Frame &frame, float t, const float *u, const S *d, float *out) {
     const int n = voxels<D>(frame.fixed);
     EACH_VOXEL(v, n) {
         float step[D], p[D];
         for (int a = 0; a < D; a++) {
-            step[a] = t * d[(Offset)a * n + v];
+            step[a] = t * load(&d[(Offset)a * n + v]);
         }
         position<D>(frame, v, step, p);
         const Cell<D> cell = cell_at<D, false>(p, frame.moving);
@@ -57,13 +57,14 @@ __device__ void stamp(const Size &size, const unsigned char *marks, unsigned int
     }
 }
 
-template <int D>
-__device__ void shorten(int n, double least, const unsigned int *shares, float *d) {
+template <class S, int D>
+__device__ void shorten(int n, double least, const unsigned int *shares, S *d) {
     EACH_VOXEL(v, n) {
         if (shares[v] < WHOLE) {
             const float factor = (float)(least + (1.0 - least) * (shares[v] / (double)WHOLE));
             for (int a = 0; a < D; a++) {
-                d[(Offset)a * n + v] *= factor;
+                S *at = &d[(Offset)a * n + v];
+                store(at, load(at) * factor);
             }
         }
     }
@@ -121,11 +122,16 @@ __device__ void pull_to_steps(const Size &size, const float *u, float *gradient,
     }
 }
 
+#define STEPS(D, storage, S)                                                                                        \
+    KERNEL(compose_##storage##_##D, (Frame frame, float t, const float *u, const S *d, float *out),                 \
+        compose<S, D>(frame, t, u, d, out))                                                                         \
+    KERNEL(shorten_##storage##_##D, (int n, double least, const unsigned int *shares, S *d),                        \
+        shorten<S, D>(n, least, shares, d))
+
 #define DISPLACEMENT(D)                                                                                             \
-    KERNEL(compose_##D, (Frame frame, float t, const float *u, const float *d, float *out),                         \
-        compose<D>(frame, t, u, d, out))                                                                            \
+    STEPS(D, full, float)                                                                                           \
+    STEPS(D, half, Half)                                                                                            \
     KERNEL(stamp_##D, (Size size, const unsigned char *marks, unsigned int *shares), stamp<D>(size, marks, shares)) \
-    KERNEL(shorten_##D, (int n, double least, const unsigned int *shares, float *d), shorten<D>(n, least, shares, d)) \
     KERNEL(blend_##D, (int n, const unsigned int *shares, const float *smoothed, float *u),                         \
         blend<D>(n, shares, smoothed, u))                                                                           \
     KERNEL(pull_vector_##D, (Size size, const float *u, float *gradient, float *blocks),                            \

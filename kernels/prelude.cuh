@@ -2,7 +2,9 @@
 //
 // Layout: tensors are contiguous, [channels, (nz,) ny, nx], the first axis fastest; a field has one plane a component.
 // Rank: a template parameter D, 2 or 3, with which the name of a kernel ends; sizes have three entries, 1 beyond the rank.
-// Where RANK is defined, kernels of the other rank are left out, which spares the compiler half of its work.
+// Storage: single precision, or half precision (Half) at the arithmetic of single precision.
+// Where RANK is defined, kernels of the other rank are left out; where STORAGE is 16 or 32, those that store halves, or those
+// that do not, are all there are of a source that has both. That spares the compiler most of its work.
 // Launch: blocks of THREADS threads, as many blocks as `blocks_for` in src/ops/device/launcher.rs says, which depends on
 // the number of voxels alone; each thread takes the voxels v, v + all threads, ... So sums are grouped the same way on
 // every device. No system headers: NVRTC compiles this where there is no toolkit.
@@ -24,6 +26,41 @@
     for (int v = blockIdx.x * THREADS + threadIdx.x; v < (n); v += gridDim.x * THREADS)
 
 typedef long long Offset;
+
+// A number stored in half precision.
+struct Half {
+    unsigned short bits;
+};
+
+#ifndef EMULATED
+__device__ float widened(unsigned short bits) {
+    float value;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(bits));
+    return value;
+}
+
+__device__ unsigned short narrowed(float value) {
+    unsigned short bits;
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(value));
+    return bits;
+}
+#endif
+
+__device__ float load(const float *from) {
+    return *from;
+}
+
+__device__ float load(const Half *from) {
+    return widened(from->bits);
+}
+
+__device__ void store(float *to, float value) {
+    *to = value;
+}
+
+__device__ void store(Half *to, float value) {
+    to->bits = narrowed(value);
+}
 
 // Voxels along each axis, fastest first; 1 beyond the rank.
 struct Size {

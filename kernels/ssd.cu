@@ -7,6 +7,9 @@
 // With differences of u, their energy comes along and their force is added to g; with `pull`, g and the blocks are then
 // carried to compositive steps, P' g and P' B P. The value adds the two energies up; the sums are halved by the caller.
 //
+// Gradient (G) and blocks (B) may be stored in half precision, times factors that keep them in range; single-precision ones have
+// the factor 1.
+//
 // Layout: features [channels, ...] on their own grids, mask [...], u, gradient and blocks [components, ...] on the fixed
 // grid. Boundary: as in sample.cuh and near.cuh.
 
@@ -25,10 +28,10 @@ struct Smoothness {
 };
 
 // WHAT: 0 value, 1 gradient and vector, 2 gradient and blocks.
-template <int D, bool CUBIC, int WHAT>
+template <int D, bool CUBIC, int WHAT, class G, class B>
 __device__ void ssd(const Frame &frame, const Channels &channels, const Smoothness &smoothness, const float *fixed,
-                    const float *moving, const float *mask, const float *u, float *gradient, float *blocks,
-                    double *parts) {
+                    const float *moving, const float *mask, const float *u, float of_gradient, float of_blocks,
+                    G *gradient, B *blocks, double *parts) {
     const int n = voxels<D>(frame.fixed);
     const Offset moving_voxels = voxels<D>(frame.moving);
     double part[2] = {0.0, 0.0};
@@ -98,35 +101,50 @@ __device__ void ssd(const Frame &frame, const Channels &channels, const Smoothne
         }
         if (WHAT != 0) {
             for (int a = 0; a < D; a++) {
-                gradient[(Offset)a * n + v] = g[a];
+                store(&gradient[(Offset)a * n + v], g[a] * of_gradient);
             }
             for (int k = 0; k < (WHAT == 1 ? D : D * (D + 1) / 2); k++) {
-                blocks[(Offset)k * n + v] = block[k];
+                store(&blocks[(Offset)k * n + v], block[k] * of_blocks);
             }
         }
     }
     block_sums<2>(part, parts);
 }
 
-#define SSD(name, D, CUBIC, WHAT)                                                                                   \
+#define SSD(name, D, CUBIC, WHAT, G, B)                                                                             \
     KERNEL(name,                                                                                                    \
         (Frame frame, Channels channels, Smoothness smoothness, const float *fixed, const float *moving,            \
-         const float *mask, const float *u, float *gradient, float *blocks, double *parts),                         \
-        ssd<D, CUBIC, WHAT>(frame, channels, smoothness, fixed, moving, mask, u, gradient, blocks, parts))
+         const float *mask, const float *u, float of_gradient, float of_blocks, G *gradient, B *blocks,             \
+         double *parts),                                                                                            \
+        ssd<D, CUBIC, WHAT, G, B>(frame, channels, smoothness, fixed, moving, mask, u, of_gradient, of_blocks,      \
+                                  gradient, blocks, parts))
 
-#if RANK != 3
-SSD(value_linear_2, 2, false, 0)
-SSD(value_cubic_2, 2, true, 0)
-SSD(vector_linear_2, 2, false, 1)
-SSD(vector_cubic_2, 2, true, 1)
-SSD(blocks_linear_2, 2, false, 2)
-SSD(blocks_cubic_2, 2, true, 2)
+// Both of single precision, blocks alone of half precision, both.
+#define MODELS(D, how, CUBIC, storage, G, B)                                                                        \
+    SSD(vector_##how##_##storage##_##D, D, CUBIC, 1, G, B)                                                          \
+    SSD(blocks_##how##_##storage##_##D, D, CUBIC, 2, G, B)
+
+#define ALL_FULL(D)                                                                                                 \
+    SSD(value_linear_full_##D, D, false, 0, float, float)                                                           \
+    SSD(value_cubic_full_##D, D, true, 0, float, float)                                                             \
+    MODELS(D, linear, false, full, float, float)                                                                    \
+    MODELS(D, cubic, true, full, float, float)
+
+#define ALL_HALF(D)                                                                                                 \
+    MODELS(D, linear, false, half, Half, Half)                                                                      \
+    MODELS(D, cubic, true, half, Half, Half)                                                                        \
+    MODELS(D, linear, false, half_blocks, float, Half)                                                              \
+    MODELS(D, cubic, true, half_blocks, float, Half)
+
+#if RANK != 3 && STORAGE != 16
+ALL_FULL(2)
 #endif
-#if RANK != 2
-SSD(blocks_linear_3, 3, false, 2)
-SSD(blocks_cubic_3, 3, true, 2)
-SSD(value_linear_3, 3, false, 0)
-SSD(value_cubic_3, 3, true, 0)
-SSD(vector_linear_3, 3, false, 1)
-SSD(vector_cubic_3, 3, true, 1)
+#if RANK != 2 && STORAGE != 16
+ALL_FULL(3)
+#endif
+#if RANK != 3 && STORAGE != 32
+ALL_HALF(2)
+#endif
+#if RANK != 2 && STORAGE != 32
+ALL_HALF(3)
 #endif

@@ -139,11 +139,11 @@ fn a_registration_of_two_levels_ends_at_the_same_place() {
             let got = stage
                 .run(|| registered(&on(stage.device()), &there, mask_there.as_ref()))
                 .unwrap();
+            assert_eq!(got.levels.len(), 2);
             for (expected, got) in expected.levels.iter().zip(&got.levels) {
                 assert!(!matches!(got.status, Status::NonFinite | Status::Stalled));
                 let total = |l: &crate::LevelReport| [l.data + l.penalty, l.gradient_energy];
-                // the CPU keeps its models in half precision, and stops by the same rules: not always at the same step
-                stage.numbers("energy", &total(expected), &total(got), 1e-2);
+                stage.numbers("energy", &total(expected), &total(got), 1e-3);
             }
             let far = (got.displacement.to_device(&Device::Cpu).unwrap() - &expected.displacement)
                 .unwrap()
@@ -153,7 +153,7 @@ fn a_registration_of_two_levels_ends_at_the_same_place() {
                 .unwrap()
                 .to_scalar::<f32>()
                 .unwrap();
-            assert!(far.sqrt() < 0.05, "{} voxels apart", far.sqrt());
+            assert!(far.sqrt() < 0.02, "{} voxels apart", far.sqrt());
         }
     }
 }

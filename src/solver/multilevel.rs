@@ -8,9 +8,7 @@ use candle_core::{DType, Device, Tensor};
 use super::prompts::{check, PromptLevel};
 use super::{Certificate, Iteration, Solver, Status};
 use crate::features::{level_grid, matched_grid, FeatureMaps, Features, Pyramid};
-use crate::ops::{
-    coverage, is_cpu, smooth, spline_coefficients, FoldBarrier, Interpolation, SsdData,
-};
+use crate::ops::{coverage, smooth, spline_coefficients, FoldBarrier, Interpolation, SsdData};
 use crate::problem::EnergyProblem;
 use crate::prompt::Prompt;
 use crate::regulariser::Regulariser;
@@ -303,8 +301,7 @@ impl Multilevel {
         );
         problem.unit = unit;
         problem.prompts = terms;
-        // twins for GPUs store single precision alone
-        problem.compact = is_cpu(&self.device);
+        problem.compact = true;
         problem.damping = self.damping;
         problem.barrier = self.barrier.map(|barrier| FoldBarrier {
             weight: barrier.weight * unit,

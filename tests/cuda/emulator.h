@@ -8,7 +8,9 @@
 #include <cmath>
 #include <csetjmp>
 #include <cstddef>
+#include <cstdint>
 #include <cstdlib>
+#include <cstring>
 #include <ucontext.h>
 #include <utility>
 
@@ -126,6 +128,45 @@ void call(void (*kernel)(Parameters...), void **arguments) {
 }
 
 } // namespace emulator
+
+#define EMULATED
+
+// Half precision, rounded to the nearest and to even as cvt.rn does.
+static inline float widened(unsigned short bits) {
+    const int exponent = bits >> 10 & 31, fraction = bits & 1023;
+    float size;
+    if (exponent == 31) {
+        size = fraction ? NAN : INFINITY;
+    } else if (exponent == 0) {
+        size = ldexpf((float)fraction, -24);
+    } else {
+        size = ldexpf((float)(fraction + 1024), exponent - 25);
+    }
+    return bits >> 15 ? -size : size;
+}
+
+static inline unsigned short narrowed(float value) {
+    uint32_t all;
+    memcpy(&all, &value, sizeof all);
+    const unsigned short sign = all >> 16 & 0x8000;
+    const float size = fabsf(value);
+    if (size != size) {
+        return sign | 0x7e00;
+    }
+    if (size >= 65520.0f) {
+        return sign | 0x7c00;
+    }
+    if (size == 0.0f) {
+        return sign;
+    }
+    int exponent;
+    frexpf(size, &exponent);
+    // the unit in the last place: 2^-24 for what is subnormal
+    const int unit = exponent - 11 < -24 ? -24 : exponent - 11;
+    const int steps = (int)nearbyintf(ldexpf(size, -unit));
+    // a carry into the exponent is the next number
+    return sign | (unsigned short)(steps + (unit > -24 ? (unit + 24) << 10 : 0));
+}
 
 static inline void __syncthreads() {
     emulator::rest();

@@ -169,6 +169,7 @@ fn address_on_host(storage: &CpuStorage, start: usize) -> u64 {
     let (first, size) = match storage {
         CpuStorage::U8(v) => (v.as_ptr() as u64, 1),
         CpuStorage::U32(v) => (v.as_ptr() as u64, 4),
+        CpuStorage::F16(v) => (v.as_ptr() as u64, 2),
         CpuStorage::F32(v) => (v.as_ptr() as u64, 4),
         CpuStorage::F64(v) => (v.as_ptr() as u64, 8),
         _ => unreachable!("kernels take no other elements"),

@@ -11,6 +11,7 @@ use candle_core::{CudaDevice, CudaStorage, DType, Device, Tensor};
 
 use super::launcher::THREADS;
 use super::pool;
+use super::source::Part;
 use super::{Argument, Launcher, Source};
 use crate::{Error, Result};
 
@@ -73,7 +74,7 @@ fn probe(device: &Device) -> Result<()> {
             Argument::of(1.0f32),
             Argument::output(&x, 1)?,
         ];
-        launcher.launch(&Source::VECTOR, "fill", 1, &arguments)?;
+        launcher.launch(&Source::VECTOR, "fill_full", 1, &arguments)?;
     }
     let found: Vec<f32> = x.to_vec1()?;
     if found == [1.0] {
@@ -97,13 +98,9 @@ pub(super) fn launch(
         kernel: format!("{}: {kernel}", source.name),
         reason,
     };
-    let rank = match kernel.rsplit('_').next() {
-        Some("2") => 2,
-        Some("3") => 3,
-        _ => 0,
-    };
-    let ptx = compiled(device, source, rank)?;
-    let module = format!("stillpoint_{}_{rank}", source.name);
+    let part = Part::with(kernel);
+    let ptx = compiled(device, source, part)?;
+    let module = format!("stillpoint_{}_{}_{}", source.name, part.rank, part.storage);
     let function = device
         .get_or_load_custom_func(kernel, &module, &ptx)
         .map_err(|error| fault(error.to_string()))?;
@@ -122,10 +119,9 @@ pub(super) fn launch(
     Ok(())
 }
 
-/// A source compiled for the architecture of a device, once for all devices of it; without the kernels of other ranks than
-/// `rank`, if that is not 0.
-fn compiled(device: &CudaDevice, source: &'static Source, rank: u32) -> Result<Arc<str>> {
-    type Key = (&'static str, u32, (i32, i32));
+/// A part of a source compiled for the architecture of a device, once for all devices of it.
+fn compiled(device: &CudaDevice, source: &'static Source, part: Part) -> Result<Arc<str>> {
+    type Key = (&'static str, Part, (i32, i32));
     static COMPILED: Mutex<Option<HashMap<Key, Arc<str>>>> = Mutex::new(None);
     let fault = |reason: String| Error::CudaKernel {
         kernel: source.name.into(),
@@ -138,16 +134,16 @@ fn compiled(device: &CudaDevice, source: &'static Source, rank: u32) -> Result<A
         .map_err(|error| fault(in_words(&error)))?;
     let mut all = COMPILED.lock().unwrap_or_else(|e| e.into_inner());
     let all = all.get_or_insert_default();
-    let key = (source.name, rank, architecture);
+    let key = (source.name, part, architecture);
     if let Some(ptx) = all.get(&key) {
         return Ok(ptx.clone());
     }
     let (major, minor) = architecture;
     let options = nvrtc::CompileOptions {
-        options: vec![
-            format!("--gpu-architecture=compute_{major}{minor}"),
-            format!("--define-macro=RANK={rank}"),
-        ],
+        options: [format!("--gpu-architecture=compute_{major}{minor}")]
+            .into_iter()
+            .chain(part.options())
+            .collect(),
         name: Some(format!("{}.cu", source.name)),
         ..Default::default()
     };
@@ -176,6 +172,7 @@ pub(super) fn address(storage: &CudaStorage, start: usize) -> Result<u64> {
     Ok(match storage.dtype() {
         DType::U8 => of!(u8),
         DType::U32 => of!(u32),
+        DType::F16 => of!(half::f16),
         DType::F32 => of!(f32),
         DType::F64 => of!(f64),
         other => {

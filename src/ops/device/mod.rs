@@ -23,6 +23,8 @@ mod pool;
 mod source;
 #[cfg(test)]
 mod stage;
+#[cfg(any(feature = "cuda", test))]
+mod stored;
 
 use candle_core::{Device, DeviceLocation};
 
@@ -40,6 +42,8 @@ pub(in crate::ops) use launcher::Launcher;
 pub(in crate::ops) use source::Source;
 #[cfg(test)]
 pub(crate) use stage::{noise, Stage};
+#[cfg(any(feature = "cuda", test))]
+pub(in crate::ops) use stored::Stored;
 
 /// Returns what the twin for GPUs says where `$tensor` lies on one.
 macro_rules! twin {

@@ -6,6 +6,7 @@ use std::ffi::{c_char, c_int, c_void, CStr, CString};
 use std::path::Path;
 use std::ptr::null_mut;
 
+use super::source::Part;
 use super::Source;
 
 /// The library, opened.
@@ -50,7 +51,7 @@ impl Nvrtc {
         &self,
         source: &Source,
         architecture: &str,
-        rank: u32,
+        part: Part,
     ) -> Result<(String, String), String> {
         let (text, name) = (
             CString::new(source.text).unwrap(),
@@ -66,10 +67,8 @@ impl Nvrtc {
             null_mut() => *const *const c_char,
         ));
         assert_eq!(created, 0, "nvrtcCreateProgram");
-        let options = [
-            format!("--gpu-architecture={architecture}"),
-            format!("--define-macro=RANK={rank}"),
-        ];
+        let [rank, storage] = part.options();
+        let options = [format!("--gpu-architecture={architecture}"), rank, storage];
         let options = options.map(|option| CString::new(option).unwrap());
         let places = options.each_ref().map(|option| option.as_ptr());
         let compiled = call!(self, "nvrtcCompileProgram", (
@@ -100,6 +99,11 @@ impl Nvrtc {
     }
 }
 
+const WHOLE: Part = Part {
+    rank: 0,
+    storage: 0,
+};
+
 #[test]
 fn every_kernel_compiles() {
     let Some(path) = std::env::var_os("STILLPOINT_NVRTC") else {
@@ -109,25 +113,28 @@ fn every_kernel_compiles() {
     let nvrtc = Nvrtc::open(Path::new(&path));
     for source in Source::ALL {
         for architecture in ["compute_80", "compute_90"] {
-            let names = |rank| {
+            let names = |part| {
                 let (log, ptx) = nvrtc
-                    .compile(source, architecture, rank)
+                    .compile(source, architecture, part)
                     .unwrap_or_else(|log| panic!("{} for {architecture}:\n{log}", source.name));
                 assert!(log.is_empty(), "{}: {log}", source.name);
                 kernels(&ptx)
             };
-            let all = names(0);
+            let all = names(WHOLE);
             println!("{} for {architecture}: {all:?}", source.name);
             assert!(!all.is_empty());
-            // what is compiled for one rank has the kernels of that rank and those of none
-            for (rank, ending, other) in [(2, "_2", "_3"), (3, "_3", "_2")] {
-                let kept: Vec<_> = all.iter().filter(|name| !name.ends_with(other)).collect();
-                assert_eq!(
-                    names(rank).iter().collect::<Vec<_>>(),
-                    kept,
-                    "{}{ending}",
-                    source.name
-                );
+            // the part that a kernel is looked for in has it, and none of the other rank
+            for part in [(2, 16), (2, 32), (3, 16), (3, 32)] {
+                let part = Part {
+                    rank: part.0,
+                    storage: part.1,
+                };
+                let found = names(part);
+                let other = format!("_{}", 5 - part.rank);
+                assert!(found.iter().all(|name| !name.ends_with(&other)));
+                for kernel in all.iter().filter(|kernel| Part::with(kernel) == part) {
+                    assert!(found.contains(kernel), "{kernel} is not in {part:?}");
+                }
             }
         }
     }
@@ -135,7 +142,7 @@ fn every_kernel_compiles() {
         name: "broken",
         text: "__global__ void f() { undeclared(); }",
     };
-    let log = nvrtc.compile(&broken, "compute_80", 0).unwrap_err();
+    let log = nvrtc.compile(&broken, "compute_80", WHOLE).unwrap_err();
     assert!(log.contains("undeclared"), "{log}");
 }
 

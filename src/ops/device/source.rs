@@ -9,6 +9,42 @@ pub(in crate::ops) struct Source {
     pub text: &'static str,
 }
 
+/// The kernels of a source that are compiled together; 0 for all ranks, or all storages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg(any(feature = "cuda", unix))]
+pub(super) struct Part {
+    pub rank: u32,
+    /// 16 for kernels that store halves, 32 for those that do not.
+    pub storage: u32,
+}
+
+#[cfg(any(feature = "cuda", unix))]
+impl Part {
+    /// The part that a kernel belongs to, by its name: the last word is the rank, if it has one.
+    pub fn with(kernel: &str) -> Self {
+        let mut words = kernel.split('_').rev();
+        let rank = match words.next() {
+            Some("2") => 2,
+            Some("3") => 3,
+            _ => 0,
+        };
+        let storage = if words.any(|word| word == "half") {
+            16
+        } else {
+            32
+        };
+        Self { rank, storage }
+    }
+
+    /// Options of the compiler.
+    pub fn options(self) -> [String; 2] {
+        [
+            format!("--define-macro=RANK={}", self.rank),
+            format!("--define-macro=STORAGE={}", self.storage),
+        ]
+    }
+}
+
 macro_rules! sources {
     ($($(#[$doc:meta])* $constant:ident $stem:literal;)*) => {
         impl Source {

@@ -3,7 +3,7 @@
 use candle_core::{DType, Tensor};
 
 use super::{relax, ROUNDS};
-use crate::ops::device::{rank, Argument, Frame, Launcher, Size, Source};
+use crate::ops::device::{rank, Argument, Frame, Launcher, Size, Source, Stored};
 use crate::ops::jacobian::cuda::folded;
 use crate::ops::smooth;
 use crate::{Affine, Result};
@@ -16,20 +16,16 @@ pub(super) fn compose(
     t: f64,
     out: &Tensor,
 ) -> Result<()> {
-    let (n, rank) = (size.iter().product::<usize>(), rank(size));
+    let (n, rank, stored) = (size.iter().product::<usize>(), rank(size), Stored::of(d)?);
+    let kernel = format!("compose_{}_{rank}", stored.name());
     let arguments = [
         Argument::of(Frame::new(size, size, &Affine::identity())?),
         Argument::of(t as f32),
         Argument::input(u, n * rank)?,
-        Argument::input(d, n * rank)?,
+        stored.input(d, n * rank)?,
         Argument::output(out, n * rank)?,
     ];
-    launcher.launch(
-        &Source::DISPLACEMENT,
-        &format!("compose_{rank}"),
-        n,
-        &arguments,
-    )
+    launcher.launch(&Source::DISPLACEMENT, &kernel, n, &arguments)
 }
 
 /// See [`compose_unfolded`](super::compose_unfolded): every round composes all voxels again, and one number comes back.
@@ -107,14 +103,14 @@ impl<'a> Shares<'a> {
 
     /// Shortens a step in place, to no less than `least` of it.
     fn shorten(&self, least: f64, d: &Tensor) -> Result<()> {
-        let n = self.shares.elem_count();
+        let (n, stored) = (self.shares.elem_count(), Stored::of(d)?);
         let arguments = [
             Argument::count(n)?,
             Argument::of(least),
             Argument::input_of(&self.shares, DType::U32, n)?,
-            Argument::output(d, n * self.rank)?,
+            stored.output(d, n * self.rank)?,
         ];
-        let kernel = format!("shorten_{}", self.rank);
+        let kernel = format!("shorten_{}_{}", stored.name(), self.rank);
         self.launcher
             .launch(&Source::DISPLACEMENT, &kernel, n, &arguments)
     }
@@ -160,6 +156,8 @@ pub(super) fn pull_to_steps(
 
 #[cfg(test)]
 mod tests {
+    use candle_core::DType;
+
     use crate::ops::{
         compose, compose_unfolded, noise, pull_to_steps, relax_folds, smallest_determinant, smooth,
         Stage,
@@ -219,6 +217,8 @@ mod tests {
                     (smooth(&rough, &vec![1.0; rank]).unwrap() * factor).unwrap()
                 };
                 let (u, d) = (field(1, 0.3), field(2, strength));
+                let short = d.to_dtype(DType::F16).unwrap();
+                let (from, half) = (stage.put(&u), stage.put(&short));
                 let (before, out) = (d.copy().unwrap(), noise(rank, size, 3));
                 let [v, e, there] = [&u, &d, &out].map(|t| stage.put(t));
                 let expected = compose_unfolded(&u, &d, 1.0, 0.02, &out).unwrap();
@@ -230,6 +230,10 @@ mod tests {
                 let change =
                     crate::ops::dot(&before, &before).unwrap() - crate::ops::dot(&d, &d).unwrap();
                 shortened += usize::from(change > 0.0);
+                let ends = compose_unfolded(&u, &short, 1.0, 0.02, &out).unwrap();
+                let got = stage.run(|| compose_unfolded(&from, &half, 1.0, 0.02, &there));
+                assert_eq!(ends, got.unwrap());
+                stage.same("half step", &[&short, &out], &[&half, &there], 1e-3);
                 let folds = field(4, strength);
                 let there = stage.put(&folds);
                 let expected = relax_folds(&folds, 0.02).unwrap();

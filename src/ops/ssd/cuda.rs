@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use super::{Curvature, SsdData};
-use crate::ops::device::{rank, Argument, Frame, Launcher, Plain, Source, Weights};
+use crate::ops::device::{rank, Argument, Frame, Launcher, Plain, Source, Stored, Weights};
 use crate::ops::diffusion::Differences;
 use crate::ops::sample::Interpolation;
 use crate::{Error, Result};
@@ -55,6 +55,8 @@ pub(super) struct Model<'a> {
     pub blocks: &'a Tensor,
     /// Whether blocks are vectors.
     pub vector: bool,
+    /// Factors of gradient and blocks where they are stored as halves.
+    pub factors: [f64; 2],
 }
 
 pub(super) fn pass(
@@ -72,8 +74,12 @@ pub(super) fn pass(
         pull: i32::from(differences.is_some_and(|(_, pull)| pull)),
         weights: Weights::of(&differences.map_or([[0.0; 3]; 3], |(form, _)| form.weight)),
     };
-    let (what, gradient, blocks) = match model {
-        None => ("value", Argument::none(), Argument::none()),
+    let (what, stored, written) = match model {
+        None => {
+            let one = || Argument::of(1.0f32);
+            let nothing = [one(), one(), Argument::none(), Argument::none()];
+            ("value", "full", nothing)
+        }
         Some(model) => {
             if model.curvature != Curvature::GaussNewton {
                 return Err(Error::on_device("the true Hessian (--certify)"));
@@ -82,18 +88,34 @@ pub(super) fn pass(
                 true => ("vector", rank),
                 false => ("blocks", rank * (rank + 1) / 2),
             };
-            (
-                what,
-                Argument::output(model.gradient, n * rank)?,
-                Argument::output(model.blocks, n * entries)?,
-            )
+            let of_gradient = Stored::of(model.gradient)?;
+            let of_blocks = Stored::of(model.blocks)?;
+            let stored = match (of_gradient, of_blocks) {
+                (Stored::Full, Stored::Full) => "full",
+                (Stored::Half, Stored::Half) => "half",
+                (Stored::Full, Stored::Half) => "half_blocks",
+                (Stored::Half, Stored::Full) => {
+                    return Err(Error::on_device("a gradient stored as halves alone"));
+                }
+            };
+            let factor = |stored, factor: f64| match stored {
+                Stored::Full => Argument::of(1.0f32),
+                Stored::Half => Argument::of(factor as f32),
+            };
+            let written = [
+                factor(of_gradient, model.factors[0]),
+                factor(of_blocks, model.factors[1]),
+                of_gradient.output(model.gradient, n * rank)?,
+                of_blocks.output(model.blocks, n * entries)?,
+            ];
+            (what, stored, written)
         }
     };
     let how = match data.interpolation {
         Interpolation::Linear => "linear",
         Interpolation::Cubic => "cubic",
     };
-    let arguments = vec![
+    let mut arguments = vec![
         Argument::of(Frame::new(&fixed, &moving, &data.map)?),
         Argument::of(Channels::of(&data.channel_weight)?),
         Argument::of(smoothness),
@@ -101,17 +123,16 @@ pub(super) fn pass(
         Argument::input(&data.moving, m * channels)?,
         Argument::optional(data.mask.as_ref(), n)?,
         Argument::optional(u, n * rank)?,
-        gradient,
-        blocks,
     ];
-    let kernel = format!("{what}_{how}_{rank}");
+    arguments.extend(written);
+    let kernel = format!("{what}_{how}_{stored}_{rank}");
     let sums: [f64; 2] = launcher.sums(&Source::SSD, &kernel, n, arguments)?;
     Ok(sums.map(|sum| 0.5 * sum))
 }
 
 #[cfg(test)]
 mod tests {
-    use candle_core::Tensor;
+    use candle_core::DType;
 
     use super::*;
     use crate::ops::{noise, Stage};
@@ -187,16 +208,27 @@ mod tests {
                 continue;
             }
             for with in [None, Some((differences, false)), Some((differences, true))] {
-                let model = |data: &SsdData, u: &Tensor, g: &Tensor, b: &Tensor| {
-                    data.model(Some(u), with, Curvature::GaussNewton, g, b, 1.0)
-                        .unwrap()
-                };
-                let (g, b) = (noise(rank, &fixed, 5), noise(entries, &fixed, 6));
-                let (h, c) = (stage.put(&g), stage.put(&b));
-                let expected = model(here, &u, &g, &b);
-                let got = stage.run(|| model(there, &v, &h, &c));
-                stage.numbers(&what, &expected, &got, 1e-6);
-                stage.same(&what, &[&g, &b], &[&h, &c], 1e-5);
+                let halves = [
+                    (DType::F32, DType::F32),
+                    (DType::F32, DType::F16),
+                    (DType::F16, DType::F16),
+                ];
+                for (of_gradient, of_blocks) in halves {
+                    let model = |data: &SsdData, u: &Tensor, g: &Tensor, b: &Tensor| {
+                        data.model(Some(u), with, Curvature::GaussNewton, g, b, 0.1)
+                            .unwrap()
+                    };
+                    let g = noise(rank, &fixed, 5).to_dtype(of_gradient).unwrap();
+                    let b = noise(entries, &fixed, 6).to_dtype(of_blocks).unwrap();
+                    let (h, c) = (stage.put(&g), stage.put(&b));
+                    let expected = model(here, &u, &g, &b);
+                    let got = stage.run(|| model(there, &v, &h, &c));
+                    stage.numbers(&what, &expected, &got, 1e-6);
+                    // halves may differ by a unit in the last place
+                    let tolerance = |dtype| if dtype == DType::F32 { 1e-5 } else { 1e-3 };
+                    stage.same(&what, &[&g], &[&h], tolerance(of_gradient));
+                    stage.same(&what, &[&b], &[&c], tolerance(of_blocks));
+                }
             }
         }
     }
@@ -216,7 +248,7 @@ mod tests {
                 "{newton:?}"
             );
             let double = SsdData {
-                fixed: there.fixed.to_dtype(candle_core::DType::F64).unwrap(),
+                fixed: there.fixed.to_dtype(DType::F64).unwrap(),
                 ..there
             };
             let refused = stage.run(|| double.value(None));

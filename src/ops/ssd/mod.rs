@@ -113,16 +113,17 @@ impl SsdData {
         let one = curvature == Curvature::GaussNewton
             && blocks.elem_count() == gradient.elem_count()
             && self.is_rank_one();
-        twin!(&self.fixed, launcher => {
-            let model = cuda::Model { curvature, gradient, blocks, vector: one };
-            cuda::pass(&launcher, self, u, differences, Some(model))
-        });
         let model = match curvature {
             Curvature::Newton | Curvature::Projected => cpu::Model::Newton,
             Curvature::GaussNewton if one => cpu::Model::Vector,
             Curvature::GaussNewton => cpu::Model::Blocks,
         };
         let root = if one { factor.sqrt() } else { factor };
+        twin!(&self.fixed, launcher => {
+            let factors = [factor, root];
+            let model = cuda::Model { curvature, gradient, blocks, vector: one, factors };
+            cuda::pass(&launcher, self, u, differences, Some(model))
+        });
         with_real!(self.fixed.dtype(), T => {
             stored::<T, _>(gradient, factor, |g| {
                 stored::<T, _>(blocks, root, |b| {

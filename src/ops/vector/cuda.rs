@@ -2,55 +2,62 @@
 
 use candle_core::Tensor;
 
-use crate::ops::device::{Argument, Launcher, Source};
+use crate::ops::device::{Argument, Launcher, Source, Stored};
 use crate::Result;
 
 pub(super) fn combine(launcher: &Launcher, a: f64, x: &Tensor, b: f64, y: &Tensor) -> Result<()> {
-    let n = x.elem_count();
+    let (n, stored) = (x.elem_count(), Stored::of(x)?);
     let arguments = [
         Argument::count(n)?,
         Argument::of(a as f32),
-        Argument::input(x, n)?,
+        stored.input(x, n)?,
         Argument::of(b as f32),
-        Argument::output(y, n)?,
+        stored.output(y, n)?,
     ];
-    launcher.launch(&Source::VECTOR, "combine", n, &arguments)
+    let kernel = format!("combine_{}", stored.name());
+    launcher.launch(&Source::VECTOR, &kernel, n, &arguments)
 }
 
 pub(super) fn dot(launcher: &Launcher, x: &Tensor, y: &Tensor) -> Result<f64> {
-    let n = x.elem_count();
+    let (n, stored) = (x.elem_count(), Stored::of(x)?);
     let arguments = vec![
         Argument::count(n)?,
-        Argument::input(x, n)?,
-        Argument::input(y, n)?,
+        stored.input(x, n)?,
+        stored.input(y, n)?,
     ];
-    let [sum] = launcher.sums(&Source::VECTOR, "dot", n, arguments)?;
+    let kernel = format!("dot_{}", stored.name());
+    let [sum] = launcher.sums(&Source::VECTOR, &kernel, n, arguments)?;
     Ok(sum)
 }
 
 pub(super) fn scale(launcher: &Launcher, factor: f64, from: &Tensor, to: &Tensor) -> Result<()> {
     let n = from.elem_count();
+    let (given, wanted) = (Stored::of(from)?, Stored::of(to)?);
     let arguments = [
         Argument::count(n)?,
         Argument::of(factor as f32),
-        Argument::input(from, n)?,
-        Argument::output(to, n)?,
+        given.input(from, n)?,
+        wanted.output(to, n)?,
     ];
-    launcher.launch(&Source::VECTOR, "scale", n, &arguments)
+    let kernel = format!("scale_{}_to_{}", given.name(), wanted.name());
+    launcher.launch(&Source::VECTOR, &kernel, n, &arguments)
 }
 
 pub(super) fn fill(launcher: &Launcher, value: f32, x: &Tensor) -> Result<()> {
-    let n = x.elem_count();
+    let (n, stored) = (x.elem_count(), Stored::of(x)?);
     let arguments = [
         Argument::count(n)?,
         Argument::of(value),
-        Argument::output(x, n)?,
+        stored.output(x, n)?,
     ];
-    launcher.launch(&Source::VECTOR, "fill", n, &arguments)
+    let kernel = format!("fill_{}", stored.name());
+    launcher.launch(&Source::VECTOR, &kernel, n, &arguments)
 }
 
 #[cfg(test)]
 mod tests {
+    use candle_core::DType;
+
     use crate::ops::{clear, combine, convert, copy, dot, noise, Stage};
 
     #[test]
@@ -75,6 +82,35 @@ mod tests {
                 stage.run(|| clear(&c)).unwrap();
                 stage.same("clear", &[&y], &[&c], 0.0);
             }
+        }
+    }
+
+    #[test]
+    fn halves_as_on_the_cpu() {
+        for stage in Stage::all() {
+            let size = &[37, 29, 11];
+            let full = [1, 2].map(|seed| noise(3, size, seed));
+            let half = full.each_ref().map(|t| t.to_dtype(DType::F16).unwrap());
+            let [x, y] = &half;
+            let [a, b] = half.each_ref().map(|t| stage.put(t));
+            let expected = dot(x, y).unwrap();
+            let got = stage.run(|| dot(&a, &b)).unwrap();
+            stage.numbers("dot", &[expected], &[got], 1e-12);
+            combine(0.3, x, -1.7, y).unwrap();
+            stage.run(|| combine(0.3, &a, -1.7, &b)).unwrap();
+            // one unit in the last place of the largest
+            stage.same("combine", &[y], &[&b], 1e-3);
+            let wide = stage.put(&full[0]);
+            convert(1e4, x, &full[0]).unwrap();
+            stage.run(|| convert(1e4, &a, &wide)).unwrap();
+            stage.same("widened", &[&full[0]], &[&wide], 0.0);
+            // small ones are subnormal in half precision
+            convert(1e-9, &full[0], x).unwrap();
+            stage.run(|| convert(1e-9, &wide, &a)).unwrap();
+            stage.same("narrowed", &[x], &[&a], 0.0);
+            clear(y).unwrap();
+            stage.run(|| clear(&b)).unwrap();
+            stage.same("clear", &[y], &[&b], 0.0);
         }
     }
 
