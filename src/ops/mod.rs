@@ -6,6 +6,7 @@ mod bspline;
 mod convolve;
 mod correlation;
 mod coverage;
+mod device;
 mod diffusion;
 mod displacement;
 mod divergence;
@@ -40,6 +41,10 @@ pub use bspline::{spline_coefficients, spline_coefficients_adjoint};
 pub use convolve::{convolve, convolve_adjoint, convolve_joined, convolve_weight_gradient};
 pub use correlation::{CorrelationData, CorrelationDerivative, CorrelationSums};
 pub use coverage::coverage;
+pub(crate) use device::{device_name, free_memory, is_cpu, of_device};
+#[cfg(test)]
+pub(crate) use device::{noise, Stage};
+pub use device::{DeviceChoice, Opened};
 pub(crate) use diffusion::size;
 pub use diffusion::Differences;
 pub(crate) use displacement::{add_unfolded, clear_of_folds};

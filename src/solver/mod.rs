@@ -4,6 +4,7 @@ mod adam;
 mod alignment;
 mod anderson;
 mod descent;
+mod device;
 mod gauss_newton;
 mod gradient_descent;
 mod lbfgs;
