@@ -75,6 +75,57 @@ pub enum Error {
         /// Bytes allowed.
         limit: u64,
     },
+    /// A GPU was asked of a program that was built without support for it.
+    #[error("device cuda: this program was built without CUDA; build it with --features cuda, or use --device cpu")]
+    CudaNotBuilt,
+    /// There is no GPU, or what its use needs is not installed.
+    #[error("device cuda: no usable GPU: {reason}; see what nvidia-smi says, or use --device cpu")]
+    NoCudaDevice {
+        /// What was found.
+        reason: String,
+    },
+    /// There are fewer GPUs.
+    #[error("device cuda:{index}: there is no such GPU: {count} are here, counted from 0")]
+    CudaIndex {
+        /// The GPU that was asked for.
+        index: usize,
+        /// How many there are.
+        count: usize,
+    },
+    /// The driver is older than the compiler of the kernels.
+    #[error("device cuda:{index}: the driver knows CUDA {driver}, NVRTC compiles for {compiler}; update the driver, install an older NVRTC, or use --device cpu")]
+    CudaDriver {
+        /// The GPU that was asked for.
+        index: usize,
+        /// The newest version that the driver knows.
+        driver: String,
+        /// The version of the compiler.
+        compiler: String,
+    },
+    /// A kernel could not be compiled, loaded or launched.
+    #[error("CUDA kernel {kernel}: {reason}")]
+    CudaKernel {
+        /// Which one.
+        kernel: String,
+        /// The compiler's or the driver's own words.
+        reason: String,
+    },
+    /// Memory ran out on a GPU.
+    #[error(
+        "device {device}: out of memory; use a coarser last level (--levels 4x2), or --device cpu"
+    )]
+    CudaMemory {
+        /// Which GPU.
+        device: String,
+        /// What the tensor engine says.
+        source: candle_core::Error,
+    },
+    /// Something has no twin for GPUs.
+    #[error("{what} cannot run on a GPU yet; use --device cpu")]
+    NotOnDevice {
+        /// What was asked for.
+        what: String,
+    },
     /// The user asked to stop (Ctrl-C); no output was left half-written.
     #[error("interrupted")]
     Interrupted,
@@ -106,6 +157,11 @@ impl Error {
             what: what.into(),
             reason: reason.into(),
         }
+    }
+
+    /// [`Error::NotOnDevice`] in one word.
+    pub fn on_device(what: impl Into<String>) -> Self {
+        Self::NotOnDevice { what: what.into() }
     }
 
     /// [`Error::Io`] in one word.

@@ -63,6 +63,7 @@
 //! | train features | [`Trainer`] with a [`TrainingConfig`]: [`DataConfig`], [`SynthesisConfig`], [`Augmentation`], [`PretrainingConfig`], [`LossConfig`] |
 //! | bring an energy or a map of your own | [`Residual`], [`attach_residual`], [`Energy`], [`AutodiffProblem`], [`Anderson`] |
 //! | use the operators alone | [`warp`](fn@warp), [`warp_adjoint`], [`warp_gradient`], [`smooth`], [`resize`], [`compose`], [`inverse_displacement`], [`determinants`], [`conjugate_gradients`] |
+//! | solve on a GPU | [`DeviceChoice`], [`Deformation::device`] |
 //! | try without data | [`Phantom`], [`Rng`] |
 //! | draw | [`ReportPage`] |
 //!
@@ -130,9 +131,9 @@ pub use ops::{
     normalise, pull_to_steps, relax_folds, rescale, resize, resize_adjoint, smallest_determinant,
     smooth, smooth_adjoint, spline_coefficients, spline_coefficients_adjoint, tanh, warp,
     warp_adjoint, warp_adjoint_derivative, warp_derivative, warp_gradient, BarrierCurvature,
-    BlockSystem, CorrelationData, CorrelationDerivative, CorrelationSums, Curvature, Differences,
-    FoldBarrier, Instructions, Interpolation, LandmarkCurvature, LandmarkData, SsdCotangents,
-    SsdData,
+    BlockSystem, CorrelationData, CorrelationDerivative, CorrelationSums, Curvature, DeviceChoice,
+    Differences, FoldBarrier, Instructions, Interpolation, LandmarkCurvature, LandmarkData, Opened,
+    Region, SsdCotangents, SsdData,
 };
 pub use phantom::Phantom;
 pub use picture::{

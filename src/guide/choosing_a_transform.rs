@@ -111,6 +111,14 @@
 //! # }
 //! ```
 //!
+//! # On a GPU
+//!
+//! With the feature `cuda`, `--device auto` or [`Deformation::device`](crate::Deformation) solves the levels of a `compositive` or
+//! `displacement` stage on an NVIDIA GPU; parameters, model and conjugate gradients stay there, and one number comes back where the
+//! solver must decide. The other transforms, prompts and certified runs are solved on the CPU: a GPU that is asked for by number
+//! refuses them by name, `auto` leaves them to the CPU and says so. The kernels agree with the CPU's in tests that run them on the
+//! host; they have not been run on a GPU yet.
+//!
 //! # Masks
 //!
 //! A mask is a label image on its image's grid; where it is zero, the image does not count. Outside, `u` is filled in

@@ -21,7 +21,7 @@ impl<const N: usize> Recorded<N> {
         let result = result.contiguous()?;
         let (storage, layout) = result.storage_and_layout();
         let Storage::Cpu(cpu) = &*storage else {
-            return Err(Error::argument(name, "this operation runs on the CPU only"));
+            return Err(Error::on_device(format!("the derivative of {name}")));
         };
         if layout.start_offset() != 0 {
             return Err(Error::argument(name, "expected a tensor of its own"));

@@ -5,6 +5,7 @@ use std::cell::Cell;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, InplaceOp1, Layout, Storage, Tensor};
 
+use super::device::is_cpu;
 use super::real::Real;
 use super::rows::Shared;
 use crate::{Error, Result};
@@ -42,15 +43,17 @@ pub(crate) fn read<T: Real, R>(tensor: &Tensor, work: impl FnOnce(&[T]) -> R) ->
     let (storage, layout) = tensor.storage_and_layout();
     let (start, end) = contiguous(layout)?;
     match &*storage {
-        Storage::Cpu(cpu) => match T::slice(cpu) {
+        Storage::Cpu(cpu) if is_cpu(tensor.device()) => match T::slice(cpu) {
             Some(all) => Ok(work(&all[start..end])),
             None => Err(wrong_type::<T>(tensor)),
         },
-        _ => Err(Error::argument(
-            "tensor",
-            "this operation runs on the CPU only",
-        )),
+        _ => Err(no_twin()),
     }
+}
+
+/// What an operator says of a tensor that lies where it has no twin.
+fn no_twin() -> Error {
+    Error::on_device("an operator of this registration")
 }
 
 /// Calls `work` with the elements of a contiguous CPU tensor, to be changed in place.
@@ -73,6 +76,9 @@ pub(crate) fn write<T: Real, R>(tensor: &Tensor, work: impl FnOnce(&mut [T]) -> 
             }
             Ok(())
         }
+    }
+    if !is_cpu(tensor.device()) {
+        return Err(no_twin());
     }
     let op = Write {
         work: Cell::new(Some(work)),

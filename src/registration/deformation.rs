@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use candle_core::DType;
+use candle_core::{DType, Device};
 
 use crate::features::{level_grid, Features};
 use crate::ops::{FoldBarrier, Interpolation};
@@ -31,6 +31,9 @@ pub struct Deformation {
     pub certify: bool,
     /// Another solver than the mode's own, for all levels.
     pub solver: Option<Arc<dyn Solver>>,
+    /// Where the levels are solved; features are made on the CPU, and the result comes back to it. See
+    /// [`DeviceChoice`](crate::DeviceChoice).
+    pub device: Device,
 }
 
 const BARRIER: FoldBarrier = FoldBarrier {
@@ -49,6 +52,7 @@ impl Default for Deformation {
             iterations: None,
             certify: false,
             solver: None,
+            device: Device::Cpu,
         }
     }
 }
@@ -117,6 +121,14 @@ impl Deformation {
         Ok(shrinks)
     }
 
+    /// Whether [`Deformation::device`] has all that this stage needs; `prompted` with prompts. The CPU always has.
+    ///
+    /// # Errors
+    /// [`Error::NotOnDevice`] names what it lacks.
+    pub fn check_device(&self, prompted: bool) -> Result<()> {
+        self.multilevel(vec![1]).check_device(prompted)
+    }
+
     /// Element type of parameters and energies: double precision in a certified run, else single.
     pub(crate) fn dtype(&self) -> DType {
         if self.certify {
@@ -147,6 +159,7 @@ impl Deformation {
                 Interpolation::Linear
             },
             barrier: self.barrier(),
+            device: self.device.clone(),
         }
     }
 

@@ -5,6 +5,8 @@ mod deformation;
 mod fields;
 mod landscape;
 mod learned;
+#[cfg(test)]
+mod on_device;
 mod plan;
 mod registered;
 

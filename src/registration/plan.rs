@@ -7,7 +7,7 @@ use candle_core::{Device, Tensor};
 use super::learned::Learned;
 use super::{DeformableReport, Deformation, Registered};
 use crate::features::{foreground_box, FeatureNetwork, Level, Pyramid};
-use crate::ops::extend;
+use crate::ops::{device_name, extend, of_device};
 use crate::solver::{
     align, Alignment, AlignmentPair, AlignmentStart, Iteration, MultilevelSolution, Pair,
 };
@@ -79,8 +79,9 @@ impl Registration {
     ///
     /// # Errors
     /// [`Error::Data`] for images that cannot be registered, [`Error::GridMismatch`] for masks and prompts on other grids,
-    /// [`Error::InvalidArgument`] for settings that contradict each other or a network for other images, and what `watch`
-    /// returns.
+    /// [`Error::InvalidArgument`] for settings that contradict each other or a network for other images, what
+    /// [`Deformation::check_device`] says, [`Error::Memory`] and [`Error::CudaMemory`] where a GPU has too little, and what
+    /// `watch` returns.
     pub fn run(
         &self,
         fixed: &Image,
@@ -104,6 +105,9 @@ impl Registration {
                 "prompts",
                 "have no effect on linear stages: add a deformable stage, or leave them out",
             ));
+        }
+        if let Some(deformation) = &self.deformation {
+            deformation.check_device(!self.prompts.is_empty())?;
         }
         for prompt in &self.prompts {
             prompt.check(fixed.grid(), moving.grid(), true)?;
@@ -158,9 +162,7 @@ impl Registration {
             })
         };
         let solution = match &learned {
-            Some(maps) => {
-                learned_deformation(deformation, images, maps, &registered.affine, watch)?
-            }
+            Some(maps) => learned_deformation(deformation, images, maps, &registered.affine, watch),
             None => {
                 let shrinks = deformation.shrinks(fixed.grid())?;
                 let part = region(fixed, moving, &self.prompts, &registered.affine, &shrinks)?;
@@ -171,15 +173,17 @@ impl Registration {
                     part,
                     &registered.affine,
                     watch,
-                )?
+                )
             }
         };
+        let solution = solution.map_err(|error| of_device(error, &deformation.device))?;
         registered.displacement = Some(solution.displacement);
         registered.deformable = Some(DeformableReport {
             transform: deformation.transform.name(),
             features: self.network.is_none().then_some(deformation.features),
             regulariser: deformation.regulariser.name(),
             lambda: deformation.lambda,
+            device: device_name(&deformation.device),
             certify: deformation.certify,
             barrier: deformation.barrier(),
             levels: solution.levels,
@@ -270,7 +274,8 @@ fn cropped_deformation(
         },
         &mut |level, iteration| watch(level, levels, iteration),
     )?;
-    solution.displacement = extend(&solution.displacement, &corner, &whole)?;
+    let found = solution.displacement.to_device(&Device::Cpu)?;
+    solution.displacement = extend(&found, &corner, &whole)?;
     Ok(solution)
 }
 
@@ -303,8 +308,8 @@ fn learned_deformation(
             watch(level, levels, iteration)
         })?;
     let finest = pair.fixed.finest()?;
-    solution.displacement =
-        resample_field(&solution.displacement, &finest.grid, &images.fixed.grid)?;
+    let found = solution.displacement.to_device(&Device::Cpu)?;
+    solution.displacement = resample_field(&found, &finest.grid, &images.fixed.grid)?;
     Ok(solution)
 }
 

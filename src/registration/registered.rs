@@ -20,6 +20,8 @@ pub struct DeformableReport {
     pub regulariser: &'static str,
     /// Its weight.
     pub lambda: f64,
+    /// Where its levels were solved.
+    pub device: String,
     /// Whether a certified minimum was asked for.
     pub certify: bool,
     /// The barrier against folding that is part of the energy, its weight relative to the gradient energy.

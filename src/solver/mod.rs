@@ -4,11 +4,13 @@ mod adam;
 mod alignment;
 mod anderson;
 mod descent;
+mod device;
 mod gauss_newton;
 mod gradient_descent;
 mod lbfgs;
 mod multilevel;
 mod prompts;
+mod regions;
 mod solution;
 mod trust_region;
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use super::prompts::{check, PromptLevel};
 use super::{Certificate, Iteration, Solver, Status};
@@ -58,6 +58,8 @@ pub struct Multilevel {
     pub interpolation: Interpolation,
     /// A barrier against folding as part of the energy, its weight relative to the features' [`gradient_energy`](crate::gradient_energy).
     pub barrier: Option<FoldBarrier>,
+    /// Where the levels are solved, and where their results lie. Features are made where the pair's tensors are.
+    pub device: Device,
 }
 
 /// What happened on a level.
@@ -117,7 +119,8 @@ impl Multilevel {
     ///
     /// # Errors
     /// [`Error::Data`] when the images do not overlap or a mask leaves nothing; [`Error::InvalidArgument`] when the
-    /// pyramids are of two kinds or have not as many levels; what `watch` returns.
+    /// pyramids are of two kinds or have not as many levels; on a GPU what [`Multilevel::check_device`] says, and
+    /// [`Error::Memory`] where a level would not fit; what `watch` returns.
     pub fn solve(
         &self,
         pair: &Pair<'_>,
@@ -158,16 +161,16 @@ impl Multilevel {
     ) -> Result<()> {
         let finest = [pair.fixed.finest()?, pair.moving.finest()?].map(|level| &level.grid);
         check(pair.prompts, finest[0], finest[1], self.shrinks.len())?;
+        self.check_device(!pair.prompts.is_empty())?;
         let mut state: Option<(Tensor, Grid)> = None;
         for (number, &shrink) in self.shrinks.iter().enumerate() {
             let clock = Instant::now();
             let (maps, [grid, moving_grid]) = self.maps(pair, number)?;
+            let maps = self.carried(maps)?;
             // the coarser level's parameters are given back before this level allocates
             let theta = match state.take() {
                 Some((theta, from)) => self.transform.resample(&theta, &from, &grid)?,
-                None => self
-                    .transform
-                    .identity(&grid, self.dtype, maps.fixed.device())?,
+                None => self.transform.identity(&grid, self.dtype, &self.device)?,
             };
             let problem = self.problem(pair, number, maps, [&grid, &moving_grid], &theta)?;
             let unit = problem.unit;
@@ -262,8 +265,7 @@ impl Multilevel {
                 ),
             ));
         }
-        let fixed = maps.fixed.to_dtype(self.dtype)?;
-        let mut moving = maps.moving.to_dtype(self.dtype)?;
+        let (fixed, mut moving) = (maps.fixed, maps.moving);
         let u = self.transform.displacement(theta, grid)?;
         let covered = self.covered(grid, moving_grid, &map, &u)?;
         let terms = PromptLevel {
@@ -354,7 +356,8 @@ impl Multilevel {
             multiply(
                 crate::ops::resize(&fixed.unsqueeze(0)?, grid.size())?
                     .squeeze(0)?
-                    .to_dtype(self.dtype)?,
+                    .to_dtype(self.dtype)?
+                    .to_device(&self.device)?,
             )?;
         }
         if let Some(moving) = pair.moving_mask {
@@ -366,7 +369,7 @@ impl Multilevel {
             )?;
             let warped = SsdData {
                 fixed: zero,
-                moving: moving.to_dtype(self.dtype)?,
+                moving: moving.to_dtype(self.dtype)?.to_device(&self.device)?,
                 mask: None,
                 channel_weight: vec![1.0],
                 map: *map,

@@ -196,6 +196,7 @@ fn multilevel() -> Multilevel {
         dtype: DType::F32,
         interpolation: stillpoint::Interpolation::Linear,
         barrier: None,
+        device: candle_core::Device::Cpu,
     }
 }
 

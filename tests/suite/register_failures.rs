@@ -38,6 +38,39 @@ fn files_that_are_missing_or_strange_are_refused() {
 }
 
 #[test]
+fn devices_that_cannot_be_used_are_named_and_auto_does_without() {
+    let pair = Pair::flat();
+    let program = &pair.program;
+    let words = format!("register {IMAGES} -t compositive --init identity");
+    if cfg!(not(feature = "cuda")) {
+        for device in ["cuda", "cuda:3"] {
+            let words = format!("{words} --device {device} -o new/p");
+            program.refusal(&words, &["without CUDA", "--features cuda"]);
+        }
+    }
+    // what no GPU solves: refused by number, whatever the GPU, and left to the CPU by auto
+    for more in ["--certify", "-t velocity"] {
+        let words = format!("register {IMAGES} {more} --init identity --device cuda:4000 -o new/p");
+        program.refusal(&words, &["device cuda"]);
+    }
+    let auto = program.run(&format!("{words} --device auto -o p"));
+    let said = String::from_utf8_lossy(&auto.stderr);
+    assert!(auto.status.success(), "{said}");
+    let plain = program.run(&format!("{words} -o q"));
+    assert!(plain.status.success());
+    let report = std::fs::read_to_string(program.path("p_report.json")).unwrap();
+    if report.contains("\"device\": \"cpu\"") {
+        assert_eq!(
+            said.matches("solved on the CPU: device cuda").count(),
+            1,
+            "{said}"
+        );
+        let bytes = |name: &str| std::fs::read(program.path(name)).unwrap();
+        assert_eq!(bytes("p_warp.nii.gz"), bytes("q_warp.nii.gz"));
+    }
+}
+
+#[test]
 fn images_without_anything_to_register_are_refused() {
     let pair = Pair::flat();
     let grid = &pair.phantom.grid;

@@ -45,7 +45,7 @@ fn config(folder: &Path) -> TrainingConfig {
 }
 
 /// The checkpoint but for the seconds it took.
-fn state(folder: &Path) -> Vec<(String, Vec<f32>)> {
+pub fn state(folder: &Path) -> Vec<(String, Vec<f32>)> {
     let (tensors, _) = read_tensors(folder.join("checkpoint.safetensors")).unwrap();
     let values = |t: &candle_core::Tensor| t.flatten_all().unwrap().to_vec1().unwrap();
     tensors

@@ -1,5 +1,6 @@
 //! `stillpoint register`: a moving image onto a fixed one.
 
+mod device;
 mod inputs;
 mod outputs;
 mod page;
@@ -13,6 +14,7 @@ pub(super) use run::{register, run, summary};
 
 use self::prompts::{Kind, PromptFiles};
 use super::{Compared, Init, Iterations, Levels, RunArgs, Stages};
+use crate::ops::DeviceChoice;
 use clap::Args;
 use std::path::{Path, PathBuf};
 
@@ -135,6 +137,16 @@ pub struct RegisterArgs {
     #[arg(long, help_heading = "Method")]
     pub certify: bool,
 
+    /// Where the stage that deforms is solved: cpu, cuda (an NVIDIA GPU), cuda:N, or auto (a GPU where one can be used); the
+    /// rest runs on the CPU
+    #[arg(
+        long,
+        value_name = "DEVICE",
+        default_value = "cpu",
+        help_heading = "Method"
+    )]
+    pub device: DeviceChoice,
+
     /// Structures labelled in both images that steer the registration: two files on the images' grids, then ids=17+53
     /// [default: all], weight=W [default: 3], mask=FILE (where they count, on the fixed grid); repeat it for more
     #[arg(long, value_name = "FIXED,MOVING[,ids=A+B][,weight=W][,mask=FILE]", value_parser = prompts::labels, help_heading = "Prompts")]
@@ -231,6 +243,7 @@ impl RegisterArgs {
                     "--features by name",
                 ),
                 (prompted, "--prompt-..."),
+                (self.device != DeviceChoice::Cpu, "--device"),
             ] {
                 if given {
                     return Err(format!(
@@ -288,6 +301,9 @@ mod tests {
             (None, None, None)
         );
         assert_eq!((args.seed, args.certify, args.json), (0, false, false));
+        assert_eq!(args.device, DeviceChoice::Cpu);
+        let second = parse(&["--device", "cuda:1"]).unwrap();
+        assert_eq!(second.device, DeviceChoice::Cuda(1));
         assert!(parse(&["-t", "affine", "--features", "w.safetensors"]).is_ok());
     }
 
@@ -325,6 +341,8 @@ mod tests {
                 "no level",
             ),
             (&["-t", "affine", "--prompt-labels", "a,b"], "no effect"),
+            (&["-t", "rigid", "--device", "auto"], "no effect"),
+            (&["--device", "gpu"], "cuda:N"),
             (&["--prompt-labels", "a"], "FIXED,MOVING"),
             (&["-f", "c.nii"], "cannot be used multiple times"),
         ] {

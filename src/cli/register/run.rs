@@ -4,12 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use candle_core::Device;
+
 use super::inputs::Inputs;
 use super::outputs::{Outputs, Staged};
 use super::page::{draw, figures, Shown};
 use super::prompts::dice;
 use super::report::{self, Difference, GridReport, Program, Report, Run, Seconds, Settings};
-use super::RegisterArgs;
+use super::{device, RegisterArgs};
 use crate::cli::output::json;
 use crate::cli::{print, Compared, Init, Session};
 use crate::evaluation::{inverse_consistency, regularity_of};
@@ -37,10 +39,11 @@ pub(in crate::cli) fn register(args: &RegisterArgs, session: &Session) -> Result
     let clock = Instant::now();
     let outputs = Outputs::prepare(&args.out_prefix)?;
     outputs.spare(args.files())?;
+    let device = device::ready(args, session)?;
     session.progress.begin("reading", 1);
     let mut inputs = Inputs::read(args)?;
     let read = clock.elapsed().as_secs_f64();
-    let registered = solve(args, &mut inputs, session)?;
+    let registered = solve(args, &mut inputs, device, session)?;
     let solved = clock.elapsed().as_secs_f64();
     session.progress.begin("writing", 1);
     let mut staged = outputs.stage()?;
@@ -78,7 +81,16 @@ pub(in crate::cli) fn register(args: &RegisterArgs, session: &Session) -> Result
     Ok(report)
 }
 
-fn solve(args: &RegisterArgs, inputs: &mut Inputs, session: &Session) -> Result<Registered> {
+fn solve(
+    args: &RegisterArgs,
+    inputs: &mut Inputs,
+    device: Device,
+    session: &Session,
+) -> Result<Registered> {
+    let trained = inputs
+        .network
+        .as_ref()
+        .and_then(|n| n.report.provenance.lambda);
     let registration = Registration {
         start: match (&args.init, inputs.start) {
             (_, Some(start)) => AlignmentStart::Affine(start),
@@ -92,7 +104,11 @@ fn solve(args: &RegisterArgs, inputs: &mut Inputs, session: &Session) -> Result<
             .iter()
             .filter_map(|stage| stage.linear())
             .collect(),
-        deformation: deformation(args, inputs),
+        deformation: deformation(args).map(|stage| Deformation {
+            device,
+            lambda: args.lambda.or(trained).unwrap_or(stage.lambda),
+            ..stage
+        }),
         network: inputs.network.as_ref().map(|n| n.network.clone() as _),
         fixed_mask: inputs.fixed_mask.take(),
         moving_mask: inputs.moving_mask.take(),
@@ -121,8 +137,8 @@ fn solve(args: &RegisterArgs, inputs: &mut Inputs, session: &Session) -> Result<
     })
 }
 
-/// The deformable stage that the arguments ask for.
-fn deformation(args: &RegisterArgs, inputs: &Inputs) -> Option<Deformation> {
+/// The deformable stage that the arguments alone ask for.
+pub(super) fn deformation(args: &RegisterArgs) -> Option<Deformation> {
     let transform = args.transform.list().last()?.transform()?;
     let mode = if args.certify {
         Deformation::certified()
@@ -139,11 +155,6 @@ fn deformation(args: &RegisterArgs, inputs: &Inputs) -> Option<Deformation> {
     deformation.features = features
         .and_then(Compared::hand_made)
         .unwrap_or(deformation.features);
-    let trained = inputs
-        .network
-        .as_ref()
-        .and_then(|n| n.report.provenance.lambda);
-    deformation.lambda = args.lambda.or(trained).unwrap_or(deformation.lambda);
     Some(deformation)
 }
 

@@ -1,10 +1,13 @@
 //! The Gauss-Newton system: one symmetric block a voxel plus differences between neighbours.
 
 mod cpu;
+#[cfg(any(feature = "cuda", test))]
+mod cuda;
 mod definite;
 
 use candle_core::Tensor;
 
+use super::device::twin;
 use super::diffusion::{size, Differences};
 use super::storage::{read, with_stored, write};
 use crate::Result;
@@ -29,6 +32,7 @@ pub struct BlockSystem {
 impl BlockSystem {
     /// `out = A p`; returns `p' A p`.
     pub fn apply(&self, p: &Tensor, out: &Tensor) -> Result<f64> {
+        twin!(p, launcher => cuda::apply(&launcher, self, p, out));
         let size = size(p);
         with_stored!(p.dtype(), T => {
             read::<T, _>(p, |p| {
@@ -44,6 +48,7 @@ impl BlockSystem {
     /// `M` takes the diagonal of the differences as inside the grid. Where a block of it is indefinite, the sums of the
     /// absolute values of its rows stand in for it, so that `M` is positive definite for any blocks.
     pub fn precondition(&self, r: &Tensor, z: &Tensor) -> Result<[f64; 2]> {
+        twin!(r, launcher => cuda::precondition(&launcher, self, r, z));
         let size = size(r);
         with_stored!(r.dtype(), T => {
             read::<T, _>(r, |r| {
@@ -65,6 +70,7 @@ impl BlockSystem {
         r: &Tensor,
         q: &Tensor,
     ) -> Result<[f64; 2]> {
+        twin!(p, launcher => cuda::advance(&launcher, self, alpha, p, [x, r, q]));
         let size = size(p);
         with_stored!(p.dtype(), T => {
             read::<T, _>(p, |p| {

@@ -48,17 +48,17 @@ pub(super) fn along_axis<T: Real>(x: &mut [T], length: usize, inner: usize, adjo
 }
 
 /// The factors of the elimination; they depend on the length alone.
-struct Elimination<T> {
+pub(super) struct Elimination<T> {
     /// Entry below the diagonal of row `i` divided by the pivot above.
-    lower: Vec<T>,
+    pub lower: Vec<T>,
     /// One over the pivot of row `i`.
-    pivot: Vec<T>,
+    pub pivot: Vec<T>,
     /// Entry above the diagonal of row `i`.
-    upper: Vec<T>,
+    pub upper: Vec<T>,
 }
 
 impl<T: Real> Elimination<T> {
-    fn new(n: usize, adjoint: bool) -> Self {
+    pub fn new(n: usize, adjoint: bool) -> Self {
         let sixth = 1.0 / 6.0;
         let mut below = vec![sixth; n];
         let mut above = vec![sixth; n];

@@ -1,9 +1,12 @@
 //! Cubic B-spline coefficients of a volume.
 
 mod cpu;
+#[cfg(any(feature = "cuda", test))]
+mod cuda;
 
 use candle_core::Tensor;
 
+use super::device::twin;
 use super::storage::{with_real, write};
 use crate::Result;
 
@@ -23,6 +26,13 @@ pub fn spline_coefficients_adjoint(x: &Tensor) -> Result<Tensor> {
 fn filtered(x: &Tensor, adjoint: bool) -> Result<Tensor> {
     let dims = x.dims().to_vec();
     let out = x.copy()?.contiguous()?;
+    twin!(&out, launcher => {
+        for axis in 1..dims.len() {
+            let inner = dims[axis + 1..].iter().product();
+            cuda::along_axis(&launcher, &out, dims[axis], inner, adjoint)?;
+        }
+        Ok(out)
+    });
     with_real!(x.dtype(), T => {
         write::<T, _>(&out, |o| {
             for axis in 1..dims.len() {

@@ -1,9 +1,12 @@
 //! Sums of squared first differences of a field, and their operator.
 
 mod cpu;
+#[cfg(any(feature = "cuda", test))]
+mod cuda;
 
 use candle_core::Tensor;
 
+use super::device::twin;
 use super::storage::{read, with_real, write};
 use crate::Result;
 
@@ -27,11 +30,13 @@ impl Differences {
 
     /// The form's value at `u`, `[rank, (nz,) ny, nx]`.
     pub fn value(&self, u: &Tensor) -> Result<f64> {
+        twin!(u, launcher => cuda::value(&launcher, u, &size(u), &self.weight));
         with_real!(u.dtype(), T => read::<T, _>(u, |u_| cpu::value(u_, &size(u), &self.weight)))
     }
 
     /// Adds the form's gradient at `u` to `out`.
     pub fn add_gradient(&self, u: &Tensor, out: &Tensor) -> Result<()> {
+        twin!(u, launcher => cuda::add_gradient(&launcher, u, &size(u), &self.weight, out));
         with_real!(u.dtype(), T => {
             read::<T, _>(u, |u_| write::<T, _>(out, |o| cpu::add_gradient(u_, &size(u), &self.weight, o)))?
         })

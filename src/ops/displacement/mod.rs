@@ -2,6 +2,8 @@
 
 mod clear;
 mod cpu;
+#[cfg(any(feature = "cuda", test))]
+mod cuda;
 mod marks;
 mod relax;
 mod unfold;
@@ -12,6 +14,7 @@ use half::f16;
 pub(crate) use clear::clear_of_folds;
 pub use relax::relax_folds;
 
+use super::device::twin;
 use super::diffusion::size;
 use super::storage::{read, with_real, write};
 
@@ -26,6 +29,7 @@ const ROUNDS: usize = 8;
 /// `u` is interpolated linearly and continued beyond the border by its nearest value.
 pub fn compose(u: &Tensor, d: &Tensor, t: f64, out: &Tensor) -> Result<()> {
     let size = size(u);
+    twin!(u, launcher => cuda::compose(&launcher, u, d, &size, t, out));
     with_real!(u.dtype(), T => {
         read::<T, _>(u, |u| {
             read::<T, _>(d, |d| {
@@ -47,6 +51,7 @@ pub fn compose_unfolded(
     out: &Tensor,
 ) -> Result<bool> {
     let size = size(u);
+    twin!(u, launcher => cuda::compose_unfolded(&launcher, (u, d), &size, t, smallest, out));
     with_real!(u.dtype(), T => {
         read::<T, _>(u, |u| {
             write::<T, _>(out, |o| {
@@ -93,6 +98,7 @@ pub(crate) fn add_unfolded(
 /// field's type or of half precision.
 pub fn pull_to_steps(u: &Tensor, gradient: &Tensor, blocks: &Tensor) -> Result<()> {
     let size = size(u);
+    twin!(u, launcher => cuda::pull_to_steps(&launcher, u, &size, gradient, blocks));
     with_real!(u.dtype(), T => {
         read::<T, _>(u, |u| {
             write::<T, _>(gradient, |g| {
@@ -111,5 +117,6 @@ pub fn pull_to_steps(u: &Tensor, gradient: &Tensor, blocks: &Tensor) -> Result<(
 /// The smallest determinant of `I + Du` by the digital criterion, [`minimum_determinant`](crate::minimum_determinant).
 pub fn smallest_determinant(u: &Tensor) -> Result<f64> {
     let size = size(u);
+    twin!(u, launcher => super::jacobian::cuda::smallest(&launcher, u, &size));
     with_real!(u.dtype(), T => read::<T, _>(u, |u| f64::from(super::minimum_determinant(u, &size))))
 }

@@ -4,6 +4,7 @@ use candle_core::Tensor;
 use rayon::prelude::*;
 
 use super::unfold::{all_folded, stamped, WHOLE};
+use crate::ops::device::twin;
 use crate::ops::diffusion::size;
 use crate::ops::real::Real;
 use crate::ops::smooth;
@@ -11,7 +12,7 @@ use crate::ops::storage::{read, with_real, write};
 use crate::Result;
 
 /// Blends with the smoothed field at most.
-const ROUNDS: usize = 40;
+pub(super) const ROUNDS: usize = 40;
 
 /// Smooths a displacement in place around the voxels where a corner determinant (see
 /// [`corner_determinants_minimum`](crate::corner_determinants_minimum)) is `smallest` or less, by a Gaussian of one voxel,
@@ -20,6 +21,7 @@ const ROUNDS: usize = 40;
 /// A field that was resampled to another grid may fold where the one it came from does not.
 pub fn relax_folds(u: &Tensor, smallest: f64) -> Result<bool> {
     let size = size(u);
+    twin!(u, launcher => super::cuda::relax_folds(&launcher, u, &size, smallest));
     for round in 0..=ROUNDS {
         let bad = with_real!(u.dtype(), T => {
             read::<T, _>(u, |u| all_folded(u, &size, smallest))

@@ -4,6 +4,8 @@
 //! component `a` along axis `a`, in voxels.
 
 mod cpu;
+#[cfg(any(feature = "cuda", test))]
+pub(in crate::ops) mod cuda;
 
 pub(in crate::ops) use cpu::{smallest, Field as Lines, Measure};
 

@@ -1,12 +1,17 @@
 //! Separable linear filters: smoothing, resizing and their adjoints, one table of weights an axis.
 
 mod cpu;
+#[cfg(any(feature = "cuda", test))]
+mod cuda;
 mod table;
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor};
 
+use super::device::twin;
 use super::real::Real;
+#[cfg(any(feature = "cuda", test))]
+use super::recorded::record;
 use super::storage::{slice, with_real};
 use crate::Result;
 
@@ -29,9 +34,18 @@ pub(crate) fn separable(x: &Tensor, tables: &[Option<Table>]) -> Result<Tensor> 
     if tables.iter().all(Option::is_none) {
         return Ok(x);
     }
-    Ok(x.apply_op1(Filter {
+    let filter = Filter {
         tables: tables.to_vec(),
-    })?)
+    };
+    twin!(&x, launcher => {
+        let mut filtered = x.detach();
+        for (axis, table) in filter.passes() {
+            let dim = x.rank() - 1 - axis;
+            filtered = cuda::along_axis(&launcher, &filtered, dim, table)?;
+        }
+        record("separable", &x, filtered, move |g| separable_adjoint(g, &filter.tables))
+    });
+    Ok(x.apply_op1(filter)?)
 }
 
 /// The adjoint of [`separable`].
@@ -61,22 +75,27 @@ struct Filter {
 }
 
 impl Filter {
+    /// The axes that are filtered, in order: shrinking ones first, slowest first, so that the strided passes leave less for the
+    /// others.
+    fn passes(&self) -> Vec<(usize, &Table)> {
+        let tables = self.tables.iter().enumerate().rev();
+        let mut passes: Vec<_> = tables
+            .filter_map(|(axis, table)| Some((axis, table.as_ref()?)))
+            .collect();
+        passes.sort_by_key(|(_, table)| table.outputs() > table.inputs());
+        passes
+    }
+
     fn apply<T: Real>(&self, x: &[T], dims: &[usize]) -> (Vec<T>, Vec<usize>) {
-        // shrinking axes first, slowest first: the strided passes then leave less for the others
-        let mut order: Vec<usize> = (0..self.tables.len()).rev().collect();
-        let grows = |t: &Table| t.outputs() > t.inputs();
-        order.sort_by_key(|&a| self.tables[a].as_ref().is_some_and(grows));
         let mut shape = dims.to_vec();
         let mut filtered: Option<Vec<T>> = None;
-        for axis in order {
-            if let Some(table) = &self.tables[axis] {
-                let dim = shape.len() - 1 - axis;
-                shape[dim] = table.outputs();
-                let inner = shape[dim + 1..].iter().product();
-                let mut out = vec![T::of(0.0); shape.iter().product()];
-                cpu::along_axis(filtered.as_deref().unwrap_or(x), inner, table, &mut out);
-                filtered = Some(out);
-            }
+        for (axis, table) in self.passes() {
+            let dim = shape.len() - 1 - axis;
+            shape[dim] = table.outputs();
+            let inner = shape[dim + 1..].iter().product();
+            let mut out = vec![T::of(0.0); shape.iter().product()];
+            cpu::along_axis(filtered.as_deref().unwrap_or(x), inner, table, &mut out);
+            filtered = Some(out);
         }
         (filtered.unwrap_or_else(|| x.to_vec()), shape)
     }

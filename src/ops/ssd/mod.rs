@@ -1,11 +1,14 @@
 //! The feature-SSD energy in one fused pass: warp, residual, gradient and curvature blocks.
 
 mod cpu;
+#[cfg(any(feature = "cuda", test))]
+mod cuda;
 mod pullback;
 
 use candle_core::{DType, Tensor};
 use half::f16;
 
+use super::device::twin;
 use super::diffusion::Differences;
 use super::real::Real;
 use super::sample::Interpolation;
@@ -60,6 +63,7 @@ impl SsdData {
 
     /// The energy `1/2 sum m a r^2` at displacement `u` (`[rank, ...]`, fixed voxels; none is zero everywhere).
     pub fn value(&self, u: Option<&Tensor>) -> Result<f64> {
+        twin!(&self.fixed, launcher => Ok(cuda::pass(&launcher, self, u, None, None)?[0]));
         let [data, _] = with_real!(self.fixed.dtype(), T => {
             self.run::<T>(u, None, cpu::Output::None)
         })?;
@@ -68,6 +72,9 @@ impl SsdData {
 
     /// The energy at `u` and the value of some differences of `u`, in one pass.
     pub(crate) fn values(&self, u: &Tensor, differences: &Differences) -> Result<[f64; 2]> {
+        twin!(&self.fixed, launcher => {
+            cuda::pass(&launcher, self, Some(u), Some((differences, false)), None)
+        });
         with_real!(self.fixed.dtype(), T => {
             self.run::<T>(Some(u), Some((differences, false)), cpu::Output::None)
         })
@@ -112,6 +119,11 @@ impl SsdData {
             Curvature::GaussNewton => cpu::Model::Blocks,
         };
         let root = if one { factor.sqrt() } else { factor };
+        twin!(&self.fixed, launcher => {
+            let factors = [factor, root];
+            let model = cuda::Model { curvature, gradient, blocks, vector: one, factors };
+            cuda::pass(&launcher, self, u, differences, Some(model))
+        });
         with_real!(self.fixed.dtype(), T => {
             stored::<T, _>(gradient, factor, |g| {
                 stored::<T, _>(blocks, root, |b| {

@@ -2,10 +2,13 @@
 
 mod adjoint;
 mod cpu;
+#[cfg(any(feature = "cuda", test))]
+mod cuda;
 
 use candle_core::Tensor;
 
 use super::bspline::{spline_coefficients, spline_coefficients_adjoint};
+use super::device::twin;
 use super::diffusion::size;
 use super::real::Real;
 use super::recorded::record2;
@@ -201,10 +204,20 @@ pub(crate) fn sampled_gradient(
 ) -> Result<Tensor> {
     let out = u.zeros_like()?;
     let (cotangent, fixed, moving) = (cotangent.contiguous()?, size(u), size(voxels));
+    let place = Place {
+        fixed: &fixed,
+        moving: &moving,
+        map,
+        interpolation,
+        continued: true,
+    };
+    twin!(voxels, launcher => {
+        cuda::pass(&launcher, &place, voxels, Some(u), cuda::Task::Gradient(&cotangent), &out)?;
+        Ok(out)
+    });
     with_real!(u.dtype(), T => {
         read::<T, _>(voxels, |image| read::<T, _>(u, |u| read::<T, _>(&cotangent, |g| {
             write::<T, _>(&out, |o| {
-                let place = Place { fixed: &fixed, moving: &moving, map, interpolation, continued: true };
                 cpu::pass(&place, image, Some(u), cpu::Task::Gradient(g), o);
             })
         })))???
@@ -231,6 +244,10 @@ pub(crate) fn sampled(
         interpolation,
         continued: true,
     };
+    twin!(voxels, launcher => {
+        cuda::pass(&launcher, &place, voxels, u, cuda::Task::Values, &out)?;
+        Ok(out)
+    });
     with_real!(voxels.dtype(), T => {
         read::<T, _>(voxels, |voxels| {
             let with_u = |u: Option<&[T]>| {
@@ -264,6 +281,10 @@ pub(crate) fn sampled_along(
         interpolation,
         continued: true,
     };
+    twin!(voxels, launcher => {
+        cuda::pass(&launcher, &place, voxels, Some(u), cuda::Task::Along(step), &out)?;
+        Ok(out)
+    });
     with_real!(voxels.dtype(), T => {
         read::<T, _>(voxels, |v| read::<T, _>(u, |u| read::<T, _>(step, |q| {
             write::<T, _>(&out, |o| cpu::pass(&place, v, Some(u), cpu::Task::Along(q), o))

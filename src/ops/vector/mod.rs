@@ -1,8 +1,12 @@
 //! Sums and products of whole tensors, in place, with double-precision sums in a fixed order.
 
+#[cfg(any(feature = "cuda", test))]
+mod cuda;
+
 use candle_core::{DType, Tensor};
 use half::f16;
 
+use super::device::twin;
 use super::lanes::{dispatch, Kernel, Lanes};
 use super::real::Real;
 use super::rows::{for_rows, sum_over_rows, Shared};
@@ -14,6 +18,7 @@ const ROW: usize = 1024;
 
 /// `y = a x + b y`, in place.
 pub(crate) fn combine(a: f64, x: &Tensor, b: f64, y: &Tensor) -> Result<()> {
+    twin!(x, launcher => cuda::combine(&launcher, a, x, b, y));
     with_stored!(x.dtype(), T => {
         read::<T, _>(x, |x| {
             write::<T, _>(y, |y| {
@@ -63,6 +68,7 @@ impl<T: Real> Kernel<T> for Combine<'_, T> {
 
 /// `x' y`.
 pub(crate) fn dot(x: &Tensor, y: &Tensor) -> Result<f64> {
+    twin!(x, launcher => cuda::dot(&launcher, x, y));
     // two read locks on one tensor are allowed
     with_stored!(x.dtype(), T => {
         read::<T, _>(x, |x| {
@@ -80,6 +86,7 @@ pub(crate) fn dot(x: &Tensor, y: &Tensor) -> Result<f64> {
 
 /// `to = factor * from`, converting between the floating types.
 pub(crate) fn convert(factor: f64, from: &Tensor, to: &Tensor) -> Result<()> {
+    twin!(from, launcher => cuda::scale(&launcher, factor, from, to));
     match (from.dtype(), to.dtype()) {
         (DType::F32, DType::F16) => {
             return read::<f32, _>(from, |x| {
@@ -186,6 +193,7 @@ impl<S: Real, T: Real> Kernel<S> for Convert<'_, S, T> {
 
 /// Sets every element to zero.
 pub(crate) fn clear(x: &Tensor) -> Result<()> {
+    twin!(x, launcher => cuda::fill(&launcher, 0.0, x));
     with_stored!(x.dtype(), T => write::<T, _>(x, |x| {
         let (zero, count) = (T::of(0.0), x.len());
         let out = Shared::new(x);

@@ -1,7 +1,11 @@
 //! Sums of squared gradients of a feature map.
 
+#[cfg(any(feature = "cuda", test))]
+mod cuda;
+
 use candle_core::Tensor;
 
+use super::device::twin;
 use super::diffusion::size;
 use super::rows::sum_over_rows;
 use super::storage::{read, with_real};
@@ -18,6 +22,7 @@ pub(crate) struct GradientSum {
 pub(crate) fn squared_gradient(features: &Tensor, least: f64) -> Result<GradientSum> {
     use super::real::Real;
     let size = size(features);
+    twin!(features, launcher => cuda::squared_gradient(&launcher, features, &size, least));
     let (nx, ny) = (size[0], size[1]);
     let n: usize = size.iter().product();
     with_real!(features.dtype(), T => {

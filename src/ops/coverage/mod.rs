@@ -1,7 +1,11 @@
 //! Which fixed voxels a displacement carries into the moving grid.
 
+#[cfg(any(feature = "cuda", test))]
+mod cuda;
+
 use candle_core::Tensor;
 
+use super::device::twin;
 use super::lanes::{dispatch, Kernel, Lanes};
 use super::real::Real;
 use super::rows::{sum_over_rows, Shared};
@@ -13,6 +17,7 @@ use crate::{Affine, Result};
 /// returns the share of ones. `u` is `[rank, ...]` in fixed voxels, or none; `out` is `[(nz,) ny, nx]`.
 pub fn coverage(u: Option<&Tensor>, moving: &[usize], map: &Affine, out: &Tensor) -> Result<f64> {
     let fixed: Vec<usize> = out.dims().iter().rev().copied().collect();
+    twin!(out, launcher => cuda::coverage(&launcher, u, (&fixed, moving, map), out));
     with_real!(out.dtype(), T => {
         let run = |u: Option<&[T]>| {
             write::<T, _>(out, |o| {

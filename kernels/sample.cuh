@@ -1,0 +1,211 @@
+// Interpolation of a volume at a position: the inner part of every warp.
+//
+// Positions are map(x + u(x)), in voxels of the moving grid. Boundary: linear interpolation continues by the nearest
+// value, and derivatives are zero along an axis where the position lies beyond the border; cubic interpolation (of
+// B-spline coefficients) continues by the mirror image at the border voxels, twice continuously differentiable.
+
+// Sizes of both grids and the map from fixed index, plus displacement, to moving index.
+struct Frame {
+    Size fixed, moving;
+    // Elements between neighbours of the moving volume; 0 along an axis of one voxel.
+    int stride[3];
+    float matrix[3][3];
+    float offset[3];
+};
+
+// A cell of the moving grid and the place within it.
+template <int D>
+struct Cell {
+    int base[D];
+    // 0 to 1 within the cell.
+    float part[D];
+    // 1 where derivatives follow the position, 0 where it is held, -1 where it was mirrored.
+    float sign[D];
+    // Whether the position lies within half a voxel of the moving grid.
+    bool near;
+};
+
+// The displacement at voxel v; zero where there is none.
+template <int D>
+__device__ void displacement(const float *u, int n, int v, float (&here)[D]) {
+    for (int a = 0; a < D; a++) {
+        here[a] = u ? u[(Offset)a * n + v] : 0.0f;
+    }
+}
+
+// The position that voxel v is carried to by the displacement.
+template <int D>
+__device__ void position(const Frame &frame, int v, const float (&u)[D], float (&p)[D]) {
+    int index[D];
+    place<D>(v, frame.fixed, index);
+    for (int a = 0; a < D; a++) {
+        float start = frame.offset[a];
+        for (int b = 1; b < D; b++) {
+            start += frame.matrix[a][b] * (float)index[b];
+        }
+        p[a] = fmaf((float)index[0] + u[0], frame.matrix[a][0], start);
+        for (int b = 1; b < D; b++) {
+            p[a] = fmaf(u[b], frame.matrix[a][b], p[a]);
+        }
+    }
+}
+
+template <int D, bool CUBIC>
+__device__ Cell<D> cell_at(const float (&p)[D], const Size &size) {
+    Cell<D> cell;
+    cell.near = true;
+    for (int a = 0; a < D; a++) {
+        const float last = (float)(size.n[a] - 1);
+        cell.near = cell.near && p[a] >= -0.5f && p[a] <= last + 0.5f;
+        float inner = p[a];
+        float turn = 1.0f;
+        if (CUBIC) {
+            const float low = fmaxf(inner, -inner);
+            const float high = 2.0f * last - low;
+            inner = fminf(low, high);
+            turn = (low == p[a] ? 1.0f : -1.0f) * (inner == low ? 1.0f : -1.0f);
+        }
+        // the larger of the two first: what is not a number becomes 0, never an index outside
+        const float held = fminf(fmaxf(inner, 0.0f), last);
+        const int before = (int)floorf(held);
+        const int most = size.n[a] > 1 ? size.n[a] - 2 : 0;
+        cell.base[a] = before < most ? before : most;
+        cell.part[a] = held - (float)cell.base[a];
+        cell.sign[a] = held == inner ? turn : 0.0f;
+    }
+    return cell;
+}
+
+// A value with its gradient by the position.
+template <int D>
+struct Sampled {
+    float value;
+    float slope[D];
+};
+
+__device__ float lerp(float a, float b, float t) {
+    return fmaf(t, b - a, a);
+}
+
+// Bilinear value of a plane, with its derivatives along x and y.
+__device__ void plane(const float *image, int right, int up, float tx, float ty, float (&out)[3]) {
+    const float a = image[0], b = image[right], c = image[up], d = image[up + right];
+    const float low = lerp(a, b, tx), high = lerp(c, d, tx);
+    out[0] = lerp(low, high, ty);
+    out[1] = lerp(b - a, d - c, ty);
+    out[2] = high - low;
+}
+
+template <int D>
+__device__ Sampled<D> linear(const float *image, const Cell<D> &cell, const Frame &frame) {
+    Offset start = 0;
+    for (int a = 0; a < D; a++) {
+        start += (Offset)cell.base[a] * frame.stride[a];
+    }
+    Sampled<D> out;
+    float near[3];
+    plane(image + start, frame.stride[0], frame.stride[1], cell.part[0], cell.part[1], near);
+    if (D == 2) {
+        out.value = near[0];
+        out.slope[0] = near[1];
+        out.slope[1] = near[2];
+    } else {
+        float far[3];
+        plane(image + start + frame.stride[D - 1], frame.stride[0], frame.stride[1], cell.part[0], cell.part[1], far);
+        const float t = cell.part[D - 1];
+        out.value = lerp(near[0], far[0], t);
+        out.slope[0] = lerp(near[1], far[1], t);
+        out.slope[1] = lerp(near[2], far[2], t);
+        out.slope[D - 1] = far[0] - near[0];
+    }
+    return out;
+}
+
+// The four weights of a cubic B-spline and their derivatives.
+__device__ void spline_weights(float t, float (&value)[4], float (&first)[4]) {
+    const float s = 1.0f - t, t2 = t * t, s2 = s * s;
+    value[0] = s2 * s * (1.0f / 6.0f);
+    value[1] = fmaf(t2, fmaf(t, 0.5f, -1.0f), 2.0f / 3.0f);
+    value[2] = fmaf(s2, fmaf(s, 0.5f, -1.0f), 2.0f / 3.0f);
+    value[3] = t2 * t * (1.0f / 6.0f);
+    first[0] = s2 * -0.5f;
+    first[1] = t * fmaf(t, 1.5f, -2.0f);
+    first[2] = s * fmaf(s, -1.5f, 2.0f);
+    first[3] = t2 * 0.5f;
+}
+
+// Tap k of a cell that starts at voxel `base`, mirrored at the border voxels.
+__device__ int mirrored(int base, int k, int size) {
+    int m = base + k - 1;
+    m = m < 0 ? -m : m;
+    const int other = 2 * (size - 1) - m;
+    m = m < other ? m : other;
+    return m < 0 ? 0 : m;
+}
+
+// Entry k of four that stay in registers: an index that the compiler does not know would put them into memory.
+__device__ float entry(const float (&of)[4], int k) {
+    return k == 0 ? of[0] : k == 1 ? of[1] : k == 2 ? of[2] : of[3];
+}
+
+template <int D>
+__device__ Sampled<D> cubic(const float *image, const Cell<D> &cell, const Frame &frame) {
+    float value[D][4], first[D][4];
+    for (int a = 0; a < D; a++) {
+        spline_weights(cell.part[a], value[a], first[a]);
+    }
+    Offset tap[4];
+    for (int k = 0; k < 4; k++) {
+        tap[k] = (Offset)mirrored(cell.base[0], k, frame.moving.n[0]) * frame.stride[0];
+    }
+    Sampled<D> out;
+    out.value = 0.0f;
+    for (int a = 0; a < D; a++) {
+        out.slope[a] = 0.0f;
+    }
+    // not unrolled: sixteen rows at once would take all registers
+#pragma unroll 1
+    for (int row = 0; row < (D == 3 ? 16 : 4); row++) {
+        const int ky = row % 4, kz = row / 4;
+        Offset start = (Offset)mirrored(cell.base[1], ky, frame.moving.n[1]) * frame.stride[1];
+        if (D == 3) {
+            start += (Offset)mirrored(cell.base[D - 1], kz, frame.moving.n[D - 1]) * frame.stride[D - 1];
+        }
+        float line = 0.0f, slope = 0.0f;
+        for (int kx = 0; kx < 4; kx++) {
+            const float v = image[start + tap[kx]];
+            line = fmaf(v, value[0][kx], line);
+            slope = fmaf(v, first[0][kx], slope);
+        }
+        const float wy = entry(value[1], ky), wz = D == 3 ? entry(value[D - 1], kz) : 1.0f;
+        out.value = fmaf(line, wy * wz, out.value);
+        out.slope[0] = fmaf(slope, wy * wz, out.slope[0]);
+        out.slope[1] = fmaf(line, entry(first[1], ky) * wz, out.slope[1]);
+        if (D == 3) {
+            out.slope[D - 1] = fmaf(line, wy * entry(first[D - 1], kz), out.slope[D - 1]);
+        }
+    }
+    return out;
+}
+
+// The value at a cell with its gradient by the position; what is not used costs nothing.
+template <int D, bool CUBIC>
+__device__ Sampled<D> sampled(const float *image, const Cell<D> &cell, const Frame &frame) {
+    Sampled<D> out = CUBIC ? cubic<D>(image, cell, frame) : linear<D>(image, cell, frame);
+    for (int a = 0; a < D; a++) {
+        out.slope[a] *= cell.sign[a];
+    }
+    return out;
+}
+
+// The gradient by the displacement from that by the position: B' g.
+template <int D>
+__device__ void pull_gradient(const Frame &frame, const float (&g)[D], float (&out)[D]) {
+    for (int b = 0; b < D; b++) {
+        float sum = g[0] * frame.matrix[0][b];
+        for (int a = 1; a < D; a++) {
+            sum = fmaf(g[a], frame.matrix[a][b], sum);
+        }
+        out[b] = sum;
+    }
+}

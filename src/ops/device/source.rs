@@ -1,0 +1,97 @@
+//! The sources of the kernels.
+
+/// A source of kernels with all that it needs: neither NVRTC nor a test looks for another file.
+#[derive(Debug)]
+pub(in crate::ops) struct Source {
+    /// The stem of its file.
+    pub name: &'static str,
+    /// What is compiled.
+    pub text: &'static str,
+}
+
+/// The kernels of a source that are compiled together; 0 for all ranks, or all storages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg(any(feature = "cuda", unix))]
+pub(super) struct Part {
+    pub rank: u32,
+    /// 16 for kernels that store halves, 32 for those that do not.
+    pub storage: u32,
+}
+
+#[cfg(any(feature = "cuda", unix))]
+impl Part {
+    /// The part that a kernel belongs to, by its name: the last word is the rank, if it has one.
+    pub fn with(kernel: &str) -> Self {
+        let mut words = kernel.split('_').rev();
+        let rank = match words.next() {
+            Some("2") => 2,
+            Some("3") => 3,
+            _ => 0,
+        };
+        let storage = if words.any(|word| word == "half") {
+            16
+        } else {
+            32
+        };
+        Self { rank, storage }
+    }
+
+    /// Options of the compiler.
+    pub fn options(self) -> [String; 2] {
+        [
+            format!("--define-macro=RANK={}", self.rank),
+            format!("--define-macro=STORAGE={}", self.storage),
+        ]
+    }
+}
+
+macro_rules! sources {
+    ($($(#[$doc:meta])* $constant:ident $stem:literal;)*) => {
+        impl Source {
+            $(
+                $(#[$doc])*
+                pub const $constant: Self = Self {
+                    name: $stem,
+                    text: concat!(
+                        include_str!("../../../kernels/prelude.cuh"),
+                        include_str!("../../../kernels/sample.cuh"),
+                        include_str!("../../../kernels/near.cuh"),
+                        "#line 1 \"", $stem, ".cu\"\n",
+                        include_str!(concat!("../../../kernels/", $stem, ".cu")),
+                    ),
+                };
+            )*
+
+            /// All of them.
+            #[cfg(test)]
+            pub const ALL: &'static [Self] = &[$(Self::$constant),*];
+        }
+    };
+}
+
+sources! {
+    /// Products with voxel blocks and their inverses.
+    BLOCKS "blocks";
+    /// B-spline coefficients.
+    BSPLINE "bspline";
+    /// Where the moving grid is met.
+    COVERAGE "coverage";
+    /// Squared differences.
+    DIFFUSION "diffusion";
+    /// Composition, and steps that fold nowhere.
+    DISPLACEMENT "displacement";
+    /// Squared gradients of features.
+    GRADIENT_ENERGY "gradient_energy";
+    /// Corner determinants.
+    JACOBIAN "jacobian";
+    /// The last step of reductions.
+    REDUCE "reduce";
+    /// Filters along an axis.
+    SEPARABLE "separable";
+    /// The fused pass.
+    SSD "ssd";
+    /// Whole tensors.
+    VECTOR "vector";
+    /// Moved images.
+    WARP "warp";
+}

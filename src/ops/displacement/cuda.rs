@@ -1,0 +1,250 @@
+//! Composition and steps that fold nowhere on a GPU: kernels/displacement.cu.
+
+use candle_core::{DType, Tensor};
+
+use super::{relax, ROUNDS};
+use crate::ops::device::{rank, Argument, Frame, Launcher, Size, Source, Stored};
+use crate::ops::jacobian::cuda::folded;
+use crate::ops::smooth;
+use crate::{Affine, Result};
+
+pub(super) fn compose(
+    launcher: &Launcher,
+    u: &Tensor,
+    d: &Tensor,
+    size: &[usize],
+    t: f64,
+    out: &Tensor,
+) -> Result<()> {
+    let (n, rank, stored) = (size.iter().product::<usize>(), rank(size), Stored::of(d)?);
+    let kernel = format!("compose_{}_{rank}", stored.name());
+    let arguments = [
+        Argument::of(Frame::new(size, size, &Affine::identity())?),
+        Argument::of(t as f32),
+        Argument::input(u, n * rank)?,
+        stored.input(d, n * rank)?,
+        Argument::output(out, n * rank)?,
+    ];
+    launcher.launch(&Source::DISPLACEMENT, &kernel, n, &arguments)
+}
+
+/// See [`compose_unfolded`](super::compose_unfolded): every round composes all voxels again, and one number comes back.
+pub(super) fn compose_unfolded(
+    launcher: &Launcher,
+    (u, d): (&Tensor, &Tensor),
+    size: &[usize],
+    t: f64,
+    smallest: f64,
+    out: &Tensor,
+) -> Result<bool> {
+    for round in 0..=ROUNDS {
+        compose(launcher, u, d, size, t, out)?;
+        let Some(marks) = folded(launcher, out, size, smallest)? else {
+            return Ok(true);
+        };
+        if round < ROUNDS {
+            let shares = Shares::around(launcher, &marks, size)?;
+            // half at first, then nothing at all
+            shares.shorten(if round == 0 { 0.5 } else { 0.0 }, d)?;
+        }
+    }
+    Ok(false)
+}
+
+/// See [`relax_folds`](super::relax_folds).
+pub(super) fn relax_folds(
+    launcher: &Launcher,
+    u: &Tensor,
+    size: &[usize],
+    smallest: f64,
+) -> Result<bool> {
+    for round in 0..=relax::ROUNDS {
+        let Some(marks) = folded(launcher, u, size, smallest)? else {
+            return Ok(true);
+        };
+        if round < relax::ROUNDS {
+            let smoothed = smooth(u, &vec![1.0; size.len()])?;
+            Shares::around(launcher, &marks, size)?.blend(&smoothed, u)?;
+        }
+    }
+    Ok(false)
+}
+
+/// The share of a step, or of a field, that is kept at each voxel.
+struct Shares<'a> {
+    launcher: &'a Launcher,
+    shares: Tensor,
+    rank: usize,
+}
+
+impl<'a> Shares<'a> {
+    /// Nothing at marked voxels, rising to the whole over four voxels around them.
+    fn around(launcher: &'a Launcher, marks: &Tensor, size: &[usize]) -> Result<Self> {
+        let (n, rank) = (size.iter().product::<usize>(), rank(size));
+        let whole = u32::from(super::unfold::WHOLE);
+        let shares = Tensor::full(whole, n, &launcher.device())?;
+        let arguments = [
+            Argument::of(Size::of(size)?),
+            Argument::input_of(marks, DType::U8, n)?,
+            Argument::output_of(&shares, DType::U32, n)?,
+        ];
+        launcher.launch(
+            &Source::DISPLACEMENT,
+            &format!("stamp_{rank}"),
+            n,
+            &arguments,
+        )?;
+        Ok(Self {
+            launcher,
+            shares,
+            rank,
+        })
+    }
+
+    /// Shortens a step in place, to no less than `least` of it.
+    fn shorten(&self, least: f64, d: &Tensor) -> Result<()> {
+        let (n, stored) = (self.shares.elem_count(), Stored::of(d)?);
+        let arguments = [
+            Argument::count(n)?,
+            Argument::of(least),
+            Argument::input_of(&self.shares, DType::U32, n)?,
+            stored.output(d, n * self.rank)?,
+        ];
+        let kernel = format!("shorten_{}_{}", stored.name(), self.rank);
+        self.launcher
+            .launch(&Source::DISPLACEMENT, &kernel, n, &arguments)
+    }
+
+    /// Blends a field with a smoother one, in place.
+    fn blend(&self, smoothed: &Tensor, u: &Tensor) -> Result<()> {
+        let n = self.shares.elem_count();
+        let arguments = [
+            Argument::count(n)?,
+            Argument::input_of(&self.shares, DType::U32, n)?,
+            Argument::input(smoothed, n * self.rank)?,
+            Argument::output(u, n * self.rank)?,
+        ];
+        let kernel = format!("blend_{}", self.rank);
+        self.launcher
+            .launch(&Source::DISPLACEMENT, &kernel, n, &arguments)
+    }
+}
+
+pub(super) fn pull_to_steps(
+    launcher: &Launcher,
+    u: &Tensor,
+    size: &[usize],
+    gradient: &Tensor,
+    blocks: &Tensor,
+) -> Result<()> {
+    let (n, rank) = (size.iter().product::<usize>(), rank(size));
+    let entries = blocks.dims()[0];
+    assert!(
+        entries == rank || entries == rank * (rank + 1) / 2,
+        "blocks"
+    );
+    let form = if entries == rank { "vector" } else { "packed" };
+    let arguments = [
+        Argument::of(Size::of(size)?),
+        Argument::input(u, n * rank)?,
+        Argument::output(gradient, n * rank)?,
+        Argument::output(blocks, n * entries)?,
+    ];
+    let kernel = format!("pull_{form}_{rank}");
+    launcher.launch(&Source::DISPLACEMENT, &kernel, n, &arguments)
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::DType;
+
+    use crate::ops::{
+        compose, compose_unfolded, noise, pull_to_steps, relax_folds, smallest_determinant, smooth,
+        Stage,
+    };
+
+    const SIZES: [&[usize]; 4] = [&[37, 22], &[1, 9], &[19, 17, 13], &[6, 1, 5]];
+
+    #[test]
+    fn compositions_and_pulls_as_on_the_cpu() {
+        for stage in Stage::all() {
+            for size in SIZES {
+                let rank = size.len();
+                let [u, d, out, g] = [1, 2, 3, 4].map(|seed| noise(rank, size, seed));
+                let [v, e, there, h] = [&u, &d, &out, &g].map(|t| stage.put(t));
+                compose(&u, &d, -0.7, &out).unwrap();
+                stage.run(|| compose(&v, &e, -0.7, &there)).unwrap();
+                stage.same("compose", &[&out], &[&there], 1e-5);
+                for entries in [rank, rank * (rank + 1) / 2] {
+                    let b = noise(entries, size, 5);
+                    let c = stage.put(&b);
+                    pull_to_steps(&u, &g, &b).unwrap();
+                    stage.run(|| pull_to_steps(&v, &h, &c)).unwrap();
+                    stage.same("pull", &[&g, &b], &[&h, &c], 1e-5);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn determinants_as_on_the_cpu() {
+        for stage in Stage::all() {
+            for size in SIZES {
+                let u = (noise(size.len(), size, 1) * 0.2).unwrap();
+                let v = stage.put(&u);
+                let expected = smallest_determinant(&u).unwrap();
+                let got = stage.run(|| smallest_determinant(&v)).unwrap();
+                stage.numbers("smallest", &[expected, 1.0], &[got, 1.0], 1e-6);
+                let broken = stage.put(&(u / 0.0).unwrap());
+                let got = stage.run(|| smallest_determinant(&broken)).unwrap();
+                assert_eq!(got, f64::NEG_INFINITY);
+            }
+        }
+    }
+
+    #[test]
+    fn steps_are_shortened_and_folds_relaxed_as_on_the_cpu() {
+        let mut shortened = 0;
+        for stage in Stage::all() {
+            for (size, strength) in [
+                (&[37, 22][..], 8.0),
+                (&[19, 17, 13], 8.0),
+                (&[19, 17, 13], 0.2),
+            ] {
+                let rank = size.len();
+                let field = |seed, factor: f64| {
+                    let rough = noise(rank, size, seed);
+                    (smooth(&rough, &vec![1.0; rank]).unwrap() * factor).unwrap()
+                };
+                let (u, d) = (field(1, 0.3), field(2, strength));
+                let short = d.to_dtype(DType::F16).unwrap();
+                let (from, half) = (stage.put(&u), stage.put(&short));
+                let (before, out) = (d.copy().unwrap(), noise(rank, size, 3));
+                let [v, e, there] = [&u, &d, &out].map(|t| stage.put(t));
+                let expected = compose_unfolded(&u, &d, 1.0, 0.02, &out).unwrap();
+                let got = stage
+                    .run(|| compose_unfolded(&v, &e, 1.0, 0.02, &there))
+                    .unwrap();
+                assert_eq!(expected, got);
+                stage.same("step", &[&d, &out], &[&e, &there], 1e-5);
+                let change =
+                    crate::ops::dot(&before, &before).unwrap() - crate::ops::dot(&d, &d).unwrap();
+                shortened += usize::from(change > 0.0);
+                let ends = compose_unfolded(&u, &short, 1.0, 0.02, &out).unwrap();
+                let got = stage.run(|| compose_unfolded(&from, &half, 1.0, 0.02, &there));
+                assert_eq!(ends, got.unwrap());
+                stage.same("half step", &[&short, &out], &[&half, &there], 1e-3);
+                let folds = field(4, strength);
+                let there = stage.put(&folds);
+                let expected = relax_folds(&folds, 0.02).unwrap();
+                let got = stage.run(|| relax_folds(&there, 0.02)).unwrap();
+                assert_eq!(expected, got);
+                stage.same("relaxed", &[&folds], &[&there], 1e-4);
+            }
+            assert!(
+                shortened >= 2,
+                "the fields must fold for the test to mean anything"
+            );
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! The fused pass on a GPU: kernels/ssd.cu.
+
+use candle_core::Tensor;
+
+use super::{Curvature, SsdData};
+use crate::ops::device::{rank, Argument, Frame, Launcher, Plain, Source, Stored, Weights};
+use crate::ops::diffusion::Differences;
+use crate::ops::sample::Interpolation;
+use crate::{Error, Result};
+
+/// Most channels of a map: `CHANNELS` of the kernel.
+const CHANNELS: usize = 256;
+
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+struct Channels {
+    count: i32,
+    weight: [f32; CHANNELS],
+}
+
+// SAFETY: `struct Channels` of the kernel.
+unsafe impl Plain for Channels {}
+
+impl Channels {
+    fn of(weights: &[f64]) -> Result<Self> {
+        if weights.len() > CHANNELS {
+            return Err(Error::on_device(format!(
+                "a comparison of {} channels, more than {CHANNELS},",
+                weights.len()
+            )));
+        }
+        let weight = |c: usize| weights.get(c).map_or(0.0, |w| *w as f32);
+        Ok(Self {
+            count: weights.len() as i32,
+            weight: std::array::from_fn(weight),
+        })
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+struct Smoothness {
+    looks: i32,
+    pull: i32,
+    weights: Weights,
+}
+
+// SAFETY: `struct Smoothness` of the kernel.
+unsafe impl Plain for Smoothness {}
+
+/// Gradient and blocks that a pass leaves.
+pub(super) struct Model<'a> {
+    pub curvature: Curvature,
+    pub gradient: &'a Tensor,
+    pub blocks: &'a Tensor,
+    /// Whether blocks are vectors.
+    pub vector: bool,
+    /// Factors of gradient and blocks where they are stored as halves.
+    pub factors: [f64; 2],
+}
+
+pub(super) fn pass(
+    launcher: &Launcher,
+    data: &SsdData,
+    u: Option<&Tensor>,
+    differences: Option<(&Differences, bool)>,
+    model: Option<Model<'_>>,
+) -> Result<[f64; 2]> {
+    let (fixed, moving) = (data.fixed_size(), data.moving_size());
+    let (n, m): (usize, usize) = (fixed.iter().product(), moving.iter().product());
+    let (rank, channels) = (rank(&fixed), data.channel_weight.len());
+    let smoothness = Smoothness {
+        looks: i32::from(differences.is_some() && u.is_some()),
+        pull: i32::from(differences.is_some_and(|(_, pull)| pull)),
+        weights: Weights::of(&differences.map_or([[0.0; 3]; 3], |(form, _)| form.weight)),
+    };
+    let (what, stored, written) = match model {
+        None => {
+            let one = || Argument::of(1.0f32);
+            let nothing = [one(), one(), Argument::none(), Argument::none()];
+            ("value", "full", nothing)
+        }
+        Some(model) => {
+            if model.curvature != Curvature::GaussNewton {
+                return Err(Error::on_device("the true Hessian (--certify)"));
+            }
+            let (what, entries) = match model.vector {
+                true => ("vector", rank),
+                false => ("blocks", rank * (rank + 1) / 2),
+            };
+            let of_gradient = Stored::of(model.gradient)?;
+            let of_blocks = Stored::of(model.blocks)?;
+            let stored = match (of_gradient, of_blocks) {
+                (Stored::Full, Stored::Full) => "full",
+                (Stored::Half, Stored::Half) => "half",
+                (Stored::Full, Stored::Half) => "half_blocks",
+                (Stored::Half, Stored::Full) => {
+                    return Err(Error::on_device("a gradient stored as halves alone"));
+                }
+            };
+            let factor = |stored, factor: f64| match stored {
+                Stored::Full => Argument::of(1.0f32),
+                Stored::Half => Argument::of(factor as f32),
+            };
+            let written = [
+                factor(of_gradient, model.factors[0]),
+                factor(of_blocks, model.factors[1]),
+                of_gradient.output(model.gradient, n * rank)?,
+                of_blocks.output(model.blocks, n * entries)?,
+            ];
+            (what, stored, written)
+        }
+    };
+    let how = match data.interpolation {
+        Interpolation::Linear => "linear",
+        Interpolation::Cubic => "cubic",
+    };
+    let mut arguments = vec![
+        Argument::of(Frame::new(&fixed, &moving, &data.map)?),
+        Argument::of(Channels::of(&data.channel_weight)?),
+        Argument::of(smoothness),
+        Argument::input(&data.fixed, n * channels)?,
+        Argument::input(&data.moving, m * channels)?,
+        Argument::optional(data.mask.as_ref(), n)?,
+        Argument::optional(u, n * rank)?,
+    ];
+    arguments.extend(written);
+    let kernel = format!("{what}_{how}_{stored}_{rank}");
+    let sums: [f64; 2] = launcher.sums(&Source::SSD, &kernel, n, arguments)?;
+    Ok(sums.map(|sum| 0.5 * sum))
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::DType;
+
+    use super::*;
+    use crate::ops::{noise, Stage};
+    use crate::Affine;
+
+    fn data(fixed: &[usize], moving: &[usize], channels: usize, masked: bool) -> SsdData {
+        let shape: Vec<usize> = fixed.iter().rev().copied().collect();
+        let mask = noise(1, fixed, 3).abs().unwrap().reshape(shape).unwrap();
+        SsdData {
+            fixed: noise(channels, fixed, 1),
+            moving: noise(channels, moving, 2),
+            mask: masked.then_some(mask),
+            channel_weight: (0..channels).map(|c| 0.5 + c as f64).collect(),
+            map: Affine::new(
+                [[0.9, 0.1, 0.0], [-0.2, 1.1, 0.05], [0.1, 0.0, 0.8]],
+                [1.3, -0.4, 0.2],
+            ),
+            interpolation: Interpolation::Linear,
+        }
+    }
+
+    fn put(stage: &Stage, data: &SsdData) -> SsdData {
+        SsdData {
+            fixed: stage.put(&data.fixed),
+            moving: stage.put(&data.moving),
+            mask: data.mask.as_ref().map(|mask| stage.put(mask)),
+            ..data.clone()
+        }
+    }
+
+    #[test]
+    fn values_and_models_as_on_the_cpu() {
+        let differences = Differences {
+            weight: [[1.0, 0.7, 0.3], [0.2, 0.9, 0.4], [0.6, 0.8, 1.1]],
+        };
+        let sizes = [
+            (&[17, 12][..], &[11, 13][..]),
+            (&[13, 9, 7], &[11, 12, 5]),
+            (&[5, 1, 4], &[1, 6, 3]),
+        ];
+        for stage in Stage::all() {
+            for (fixed, moving) in sizes {
+                for (channels, masked) in [(1, false), (1, true), (5, true)] {
+                    for interpolation in [Interpolation::Linear, Interpolation::Cubic] {
+                        let mut here = data(fixed, moving, channels, masked);
+                        here.interpolation = interpolation;
+                        let there = put(&stage, &here);
+                        compare(&stage, &here, &there, &differences);
+                    }
+                }
+            }
+        }
+    }
+
+    fn compare(stage: &Stage, here: &SsdData, there: &SsdData, differences: &Differences) {
+        let fixed = here.fixed_size();
+        let rank = fixed.len();
+        let u = noise(rank, &fixed, 4);
+        let v = stage.put(&u);
+        let what = format!(
+            "{fixed:?}, {} channels, {:?}",
+            here.channel_weight.len(),
+            here.interpolation
+        );
+        let expected = [here.value(Some(&u)).unwrap(), here.value(None).unwrap()];
+        let got = stage.run(|| [there.value(Some(&v)).unwrap(), there.value(None).unwrap()]);
+        stage.numbers(&what, &expected, &got, 1e-6);
+        let expected = here.values(&u, differences).unwrap();
+        let got = stage.run(|| there.values(&v, differences)).unwrap();
+        stage.numbers(&what, &expected, &got, 1e-6);
+        for entries in [rank, rank * (rank + 1) / 2] {
+            if entries == rank && !here.is_rank_one() {
+                continue;
+            }
+            for with in [None, Some((differences, false)), Some((differences, true))] {
+                let halves = [
+                    (DType::F32, DType::F32),
+                    (DType::F32, DType::F16),
+                    (DType::F16, DType::F16),
+                ];
+                for (of_gradient, of_blocks) in halves {
+                    let model = |data: &SsdData, u: &Tensor, g: &Tensor, b: &Tensor| {
+                        data.model(Some(u), with, Curvature::GaussNewton, g, b, 0.1)
+                            .unwrap()
+                    };
+                    let g = noise(rank, &fixed, 5).to_dtype(of_gradient).unwrap();
+                    let b = noise(entries, &fixed, 6).to_dtype(of_blocks).unwrap();
+                    let (h, c) = (stage.put(&g), stage.put(&b));
+                    let expected = model(here, &u, &g, &b);
+                    let got = stage.run(|| model(there, &v, &h, &c));
+                    stage.numbers(&what, &expected, &got, 1e-6);
+                    // halves may differ by a unit in the last place
+                    let tolerance = |dtype| if dtype == DType::F32 { 1e-5 } else { 1e-3 };
+                    stage.same(&what, &[&g], &[&h], tolerance(of_gradient));
+                    stage.same(&what, &[&b], &[&c], tolerance(of_blocks));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_has_no_twin_is_refused() {
+        for stage in Stage::all() {
+            let here = data(&[9, 8], &[9, 8], 2, false);
+            let there = put(&stage, &here);
+            let (g, b) = (
+                stage.put(&noise(2, &[9, 8], 1)),
+                stage.put(&noise(3, &[9, 8], 2)),
+            );
+            let newton = stage.run(|| there.linearise(None, Curvature::Newton, &g, &b));
+            assert!(
+                matches!(newton, Err(Error::NotOnDevice { .. })),
+                "{newton:?}"
+            );
+            let double = SsdData {
+                fixed: there.fixed.to_dtype(DType::F64).unwrap(),
+                ..there
+            };
+            let refused = stage.run(|| double.value(None));
+            assert!(
+                matches!(refused, Err(Error::NotOnDevice { .. })),
+                "{refused:?}"
+            );
+        }
+    }
+}

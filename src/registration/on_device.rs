@@ -1,0 +1,201 @@
+//! Whole solves on a device beside those on the CPU.
+
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Tensor};
+
+use super::Deformation;
+use crate::features::{Features, Level, Pyramid};
+use crate::ops::{noise, smooth, Interpolation, SsdData, Stage};
+use crate::problem::EnergyProblem;
+use crate::regulariser::{Diffusion, Regulariser};
+use crate::solver::{GaussNewton, MultilevelSolution, Pair, Solver, Status};
+use crate::transform::{Compositive, Displacement, Transform, Velocity};
+use crate::{Affine, Error, Grid, Phantom};
+
+const SIZES: [&[usize]; 2] = [&[45, 38], &[26, 24, 21]];
+
+fn smooth_noise(channels: usize, size: &[usize], seed: u64) -> Tensor {
+    smooth(&noise(channels, size, seed), &vec![2.0; size.len()]).unwrap()
+}
+
+/// A problem in full precision, so that the two differ by rounding alone.
+fn problem(transform: Arc<dyn Transform>, data: SsdData, size: &[usize]) -> EnergyProblem {
+    let grid = Grid::axis_aligned(size, &[1.0, 1.2, 0.9][..size.len()]).unwrap();
+    EnergyProblem::new(data, Arc::new(Diffusion), 0.02, transform, grid)
+}
+
+#[test]
+fn gauss_newton_takes_the_same_way() {
+    let transforms: [Arc<dyn Transform>; 2] = [Arc::new(Compositive), Arc::new(Displacement)];
+    for (stage, size) in Stage::all()
+        .iter()
+        .flat_map(|s| SIZES.map(|size| (s, size)))
+    {
+        for (channels, transform) in [1, 3].into_iter().zip(&transforms) {
+            let data = SsdData {
+                fixed: smooth_noise(channels, size, 1),
+                moving: smooth_noise(channels, size, 1),
+                mask: None,
+                channel_weight: vec![1.0; channels],
+                map: Affine::new(
+                    [[1.0, 0.05, 0.0], [-0.05, 1.0, 0.0], [0.0, 0.0, 1.0]],
+                    [0.4, 0.3, 0.0],
+                ),
+                interpolation: Interpolation::Linear,
+            };
+            let there = SsdData {
+                fixed: stage.put(&data.fixed),
+                moving: stage.put(&data.moving),
+                ..data.clone()
+            };
+            let start = |device: &Device| {
+                let mut shape = vec![size.len()];
+                shape.extend(size.iter().rev());
+                Tensor::zeros(shape, DType::F32, device).unwrap()
+            };
+            let solver = GaussNewton {
+                steps: 6,
+                ..GaussNewton::default()
+            };
+            let here = problem(transform.clone(), data, size);
+            let there = problem(transform.clone(), there, size);
+            let solve = |problem: &EnergyProblem, device: &Device| {
+                solver
+                    .solve(problem, start(device), &mut |_| Ok(()))
+                    .unwrap()
+            };
+            let expected = solve(&here, &Device::Cpu);
+            let got = stage.run(|| solve(&there, stage.device()));
+            assert_eq!(expected.status, got.status);
+            assert_eq!(expected.products(), got.products());
+            let energies = |iterations: &[crate::Iteration]| -> Vec<f64> {
+                iterations.iter().map(|i| i.energy).collect()
+            };
+            let (before, after) = (energies(&expected.iterations), energies(&got.iterations));
+            assert!(before[before.len() - 1] < 0.2 * before[0], "{before:?}");
+            stage.numbers("energies", &before, &after, 1e-5);
+            stage.same("solution", &[&expected.theta], &[&got.theta], 1e-3);
+        }
+    }
+}
+
+/// Both images of a phantom as levels, on a device.
+fn levels(size: &[usize], put: impl Fn(&Tensor) -> Tensor) -> [Level; 2] {
+    let phantom = Phantom::pair(size, &vec![4.0; size.len()], 3).unwrap();
+    [&phantom.fixed, &phantom.moving].map(|values| {
+        let mut shape = vec![1];
+        shape.extend(phantom.grid.shape());
+        let features = Tensor::from_vec(values.clone(), shape, &Device::Cpu).unwrap();
+        Level {
+            features: put(&features),
+            grid: phantom.grid.clone(),
+        }
+    })
+}
+
+fn registered(
+    deformation: &Deformation,
+    [fixed, moving]: &[Level; 2],
+    mask: Option<&Tensor>,
+) -> crate::Result<MultilevelSolution> {
+    let pair = Pair {
+        fixed: Pyramid::Finest(fixed),
+        moving: Pyramid::Finest(moving),
+        affine: Affine::identity(),
+        channel_weights: None,
+        fixed_mask: mask,
+        moving_mask: mask,
+        prompts: &[],
+    };
+    deformation
+        .multilevel(vec![2, 1])
+        .solve(&pair, &mut |_, _| Ok(()))
+}
+
+#[test]
+fn a_registration_of_two_levels_ends_at_the_same_place() {
+    for (stage, size) in Stage::all()
+        .iter()
+        .flat_map(|s| SIZES.map(|size| (s, size)))
+    {
+        for masked in [false, true] {
+            let on = |device: &Device| Deformation {
+                features: Features::Intensities,
+                device: device.clone(),
+                ..Deformation::default()
+            };
+            let mut shape: Vec<usize> = size.iter().rev().copied().collect();
+            let mask = Tensor::ones(shape.clone(), DType::F32, &Device::Cpu).unwrap();
+            shape[0] = 3;
+            let mask = mask.slice_assign(
+                &shape.iter().map(|&n| 0..n).collect::<Vec<_>>(),
+                &Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap(),
+            );
+            let mask = masked.then(|| mask.unwrap());
+            let (here, there) = (levels(size, Tensor::clone), levels(size, |t| stage.put(t)));
+            let mask_there = mask.as_ref().map(|mask| stage.put(mask));
+            let expected = registered(&on(&Device::Cpu), &here, mask.as_ref()).unwrap();
+            let got = stage
+                .run(|| registered(&on(stage.device()), &there, mask_there.as_ref()))
+                .unwrap();
+            assert_eq!(got.levels.len(), 2);
+            for (expected, got) in expected.levels.iter().zip(&got.levels) {
+                assert!(!matches!(got.status, Status::NonFinite | Status::Stalled));
+                let total = |l: &crate::LevelReport| [l.data + l.penalty, l.gradient_energy];
+                stage.numbers("energy", &total(expected), &total(got), 1e-3);
+            }
+            let far = (got.displacement.to_device(&Device::Cpu).unwrap() - &expected.displacement)
+                .unwrap()
+                .sqr()
+                .unwrap()
+                .mean_all()
+                .unwrap()
+                .to_scalar::<f32>()
+                .unwrap();
+            assert!(far.sqrt() < 0.02, "{} voxels apart", far.sqrt());
+        }
+    }
+}
+
+#[test]
+fn what_a_device_cannot_solve_is_named() {
+    for stage in Stage::all() {
+        let size = SIZES[0];
+        let there = levels(size, |t| stage.put(t));
+        let base = Deformation {
+            features: Features::Intensities,
+            device: stage.device().clone(),
+            ..Deformation::default()
+        };
+        let velocity = Deformation {
+            transform: Arc::new(Velocity::default()),
+            ..base.clone()
+        };
+        let elastic: Arc<dyn Regulariser> = Arc::new(crate::Elastic::default());
+        let elastic = Deformation {
+            regulariser: elastic,
+            ..base.clone()
+        };
+        let certified = Deformation {
+            certify: true,
+            ..base.clone()
+        };
+        let descriptors = Deformation {
+            features: Features::Mind,
+            ..base
+        };
+        for (deformation, word) in [
+            (velocity, "velocity"),
+            (elastic, "elastic"),
+            (certified, "--certify"),
+            (descriptors, "operator"),
+        ] {
+            let refused = stage
+                .run(|| registered(&deformation, &there, None))
+                .unwrap_err();
+            assert!(matches!(refused, Error::NotOnDevice { .. }), "{refused}");
+            assert!(refused.to_string().contains(word), "{refused}");
+        }
+    }
+}
