@@ -71,10 +71,8 @@ fn a_full_disk_leaves_the_last_checkpoint_from_which_the_same_bits_are_reached()
         .unwrap();
     let error = String::from_utf8(found.stderr).unwrap();
     assert_eq!(found.status.code(), Some(1), "{error}");
-    assert!(
-        error.contains("weights.safetensors: cannot write"),
-        "{error}"
-    );
+    // curves or weights, whichever is written first
+    assert!(error.contains(": cannot write"), "{error}");
     assert_eq!(fs::read(&kept).unwrap(), before);
     assert_eq!(names("run"), files, "nothing half-written is left");
 
