@@ -13,11 +13,11 @@ mod contrast;
 use std::path::Path;
 
 use stillpoint::{
-    charts_to_png, Augmentation, Chart, DataSet, Error, Image, NetworkConfig, OptimiserConfig,
-    Phantom, RateSchedule, Result, Rng, Series, SolveConfig, Subject, Trainer, TrainingConfig,
+    charts_to_png, Chart, DataSet, Error, Image, NetworkConfig, OptimiserConfig, Phantom,
+    RateSchedule, Result, Rng, Series, SolveConfig, Subject, Trainer, TrainingConfig,
 };
 
-use contrast::repainted;
+use contrast::{augmentation, repainted};
 
 /// Anatomies to train on, and unseen ones.
 const TRAIN: usize = 16;
@@ -60,16 +60,7 @@ fn base() -> TrainingConfig {
             lambda: 0.1,
             ..SolveConfig::default()
         },
-        augmentation: Augmentation {
-            rotation: 10.0,
-            scale: 0.1,
-            elastic: 3.0,
-            apart: 0.5,
-            mirror: 0.5,
-            contrast: 0.5,
-            noise: 0.03,
-            ..Augmentation::default()
-        },
+        augmentation: augmentation(),
         // equal rates, however long a variant runs
         optimiser: OptimiserConfig {
             rate: 1e-3,

@@ -16,7 +16,7 @@ use stillpoint::{
     OptimiserConfig, Phantom, Result, Rng, SolveConfig, Trainer, TrainingConfig,
 };
 
-use contrast::repainted;
+use contrast::{augmentation, repainted};
 
 /// Subjects of the folder that it makes; the last of them are for the validation.
 const SUBJECTS: usize = 24;
@@ -98,15 +98,8 @@ fn main() -> Result<()> {
             ..data
         }),
         augmentation: Augmentation {
-            rotation: 10.0,
-            scale: 0.1,
-            elastic: 3.0,
-            apart: 0.5,
-            mirror: 0.5,
-            contrast: 0.5,
             gamma: 0.3,
-            noise: 0.03,
-            ..Augmentation::default()
+            ..augmentation()
         },
         loss: LossConfig {
             through: GradientSide::Both,

@@ -60,7 +60,7 @@
 //! | make features | [`FeatureNetwork`]: [`Unet`] with a [`NetworkConfig`], [`HandMade`] with [`BaseFeatures`]; [`Weights`], [`Provenance`] |
 //! | build a network | [`convolve`], [`convolve_joined`], [`normalise`](fn@normalise), [`tanh`](fn@tanh), [`average_pool`], [`rescale`] |
 //! | learn through a registration | [`RegistrationLayer`], [`LayerInput`], [`LayerOutput`]; networks: [`FeatureNetwork`], [`Unet`]; gradients: [`Adjoint`], [`Policy`], [`attach`] |
-//! | train features | [`Trainer`] with a [`TrainingConfig`]: [`DataConfig`], [`SynthesisConfig`], [`Augmentation`], [`LossConfig`] |
+//! | train features | [`Trainer`] with a [`TrainingConfig`]: [`DataConfig`], [`SynthesisConfig`], [`Augmentation`], [`PretrainingConfig`], [`LossConfig`] |
 //! | bring an energy or a map of your own | [`Residual`], [`attach_residual`], [`Energy`], [`AutodiffProblem`], [`Anderson`] |
 //! | use the operators alone | [`warp`](fn@warp), [`warp_adjoint`], [`warp_gradient`], [`smooth`], [`resize`], [`compose`], [`inverse_displacement`], [`determinants`], [`conjugate_gradients`] |
 //! | solve on a GPU | [`DeviceChoice`], [`Deformation::device`] |
@@ -133,7 +133,7 @@ pub use ops::{
     warp_adjoint, warp_adjoint_derivative, warp_derivative, warp_gradient, BarrierCurvature,
     BlockSystem, CorrelationData, CorrelationDerivative, CorrelationSums, Curvature, DeviceChoice,
     Differences, FoldBarrier, Instructions, Interpolation, LandmarkCurvature, LandmarkData, Opened,
-    SsdCotangents, SsdData,
+    Region, SsdCotangents, SsdData,
 };
 pub use phantom::Phantom;
 pub use picture::{
@@ -154,8 +154,8 @@ pub use solver::{
 };
 pub use train::{
     Augmentation, DataConfig, DataSet, GradientSide, LabelSource, LossConfig, OptimiserConfig,
-    PairStart, RateSchedule, SliceConfig, SolveConfig, Subject, SynthesisConfig, Trainer,
-    TrainingConfig, TrainingStep, Validation,
+    PairStart, PretrainingConfig, RateSchedule, SliceConfig, SolveConfig, Subject, SynthesisConfig,
+    Trainer, TrainingConfig, TrainingStep, Validation,
 };
 pub use transform::{
     resample_image, resample_labels, transform_named, BSpline, Chain, Compositive, Displacement,

@@ -69,7 +69,7 @@ pub(super) fn run(args: &TrainArgs, session: &Session) -> Result<()> {
     for warning in &trainer.warnings {
         session.progress.warn(warning);
     }
-    session.progress.begin("training", config.steps);
+    session.progress.begin("training", config.all_steps());
     let mut dice = None;
     let outcome = trainer.run(&mut |step, notes| {
         for note in notes {
@@ -145,6 +145,9 @@ fn sentence(validation: &Validation) -> String {
     }
     if validation.landmarks.is_finite() {
         words.push(format!("landmarks {:.2} mm apart", validation.landmarks));
+    }
+    if validation.segmentation.is_finite() {
+        words.push(format!("segmentation Dice {:.4}", validation.segmentation));
     }
     words.push(format!("{} folded voxels", validation.folds));
     words.push(format!("{:.0} % converged", 100.0 * validation.converged));

@@ -116,7 +116,8 @@
 //! 1. Cubic B-spline interpolation and double precision: the energy is twice continuously differentiable.
 //! 2. [`TrustRegion`](crate::TrustRegion): Newton's method with the true Hessian near the minimum, and with the Hessian
 //!    made positive semidefinite far from it. Steps stay within the region where the quadratic model was right (Nocedal
-//!    and Wright, Numerical Optimization, 2006, chapter 7).
+//!    and Wright, Numerical Optimization, 2006, chapter 7). Where the gradient gathers in a few places, as where a fold is
+//!    about to form, boxes around them are solved apart before the whole takes its next step.
 //! 3. With a transform that must not fold, a [`FoldBarrier`](crate::FoldBarrier) is part of the energy: zero where
 //!    volumes stay above 0.3 of what they were, growing without bound as one of them vanishes. Without it the minimum of
 //!    the energy may lie among folded maps; the solver would come to rest at the border of those allowed, and such a

@@ -59,6 +59,26 @@
 //! Networks of rank 2 can be trained on slices of volumes: `slices = { from = -40, to = 48, every = 4 }`, in mm along world z from
 //! the middle of the labels; pairs are of one place.
 //!
+//! # First by labels, then through the solver
+//!
+//! ```toml
+//! [pretraining]
+//! steps = 1500
+//! images = 4                      # of a step; no pairs: each image is sorted by itself
+//! optimiser = { rate = 3e-3, warmup = 50 }
+//! ```
+//!
+//! A step through the solver costs a start, a solve and two passes of the network for a pair; to say which label a voxel has costs
+//! one pass for an image. A pretraining does only the latter: a linear map on each level's features, thrown away
+//! afterwards, has to tell the labels (cross-entropy and soft Dice, `loss.levels` weighs the levels), so that what is alike gets
+//! like features. It comes before the `steps` through the solver, which go on from its mean weights with the rate of
+//! `[optimiser]`, lower than without it; `steps = 0` leaves them out. Steps are counted through: those of the pretraining come
+//! first. Each validation of a pretraining says the Dice of this segmentation beside that of the registration:
+//! where it stays low, there is no use in going on to the solver.
+//!
+//! Labels must mean the same in every image. Where left and right have labels of their own, a mirror has to exchange them:
+//! `augmentation.opposites = [[47, 48], [51, 52]]` beside `augmentation.mirror`.
+//!
 //! # Losses
 //!
 //! Each level is judged on its own grid, by soft Dice of labels (`dice`), squared differences (`mse`), local correlation

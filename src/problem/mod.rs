@@ -8,7 +8,7 @@ mod velocity;
 use candle_core::{DType, Tensor};
 
 use crate::linear::{LinearOperator, Preconditioner};
-use crate::ops::{combine, copy, Curvature};
+use crate::ops::{combine, copy, Curvature, Region};
 use crate::{Error, Result};
 
 pub use energy::EnergyProblem;
@@ -78,6 +78,18 @@ pub trait Problem: Send + Sync {
     /// Whether a point lies inside the energy's domain.
     fn contains(&self, _theta: &Tensor) -> Result<bool> {
         Ok(true)
+    }
+
+    /// Boxes of voxels that hold nearly all of a gradient, largest first; none where it is spread, or where the energy is no
+    /// sum over voxels and their neighbours.
+    fn regions(&self, _gradient: &Tensor) -> Result<Vec<Region>> {
+        Ok(Vec::new())
+    }
+
+    /// The problem with everything outside a region held, over the part of the parameters that [`Region::crop`] takes: its
+    /// energy differs from that of the whole by a constant. None where there are no regions.
+    fn within(&self, _region: &Region) -> Result<Option<Box<dyn Problem>>> {
+        Ok(None)
     }
 }
 

@@ -66,6 +66,7 @@ pub(super) fn descend(
             gradient: if start == 0.0 { 0.0 } else { norm / start },
             products: 0,
             length,
+            regional: 0,
         };
         watch(&now)?;
         let before = iterations.last().map(|i| i.energy);

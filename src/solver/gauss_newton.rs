@@ -99,6 +99,7 @@ impl Solver for GaussNewton {
                 gradient: ratio,
                 products,
                 length,
+                regional: 0,
             };
             watch(&now)?;
             iterations.push(now);
@@ -140,6 +141,7 @@ impl Solver for GaussNewton {
                     gradient: f64::NAN,
                     products,
                     length,
+                    regional: 0,
                 };
                 watch(&last)?;
                 iterations.push(last);

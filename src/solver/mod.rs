@@ -10,6 +10,7 @@ mod gradient_descent;
 mod lbfgs;
 mod multilevel;
 mod prompts;
+mod regions;
 mod solution;
 mod trust_region;
 

@@ -38,6 +38,8 @@ pub struct Iteration {
     pub products: usize,
     /// Length of the step that led here, as a share of the proposed one.
     pub length: f64,
+    /// Steps that regions took by themselves to come here. Their products are not counted.
+    pub regional: usize,
 }
 
 /// What is known about a solution as a minimum.
@@ -83,6 +85,7 @@ impl Solution {
                 gradient: 1.0,
                 products: 0,
                 length: 0.0,
+                regional: 0,
             }],
             theta,
             status: Status::Skipped,

@@ -2,6 +2,7 @@
 
 use candle_core::Tensor;
 
+use super::regions::solve_apart;
 use super::{Certificate, Iteration, Solution, Solver, Status};
 use crate::linear::{conjugate_gradients, Krylov, LinearInfo, LinearOptions, LinearStop};
 use crate::ops::{convert, dot, Curvature};
@@ -14,6 +15,11 @@ use crate::{Result, Rng};
 /// positive semidefinite ([`Curvature::Projected`]): it moves everywhere at once where a step along one direction of
 /// negative curvature would not. Steps that the energy rejects are halved before the region shrinks (Nocedal and Yuan
 /// 1998, in Advances in Nonlinear Programming, Kluwer).
+///
+/// A few places where a fold is about to form would hold the steps of the whole volume short for a long time. Where nearly
+/// all of the gradient lies in a small part of it ([`Problem::regions`]), such places are solved apart, each with a region of
+/// trust of its own and everything around it held, as in a nonlinear Schwarz method (Cai and Keyes 2002,
+/// doi:10.1137/S106482750037620X); steps of the whole follow.
 ///
 /// A solution whose gradient fell to the tolerance and whose Hessian, in full precision, showed no negative curvature in
 /// [`probe`](Self::probe) Lanczos steps is a strict local minimum as far as these can tell, and its [`Certificate`] says
@@ -33,7 +39,7 @@ pub struct TrustRegion {
     pub projected: f64,
     /// Relative residual of an inner solve with it.
     pub projected_tolerance: f64,
-    /// Products of the final search for negative curvature.
+    /// Products of the final search for negative curvature; without any, no minimum is claimed.
     pub probe: usize,
 }
 
@@ -62,6 +68,12 @@ const SHORT: usize = 20;
 
 /// How many of them.
 const WAIT: usize = 1;
+
+/// A region is solved apart until its gradient is this share of what it was,
+const REGION_GRADIENT: f64 = 0.01;
+
+/// in at most this many steps.
+const REGION_STEPS: usize = 60;
 
 impl Solver for TrustRegion {
     fn name(&self) -> &'static str {
@@ -103,6 +115,8 @@ impl Solver for TrustRegion {
         let (mut first, mut last): (f64, Option<(LinearInfo, f64)>) = (0.0, None);
         let mut curvature = Curvature::Projected;
         let mut wait = 0usize;
+        // steps that regions took by themselves to come here, where the last step was theirs
+        let mut regional: Option<usize> = None;
         for step in 0..=self.steps {
             let model = problem.linearise(&theta, curvature, &run.gradient)?;
             let size = dot(&run.gradient, &run.gradient)?.sqrt();
@@ -117,6 +131,7 @@ impl Solver for TrustRegion {
                 gradient: ratio,
                 products: last.map_or(0, |(info, _)| info.steps),
                 length: last.map_or(0.0, |(_, taken)| taken),
+                regional: regional.unwrap_or(0),
             };
             watch(&now)?;
             iterations.push(now);
@@ -126,6 +141,9 @@ impl Solver for TrustRegion {
             }
             if ratio <= self.gradient {
                 status = Status::Converged;
+                if self.probe == 0 {
+                    break;
+                }
                 // the model of the steps is given back before the Hessian in full precision allocates
                 drop(model);
                 let info = run.probe(&theta, self.probe)?;
@@ -139,6 +157,16 @@ impl Solver for TrustRegion {
             if step == self.steps {
                 break;
             }
+            if step > 0 && regional.is_none() {
+                let regions = problem.regions(&run.gradient)?;
+                if !regions.is_empty() {
+                    drop(model);
+                    regional = Some(solve_apart(&self.of_region(), problem, &regions, &theta)?);
+                    last = None;
+                    continue;
+                }
+            }
+            regional = None;
             last = run.step(&theta, &model, curvature, ratio)?;
             if last.is_none() {
                 status = if run.outside {
@@ -168,6 +196,19 @@ impl Solver for TrustRegion {
             certificate,
             iterations,
         })
+    }
+}
+
+impl TrustRegion {
+    /// The solver of a region.
+    fn of_region(&self) -> Self {
+        Self {
+            gradient: REGION_GRADIENT,
+            steps: REGION_STEPS,
+            probe: 0,
+            projected: f64::INFINITY,
+            ..*self
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{Error, Result, Rng};
 /// How much the images of a pair are varied, each time they are drawn. The default varies nothing.
 ///
 /// Strengths are largest values: what is drawn lies between none and that. Intensities are on the common scale 0 to 1.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Augmentation {
     /// Rotation about each axis, degrees.
@@ -27,6 +27,8 @@ pub struct Augmentation {
     pub apart: f64,
     /// Probability that left and right of both images are exchanged.
     pub mirror: f64,
+    /// Labels of one structure left and right, which change places in a mirror.
+    pub opposites: Vec<[u32; 2]>,
     /// Probability that fixed and moving image change their parts.
     pub swap: f64,
     /// Exponent of intensities: between `1 / (1 + gamma)` and `1 + gamma`.
@@ -61,6 +63,14 @@ impl Augmentation {
                 ));
             }
         }
+        let mut named = self.opposites.concat();
+        named.sort_unstable();
+        if named.windows(2).any(|two| two[0] == two[1]) {
+            return Err(Error::argument(
+                "augmentation.opposites",
+                "names a label twice; a label has one opposite, and none that is itself",
+            ));
+        }
         let strengths = [
             ("rotation", self.rotation, 180.0),
             ("shift", self.shift, 0.5),
@@ -89,7 +99,7 @@ impl Augmentation {
         }
         if rng.uniform() < self.mirror {
             for subject in &mut pair {
-                *subject = mirrored(subject)?;
+                *subject = self.mirrored(subject)?;
             }
         }
         let [fixed, moving] = &pair;
@@ -109,8 +119,65 @@ impl Augmentation {
             .map_err(|_| Error::data("pair", "does not have two subjects"))
     }
 
+    /// Moves a subject as one of a pair would be.
+    pub(super) fn place_one(&self, subject: &Subject, rng: &mut Rng) -> Result<Subject> {
+        let mut subject = subject.clone();
+        if rng.uniform() < self.mirror {
+            subject = self.mirrored(&subject)?;
+        }
+        let grid = &subject.image.grid;
+        let motion = Motion::draw(self, grid, rng);
+        match motion.is_still() {
+            true => Ok(subject),
+            false => Placement::new(&motion, grid, grid.centre())?.apply(&subject),
+        }
+    }
+
+    /// The subject in a mirror, its labels named as on their new sides.
+    fn mirrored(&self, subject: &Subject) -> Result<Subject> {
+        let mut subject = mirrored(subject)?;
+        for label in subject.labels.iter_mut().flatten() {
+            let pair = self.opposites.iter().find(|pair| pair.contains(label));
+            if let Some(&[left, right]) = pair {
+                *label = if *label == left { right } else { left };
+            }
+        }
+        Ok(subject)
+    }
+
     /// Changes the intensities of a subject.
     pub(super) fn recolour(&self, subject: &mut Subject, rng: &mut Rng) -> Result<()> {
         alter(self, subject, rng)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Grid, Image};
+
+    /// A mirror exchanges sides and their labels; where they have the same everywhere, it changes nothing.
+    #[test]
+    fn left_stays_left_in_a_mirror() {
+        let grid = Grid::axis_aligned(&[8, 4], &[1.0, 1.0]).unwrap();
+        let values = (0..32).map(|v| (v % 8) as f32).collect();
+        let side = |v: usize| [5, 7, 9][usize::from(v % 8 > 1) + usize::from(v % 8 > 5)];
+        let labels: Vec<u32> = (0..32).map(side).collect();
+        let image = Image::new(grid, 1, values).unwrap();
+        let subject = Subject::new("made", image, Some(labels.clone()), None, &[]).unwrap();
+        let mut strength = Augmentation {
+            mirror: 1.0,
+            ..Augmentation::default()
+        };
+        let placed = |strength: &Augmentation| {
+            let one = strength.place_one(&subject, &mut Rng::new(1)).unwrap();
+            let [fixed, moving] = strength.place([&subject; 2], &mut Rng::new(1)).unwrap();
+            assert_eq!(one.labels, fixed.labels);
+            assert_eq!(one.labels, moving.labels);
+            one.labels.unwrap()
+        };
+        assert_eq!(placed(&strength)[..2], [9, 9]);
+        strength.opposites = vec![[9, 5]];
+        assert_eq!(placed(&strength), labels);
     }
 }

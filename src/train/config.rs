@@ -5,13 +5,16 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{Augmentation, LossConfig, OptimiserConfig, SynthesisConfig};
+use super::{
+    Augmentation, DataSet, LabelSource, LossConfig, OptimiserConfig, PretrainingConfig,
+    SynthesisConfig,
+};
 use crate::adjoint::{Adjoint, Policy};
 use crate::features::{named_base, BaseFeatures, NetworkConfig};
 use crate::layer::RegistrationLayer;
 use crate::registration::Deformation;
 use crate::transform::transform_named;
-use crate::{Error, Result};
+use crate::{Error, Result, Rng};
 
 /// A training: network, registration, data, losses. Entries that a file leaves out have their defaults.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -21,7 +24,7 @@ pub struct TrainingConfig {
     pub out: PathBuf,
     /// Everything random follows from it.
     pub seed: u64,
-    /// Updates of the weights; with none the network is only judged on the validation.
+    /// Updates of the weights through the solver; with none, and no pretraining, the network is only judged on the validation.
     pub steps: usize,
     /// Pairs of one update.
     pub batch: usize,
@@ -32,6 +35,8 @@ pub struct TrainingConfig {
     pub network: NetworkConfig,
     /// A weights file to begin with, in place of random weights; of the same network.
     pub weights: Option<PathBuf>,
+    /// What comes before the steps through the solver, if anything.
+    pub pretraining: Option<PretrainingConfig>,
     /// The solver inside.
     pub registration: SolveConfig,
     /// The training subjects.
@@ -66,6 +71,7 @@ impl Default for TrainingConfig {
             synthetic: 0.0,
             network: NetworkConfig::unet(3, 1),
             weights: None,
+            pretraining: None,
             registration: SolveConfig::default(),
             data: None,
             validation: None,
@@ -218,7 +224,7 @@ impl TrainingConfig {
 
     /// Whether there is something to train on, with subjects or without.
     pub(super) fn check_source(&self, subjects: bool) -> Result<()> {
-        if self.steps > 0 && !subjects && self.synthesis.is_none() {
+        if self.all_steps() > 0 && !subjects && self.synthesis.is_none() {
             return Err(Error::argument(
                 "data",
                 "there is nothing to train on: add a table [data] or [synthesis]",
@@ -238,7 +244,20 @@ impl TrainingConfig {
         self.layer()?;
         self.augmentation.check()?;
         self.loss.check()?;
-        self.optimiser.check()?;
+        self.optimiser.check("optimiser")?;
+        if let Some(pretraining) = &self.pretraining {
+            pretraining.check()?;
+            let shapes = |s: &SynthesisConfig| s.source == LabelSource::Shapes;
+            if self.synthesis.as_ref().is_some_and(shapes)
+                && (self.data.is_none() || self.synthetic > 0.0)
+            {
+                return fail(
+                    "pretraining",
+                    "needs labels that mean the same in every image, random shapes have none: take synthesis.source = \"labels\" or \
+                     \"phantom\"",
+                );
+            }
+        }
         if let Some(synthesis) = &self.synthesis {
             synthesis.check(self.network.rank)?;
             if self.network.inputs != 1 {
@@ -251,7 +270,7 @@ impl TrainingConfig {
         if self.batch == 0 {
             return fail("batch", "must be at least 1");
         }
-        if self.steps == 0 && self.validation.is_none() {
+        if self.all_steps() == 0 && self.validation.is_none() {
             return fail(
                 "steps",
                 "there is nothing to do: no steps, and no table [validation] to judge the network on",
@@ -270,6 +289,27 @@ impl TrainingConfig {
             data.check(self.network.rank)?;
         }
         Ok(())
+    }
+
+    /// Steps of the pretraining.
+    pub(super) fn pretraining_steps(&self) -> usize {
+        self.pretraining.as_ref().map_or(0, |p| p.steps)
+    }
+
+    /// Steps with and without the solver.
+    pub fn all_steps(&self) -> usize {
+        self.pretraining_steps() + self.steps
+    }
+
+    /// How the next image or pair is made, where it is drawn to be synthetic.
+    pub(super) fn synthetic(
+        &self,
+        data: Option<&DataSet>,
+        rng: &mut Rng,
+    ) -> Option<&SynthesisConfig> {
+        let synthesis = self.synthesis.as_ref()?;
+        let drawn = data.is_none() || rng.uniform() < self.synthetic;
+        drawn.then_some(synthesis)
     }
 
     /// The features that the network builds on.

@@ -125,6 +125,12 @@ impl DataSet {
         self.groups.iter().flatten()
     }
 
+    /// A random subject of those with labels; none where there are none.
+    pub fn labelled(&self, rng: &mut Rng) -> Option<&Subject> {
+        let labelled: Vec<&Subject> = self.subjects().filter(|s| s.labels.is_some()).collect();
+        (!labelled.is_empty()).then(|| labelled[rng.below(labelled.len())])
+    }
+
     /// A random pair of two different subjects.
     pub fn pair(&self, rng: &mut Rng) -> [&Subject; 2] {
         let total: usize = self.groups.iter().map(Vec::len).sum();

@@ -46,6 +46,8 @@ pub struct Validation {
     pub folds: u64,
     /// As [`TrainingStep::converged`].
     pub converged: f64,
+    /// Mean Dice over subjects and labels of the pretraining's segmentation of single images; NaN but in a pretraining.
+    pub segmentation: f64,
 }
 
 /// The table as it is known so far.
@@ -53,10 +55,12 @@ pub struct Validation {
 pub(super) struct Log {
     path: PathBuf,
     levels: usize,
+    /// Steps of the pretraining.
+    before: usize,
     rows: Vec<TrainingStep>,
 }
 
-const FIXED: [&str; 14] = [
+const FIXED: [&str; 15] = [
     "step",
     "loss",
     "rate",
@@ -71,23 +75,25 @@ const FIXED: [&str; 14] = [
     "landmarks",
     "folds",
     "validation_converged",
+    "segmentation",
 ];
 
 impl Log {
-    /// An empty table for a network of so many levels.
-    pub fn new(folder: &Path, levels: usize) -> Self {
+    /// An empty table for a network of so many levels, trained after `before` steps of a pretraining.
+    pub fn new(folder: &Path, levels: usize, before: usize) -> Self {
         Self {
             path: folder.join("log.csv"),
             levels,
+            before,
             rows: Vec::new(),
         }
     }
 
-    /// The table of a folder, without what came after `step`.
-    pub fn read(folder: &Path, levels: usize, step: usize) -> Result<Self> {
-        let mut log = Self::new(folder, levels);
-        let broken = |e: csv::Error| Error::format(folder.join("log.csv"), e.to_string());
-        let mut reader = csv::Reader::from_path(&log.path).map_err(broken)?;
+    /// Takes up the table of the folder, without what came after `step`.
+    pub fn read(&mut self, step: usize) -> Result<()> {
+        let (path, levels) = (self.path.clone(), self.levels);
+        let broken = |e: csv::Error| Error::format(&path, e.to_string());
+        let mut reader = csv::Reader::from_path(&path).map_err(broken)?;
         for record in reader.records() {
             let record = record.map_err(broken)?;
             let numbers: Vec<f64> = record
@@ -96,7 +102,7 @@ impl Log {
                 .collect();
             if numbers.len() != FIXED.len() + levels {
                 return Err(Error::format(
-                    &log.path,
+                    &path,
                     format!(
                         "expected {} columns, found {}",
                         FIXED.len() + levels,
@@ -112,6 +118,7 @@ impl Log {
                 landmarks: numbers[11],
                 folds: numbers[12] as u64,
                 converged: numbers[13],
+                segmentation: numbers[14],
             });
             let row = TrainingStep {
                 step: numbers[0] as usize,
@@ -125,10 +132,10 @@ impl Log {
                 levels: numbers[FIXED.len()..].to_vec(),
             };
             if row.step <= step {
-                log.rows.push(row);
+                self.rows.push(row);
             }
         }
-        Ok(log)
+        Ok(())
     }
 
     pub fn push(&mut self, row: TrainingStep) {
@@ -172,6 +179,7 @@ impl Log {
                 validation(&|v| v.landmarks),
                 validation(&|v| v.folds as f64),
                 validation(&|v| v.converged),
+                validation(&|v| v.segmentation),
             ];
             cells.extend((0..self.levels).map(|level| {
                 row.levels
@@ -192,42 +200,53 @@ impl Log {
         Ok(())
     }
 
-    /// Losses, and Dice of the validations, against the steps.
+    /// Losses, of the pretraining on a chart of their own, and Dice of the validations, against the steps.
     fn charts(&self) -> Vec<Chart> {
-        let line = |name: String, value: &dyn Fn(&TrainingStep) -> f64| Series {
-            name,
-            points: smoothed(self.rows.iter().map(|r| [r.step as f64, value(r)])),
-        };
-        let mut losses = vec![line("all levels".into(), &|r| r.loss)];
-        for level in 0..self.levels {
-            losses.push(line(format!("level {}", level + 1), &|r| {
-                r.levels.get(level).copied().unwrap_or(f64::NAN)
-            }));
-        }
-        let mut charts = vec![Chart {
+        let chart = |title: &str, up: &str, series: Vec<Series>| Chart {
             linear_across: true,
-            title: "Training".into(),
+            title: title.into(),
             across: "step".into(),
-            up: "loss".into(),
-            series: losses,
-        }];
-        let dice: Vec<[f64; 2]> = self
+            up: up.into(),
+            series,
+        };
+        let losses = |rows: &[TrainingStep]| {
+            let line = |name: String, value: &dyn Fn(&TrainingStep) -> f64| Series {
+                name,
+                points: smoothed(rows.iter().map(|r| [r.step as f64, value(r)])),
+            };
+            let mut losses = vec![line("all levels".into(), &|r| r.loss)];
+            for level in 0..self.levels {
+                losses.push(line(format!("level {}", level + 1), &|r| {
+                    r.levels.get(level).copied().unwrap_or(f64::NAN)
+                }));
+            }
+            losses
+        };
+        let mut charts = Vec::new();
+        let (first, then) = self
             .rows
-            .iter()
-            .filter_map(|r| Some([r.step as f64, r.validation.as_ref()?.dice]))
-            .filter(|point| point[1].is_finite())
-            .collect();
-        if !dice.is_empty() {
-            charts.push(Chart {
-                linear_across: true,
-                title: "Validation".into(),
-                across: "step".into(),
-                up: "Dice".into(),
-                series: vec![Series {
-                    name: "learned features".into(),
-                    points: dice,
-                }],
-            });
+            .split_at(self.rows.partition_point(|r| r.step <= self.before));
+        for (title, rows) in [("Pretraining", first), ("Training", then)] {
+            if rows.iter().any(|r| r.loss.is_finite()) {
+                charts.push(chart(title, "loss", losses(rows)));
+            }
+        }
+        let validated = |name: &str, value: &dyn Fn(&Validation) -> f64| Series {
+            name: name.into(),
+            points: self
+                .rows
+                .iter()
+                .filter_map(|r| Some([r.step as f64, value(r.validation.as_ref()?)]))
+                .filter(|point| point[1].is_finite())
+                .collect(),
+        };
+        let mut judged = vec![
+            validated("registration by learned features", &|v| v.dice),
+            validated("segmentation of single images", &|v| v.segmentation),
+        ];
+        judged.retain(|series| !series.points.is_empty());
+        if !judged.is_empty() {
+            charts.push(chart("Validation", "Dice", judged));
         }
         charts
     }

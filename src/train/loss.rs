@@ -99,7 +99,7 @@ impl LossConfig {
     }
 
     /// Weight of a level.
-    fn level(&self, number: usize) -> f64 {
+    pub(super) fn level(&self, number: usize) -> f64 {
         self.levels.get(number).copied().unwrap_or(1.0)
     }
 

@@ -54,7 +54,8 @@ impl Default for OptimiserConfig {
 }
 
 impl OptimiserConfig {
-    pub(super) fn check(&self) -> Result<()> {
+    /// What is wrong with it, if anything; `table` is where it stands, for messages.
+    pub(super) fn check(&self, table: &str) -> Result<()> {
         let numbers = [
             ("rate", self.rate, f64::INFINITY),
             ("decay", self.decay, f64::INFINITY),
@@ -64,7 +65,7 @@ impl OptimiserConfig {
         for (name, value, most) in numbers {
             if !(value >= 0.0 && value <= most) {
                 return Err(Error::argument(
-                    format!("optimiser.{name}"),
+                    format!("{table}.{name}"),
                     format!("must lie between 0 and {most}, got {value}"),
                 ));
             }
@@ -175,10 +176,18 @@ impl AdamW {
             .min(1.0)
     }
 
-    /// The mean weights by name.
-    pub fn means(&self) -> Vec<(String, Tensor)> {
+    /// What is trained.
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// The mean weights by name, those of parameters of the same names.
+    pub fn means_of(&self, parameters: &Parameters) -> Vec<(String, Tensor)> {
         let names = self.parameters.iter().map(|(name, _)| name.to_owned());
-        names.zip(self.mean.iter().cloned()).collect()
+        names
+            .zip(self.mean.iter().cloned())
+            .filter(|(name, _)| parameters.get(name).is_some())
+            .collect()
     }
 
     /// Everything that a later step depends on, by name.

@@ -3,27 +3,14 @@
 use candle_core::{DType, Tensor};
 
 use super::config::PairStart;
+use super::lesson::{gradients, Lesson};
 use super::loss::GradientSide;
 use super::{DataSet, Subject, TrainingConfig};
 use crate::features::{FeatureLevel, FeatureNetwork, Unet};
 use crate::layer::{LayerInput, LayerOutput, RegistrationLayer};
-use crate::ops::read;
 use crate::solver::{align, AlignmentPair, AlignmentStart, Status};
 use crate::transform::LinearKind;
 use crate::{Affine, Error, Result, Rng};
-
-/// What a pair teaches.
-#[derive(Debug)]
-pub(super) struct Lesson {
-    /// A gradient a parameter of the network; none where it has no part in the loss.
-    pub gradients: Vec<Option<Tensor>>,
-    /// The loss of all levels.
-    pub loss: f64,
-    /// That of each.
-    pub levels: Vec<f64>,
-    /// Level solves that ended of their own accord, and all.
-    pub converged: [usize; 2],
-}
 
 /// Where the moving image lies before it is deformed.
 pub(super) fn start(pair: &[Subject; 2], start: PairStart) -> Result<Affine> {
@@ -98,7 +85,7 @@ pub(super) fn converged(out: &LayerOutput) -> [usize; 2] {
 }
 
 /// The random numbers of one pair of one step: a stream of its own, so that a training can be taken up at any step.
-fn stream(seed: u64, step: usize, pair: usize) -> Rng {
+pub(super) fn stream(seed: u64, step: usize, pair: usize) -> Rng {
     // the odd constants are those of SplitMix64
     let step = (step as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let pair = (pair as u64 + 1).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -113,20 +100,16 @@ pub(super) fn draw(
     number: usize,
 ) -> Result<([Subject; 2], Affine, Rng)> {
     let mut rng = stream(config.seed, step, number);
-    let synthetic = match (&config.synthesis, data) {
-        (Some(_), None) => true,
-        (Some(_), Some(_)) => rng.uniform() < config.synthetic,
-        (None, _) => false,
-    };
-    let drawn = match (&config.synthesis, data) {
-        (Some(synthesis), data) if synthetic => synthesis.pair(data, &mut rng)?,
-        (_, Some(data)) => data.pair(&mut rng).map(Clone::clone),
-        (_, None) => return Err(Error::argument("data", "there is nothing to train on")),
+    let synthesis = config.synthetic(data, &mut rng);
+    let drawn = match (synthesis, data) {
+        (Some(synthesis), data) => synthesis.pair(data, &mut rng)?,
+        (None, Some(data)) => data.pair(&mut rng).map(Clone::clone),
+        (None, None) => return Err(Error::argument("data", "there is nothing to train on")),
     };
     let [fixed, moving] = &drawn;
     let mut pair = config.augmentation.place([fixed, moving], &mut rng)?;
     // synthetic pairs lie on each other but for how they were moved, and their contrasts may have nothing in common
-    let affine = if synthetic {
+    let affine = if synthesis.is_some() {
         Affine::identity()
     } else {
         start(&pair, config.registration.start)?
@@ -156,7 +139,9 @@ pub(super) fn learn(
         };
         *still = detached(still);
     }
-    let active = config.loss.active(step, fixed.len());
+    let active = config
+        .loss
+        .active(step - config.pretraining_steps(), fixed.len());
     let (fixed, moving) = (&fixed[..active], &moving[..active]);
     let mut layer = layer.clone();
     if let Some(iterations) = &mut layer.deformation.iterations {
@@ -179,29 +164,12 @@ pub(super) fn learn(
     }
     let Some(total) = total else { return Ok(None) };
     let loss = total.to_scalar::<f64>()?;
+    let names = format!("{} and {}", pair[0].name, pair[1].name);
     if !loss.is_finite() {
-        return Err(Error::data(
-            format!("{} and {}", pair[0].name, pair[1].name),
-            format!("their loss is {loss}"),
-        ));
-    }
-    let store = total.backward()?;
-    let gradients: Vec<Option<Tensor>> = network
-        .parameters()
-        .iter()
-        .map(|(_, var)| store.get(var).cloned())
-        .collect();
-    for gradient in gradients.iter().flatten() {
-        let finite = read::<f32, _>(&gradient.contiguous()?, |g| g.iter().all(|v| v.is_finite()))?;
-        if !finite {
-            return Err(Error::data(
-                format!("{} and {}", pair[0].name, pair[1].name),
-                "their gradient is not finite",
-            ));
-        }
+        return Err(Error::data(names, format!("their loss is {loss}")));
     }
     Ok(Some(Lesson {
-        gradients,
+        gradients: gradients(&total, &network.parameters(), &names)?,
         loss,
         levels,
         converged: converged(&out),

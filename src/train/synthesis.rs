@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::appearance::noise;
 use super::{DataSet, Subject};
-use crate::image::Image;
+use crate::image::{distinct, Image};
 use crate::ops::{resize, smooth};
 use crate::{Error, Grid, Phantom, Result, Rng};
 
@@ -139,6 +139,16 @@ impl SynthesisConfig {
             first.paint("synthetic, fixed", &grid, &labels, rng)?,
             second.paint("synthetic, moving", &grid, &labels, rng)?,
         ])
+    }
+
+    /// The labels of phantoms, where maps are theirs.
+    pub(super) fn phantom_labels(&self, seed: u64) -> Result<Vec<u32>> {
+        if self.source != LabelSource::Phantom {
+            return Ok(Vec::new());
+        }
+        let spacing = vec![self.spacing; self.size.len()];
+        let phantom = Phantom::pair(&self.size, &spacing, seed)?;
+        Ok(distinct(&phantom.fixed_labels))
     }
 
     /// Two subjects of one phantom anatomy with its own contrast and warp.

@@ -2,13 +2,16 @@
 
 use std::time::Instant;
 
-use candle_core::{DType, Tensor};
+use candle_core::DType;
 
 use super::checkpoint::{self, Progress};
+use super::classifier::{classifiers, Classifier};
+use super::lesson::{mean_gradients, Lesson};
 use super::log::{Log, TrainingStep};
 use super::optimiser::AdamW;
-use super::pair::{draw, learn, pyramids, Lesson};
-use super::validation::validate;
+use super::pair::{draw, learn, pyramids};
+use super::segmentation::learn_labels;
+use super::validation::{segmentation, validate};
 use super::workers::Workers;
 use super::{DataSet, TrainingConfig, Validation};
 use crate::features::{FeatureNetwork, Provenance, Unet, Weights};
@@ -28,6 +31,8 @@ pub struct Trainer {
     network: Unet,
     /// A network of the same make that holds the mean weights, outside all graphs.
     average: Unet,
+    /// What the pretraining sorts voxels by, and a twin that holds the mean weights; none after it.
+    classifiers: Option<[Classifier; 2]>,
     layer: RegistrationLayer,
     data: Option<DataSet>,
     validation: Option<DataSet>,
@@ -66,9 +71,12 @@ impl Trainer {
     pub fn resume(config: &TrainingConfig) -> Result<Self> {
         let (progress, state) = checkpoint::read(&config.out, config)?;
         let mut trainer = Self::prepare(config)?;
+        if config.pretraining.is_some() && progress.step >= config.pretraining_steps() {
+            trainer.end_pretraining()?;
+        }
         let what = checkpoint::path(&config.out).display().to_string();
         trainer.optimiser.restore(&what, &state, progress.updates)?;
-        trainer.log = Log::read(&config.out, config.network.shrinks.len(), progress.step)?;
+        trainer.log.read(progress.step)?;
         trainer.progress = progress;
         Ok(trainer)
     }
@@ -102,7 +110,7 @@ impl Trainer {
             let loss = &config.loss;
             let others = loss.mse > 0.0 || loss.lncc > 0.0;
             let usable = others || (loss.dice > 0.0 && labels) || (loss.landmarks > 0.0 && points);
-            if !usable {
+            if config.steps > 0 && !usable {
                 return Err(Error::data(
                     "data",
                     "no subject has the labels or landmarks that the loss asks for; name them in [data], or give loss.lncc a \
@@ -126,15 +134,27 @@ impl Trainer {
             Weights::read(file)?.assign(&network)?;
         }
         let average = Unet::still(&config.network, config.base()?, config.seed, DType::F32)?;
-        let optimiser = AdamW::new(&config.optimiser, network.parameters())?;
+        let classifiers = classifiers(config, data.as_ref())?;
+        let optimiser = match (&config.pretraining, &classifiers) {
+            (Some(pretraining), Some([learning, _])) => AdamW::new(
+                &pretraining.optimiser,
+                network.parameters().joined(learning.parameters()),
+            )?,
+            _ => AdamW::new(&config.optimiser, network.parameters())?,
+        };
+        let images = config.pretraining.as_ref().map_or(0, |p| p.images);
         let sets = data.iter().chain(&validation);
         let warnings = sets.flat_map(|set| set.warnings.clone()).collect();
         std::fs::create_dir_all(&config.out)
             .map_err(|e| Error::io(&config.out, "create the folder", e))?;
         Ok(Self {
             layer: config.layer()?,
-            workers: Workers::new(config.batch)?,
-            log: Log::new(&config.out, config.network.shrinks.len()),
+            workers: Workers::new(config.batch.max(images))?,
+            log: Log::new(
+                &config.out,
+                config.network.shrinks.len(),
+                config.pretraining_steps(),
+            ),
             progress: Progress {
                 step: 0,
                 updates: 0,
@@ -145,6 +165,7 @@ impl Trainer {
             config: config.clone(),
             network,
             average,
+            classifiers,
             data,
             validation,
             optimiser,
@@ -152,7 +173,7 @@ impl Trainer {
         })
     }
 
-    /// Steps that are done.
+    /// Steps that are done, those of the pretraining among them.
     pub fn step(&self) -> usize {
         self.progress.step
     }
@@ -168,7 +189,7 @@ impl Trainer {
     /// Those of the tensor engine.
     pub fn network(&self) -> Result<&Unet> {
         let parameters = self.average.parameters();
-        parameters.assign("mean weights", &self.optimiser.means())?;
+        parameters.assign("mean weights", &self.optimiser.means_of(&parameters))?;
         Ok(&self.average)
     }
 
@@ -185,11 +206,12 @@ impl Trainer {
         if self.log.rows().is_empty() {
             self.begin(watch)?;
         }
-        while self.progress.step < self.config.steps {
+        let (before, all) = (self.config.pretraining_steps(), self.config.all_steps());
+        while self.progress.step < all {
             let clock = Instant::now();
             let (mut row, mut notes) = self.advance()?;
             let step = self.progress.step;
-            let last = step == self.config.steps;
+            let last = step == all || step == before;
             let judged = last || step.is_multiple_of(self.config.validate_every);
             let better = judged && self.judge(&mut row)?;
             if judged {
@@ -212,6 +234,9 @@ impl Trainer {
                          optimiser.rate, raise registration.lambda, or look at the data"
                     ),
                 ));
+            }
+            if step == before {
+                self.end_pretraining()?;
             }
             let watched = watch(&row, &notes);
             let due = last || step.is_multiple_of(self.config.checkpoint_every);
@@ -264,32 +289,44 @@ impl Trainer {
     /// One step; what it did, and what went wrong.
     fn advance(&mut self) -> Result<(TrainingStep, Vec<String>)> {
         let (config, step) = (&self.config, self.progress.step);
-        let lessons = self.workers.map(config.batch, |number| {
-            learn(
-                config,
-                &self.network,
-                &self.layer,
-                self.data.as_ref(),
-                step,
-                number,
-            )
+        let (network, data) = (&self.network, self.data.as_ref());
+        let (count, what, rate) = match (&config.pretraining, &self.classifiers) {
+            (Some(pretraining), Some(_)) => (
+                pretraining.images,
+                "no image has labels",
+                pretraining.optimiser.rate_at(step, pretraining.steps),
+            ),
+            _ => (
+                config.batch,
+                "a pair has none of what the loss asks for",
+                config
+                    .optimiser
+                    .rate_at(step - config.pretraining_steps(), config.steps),
+            ),
+        };
+        let lessons = self.workers.map(count, |number| match &self.classifiers {
+            Some([classifier, _]) => {
+                let parameters = self.optimiser.parameters();
+                learn_labels(config, network, classifier, parameters, data, step, number)
+            }
+            None => learn(config, network, &self.layer, data, step, number),
         });
         let mut notes = Vec::new();
         let mut learnt: Vec<Lesson> = Vec::new();
         for lesson in lessons {
             match lesson {
                 Ok(Some(lesson)) => learnt.push(lesson),
-                Ok(None) => notes.push("a pair has none of what the loss asks for".into()),
+                Ok(None) => notes.push(what.into()),
                 Err(error) => notes.push(error.to_string()),
             }
         }
-        let count = learnt.len() as f64;
-        let mean = |value: &dyn Fn(&Lesson) -> f64| learnt.iter().map(value).sum::<f64>() / count;
+        let mean = |value: &dyn Fn(&Lesson) -> f64| {
+            learnt.iter().map(value).sum::<f64>() / learnt.len() as f64
+        };
         let active = learnt.iter().map(|l| l.levels.len()).max().unwrap_or(0);
         let (done, all) = learnt.iter().fold((0, 0), |(done, all), l| {
             (done + l.converged[0], all + l.converged[1])
         });
-        let rate = config.optimiser.rate_at(step, config.steps);
         let mut row = TrainingStep {
             step: step + 1,
             loss: mean(&|l| l.loss),
@@ -297,7 +334,7 @@ impl Trainer {
             rate,
             gradient: f64::NAN,
             converged: done as f64 / all as f64,
-            failures: config.batch - learnt.len(),
+            failures: count - learnt.len(),
             ..TrainingStep::default()
         };
         self.progress.step += 1;
@@ -322,7 +359,12 @@ impl Trainer {
             .ok_or_else(|| Error::argument("validation", "there are no subjects for it"))?;
         let network = self.network()?;
         let start = self.config.registration.start;
-        let (validation, table) = validate(network, &self.layer, start, data, &self.workers)?;
+        let (mut validation, table) = validate(network, &self.layer, start, data, &self.workers)?;
+        if let Some([_, mean]) = &self.classifiers {
+            let parameters = mean.parameters();
+            parameters.assign("mean weights", &self.optimiser.means_of(parameters))?;
+            validation.segmentation = segmentation(network, mean, data, &self.workers)?;
+        }
         write_bytes(&self.config.out.join("validation.csv"), &table)?;
         Ok(validation)
     }
@@ -346,6 +388,21 @@ impl Trainer {
         )
     }
 
+    /// Steps of the pretraining that are done.
+    fn pretrained(&self) -> usize {
+        self.progress.step.min(self.config.pretraining_steps())
+    }
+
+    /// Goes on from the mean weights of the pretraining with an optimiser that knows nothing of it; the classifiers go.
+    fn end_pretraining(&mut self) -> Result<()> {
+        let parameters = self.network.parameters();
+        parameters.assign("mean weights", &self.optimiser.means_of(&parameters))?;
+        self.optimiser = AdamW::new(&self.config.optimiser, parameters)?;
+        self.progress.updates = 0;
+        self.classifiers = None;
+        Ok(())
+    }
+
     /// Writes checkpoint, weights, table and curves.
     fn save(&self) -> Result<()> {
         self.log.write()?;
@@ -362,29 +419,22 @@ impl Trainer {
         let config = &self.config;
         let mut provenance = Provenance::of(config.seed, &config.training_set, &config.licence);
         provenance.lambda = Some(config.registration.lambda);
+        let before = match &config.pretraining {
+            Some(pretraining) => format!(
+                " after {} of {} steps of {} images by their labels",
+                self.pretrained(),
+                pretraining.steps,
+                pretraining.images
+            ),
+            None => String::new(),
+        };
         provenance.notes = format!(
-            "{} of {} steps of {} pairs, transform {}",
-            self.progress.step, config.steps, config.batch, config.registration.transform
+            "{} of {} steps of {} pairs{before}, transform {}",
+            self.progress.step - self.pretrained(),
+            config.steps,
+            config.batch,
+            config.registration.transform
         );
         self.network()?.save(config.out.join(name), &provenance)
     }
-}
-
-/// The mean gradient of each parameter.
-fn mean_gradients(lessons: &[Lesson]) -> Result<Vec<Option<Tensor>>> {
-    let share = 1.0 / lessons.len() as f64;
-    let count = lessons.first().map_or(0, |l| l.gradients.len());
-    (0..count)
-        .map(|place| {
-            let mut sum: Option<Tensor> = None;
-            for gradient in lessons.iter().filter_map(|l| l.gradients[place].as_ref()) {
-                let gradient = (gradient * share)?;
-                sum = Some(match sum {
-                    Some(sum) => (sum + gradient)?,
-                    None => gradient,
-                });
-            }
-            Ok(sum)
-        })
-        .collect()
 }

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use super::classifier::Classifier;
 use super::config::PairStart;
 use super::pair::{converged, pyramids, solve, start};
 use super::workers::Workers;
 use super::{DataSet, Subject, Validation};
 use crate::evaluation::{landmark_errors, mean, overlap, regularity, surface_distance};
-use crate::features::Unet;
+use crate::features::{FeatureNetwork, Unet};
 use crate::image::{DisplacementField, Labels};
 use crate::layer::{LayerOutput, RegistrationLayer};
 use crate::ops::read;
@@ -31,7 +32,10 @@ pub(super) fn validate(
         let out = solve(layer, &fixed, &moving, affine)?;
         judge(&pair, &out, affine)
     });
-    let mut validation = Validation::default();
+    let mut validation = Validation {
+        segmentation: f64::NAN,
+        ..Validation::default()
+    };
     let (mut dice, mut hd95, mut landmarks) = (Vec::new(), Vec::new(), Vec::new());
     let mut ended = [0, 0];
     let mut table = String::from("fixed,moving,dice,hd95,landmarks,folds,error\n");
@@ -74,6 +78,26 @@ pub(super) fn validate(
     validation.landmarks = mean(&landmarks);
     validation.converged = ended[0] as f64 / ended[1].max(1) as f64;
     Ok((validation, table.into_bytes()))
+}
+
+/// Mean Dice over subjects and labels of what a classifier takes the voxels for.
+pub(super) fn segmentation(
+    network: &Unet,
+    classifier: &Classifier,
+    data: &DataSet,
+    workers: &Workers,
+) -> Result<f64> {
+    let subjects: Vec<&Subject> = data.subjects().filter(|s| s.labels.is_some()).collect();
+    let judged = workers.map(subjects.len(), |number| {
+        let subject = subjects[number];
+        let image = subject.image.features.unsqueeze(0)?;
+        let levels = network.fixed_pyramid(&image, &subject.image.grid)?;
+        let found = classifier.labels(subject, &levels)?;
+        let truth = subject.labels.as_deref().unwrap_or(&[]);
+        Ok(overlap(truth, &found, None, Some(&subject.ids()))?.mean_dice)
+    });
+    let dice = judged.into_iter().collect::<Result<Vec<_>>>()?;
+    Ok(mean(&dice.into_iter().flatten().collect::<Vec<_>>()))
 }
 
 struct Judged {

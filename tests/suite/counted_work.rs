@@ -1,7 +1,7 @@
 //! What a computation costs, counted rather than timed: the same on every machine, however busy it is.
 //!
-//! The bounds lie a tenth above what was counted when they were set, over all instruction sets. A change that passes one has made the solver weaker:
-//! find out why, or say in the bound's line what the work is for.
+//! The bounds lie a tenth above what was counted when they were set, over all instruction sets. A change that passes one has
+//! made the solver weaker: find out why, or say in the bound's line what the work is for.
 
 use std::sync::Arc;
 

@@ -13,7 +13,12 @@ use crate::ops_ssd::map;
 use crate::regularisers::grid;
 use crate::samples::{along, close, distance, dot, noise, shape, uniform, values, zeros};
 
-fn data(size: &[usize], channels: usize, interpolation: Interpolation, dtype: DType) -> SsdData {
+pub fn data(
+    size: &[usize],
+    channels: usize,
+    interpolation: Interpolation,
+    dtype: DType,
+) -> SsdData {
     let moving: Vec<usize> = size.iter().map(|n| n + 1).collect();
     let features = noise(&shape(channels, &moving), 1);
     let moving = match interpolation {

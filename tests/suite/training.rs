@@ -5,8 +5,8 @@ use std::path::Path;
 
 use stillpoint::{
     read_tensors, Augmentation, DataConfig, DataSet, Error, Grid, Image, Labels, NetworkConfig,
-    OptimiserConfig, Phantom, Rng, SolveConfig, Subject, SynthesisConfig, Trainer, TrainingConfig,
-    Weights,
+    OptimiserConfig, Phantom, PretrainingConfig, Rng, SolveConfig, Subject, SynthesisConfig,
+    Trainer, TrainingConfig, Weights,
 };
 
 use crate::program::Program;
@@ -45,7 +45,7 @@ fn config(folder: &Path) -> TrainingConfig {
 }
 
 /// The checkpoint but for the seconds it took.
-fn state(folder: &Path) -> Vec<(String, Vec<f32>)> {
+pub fn state(folder: &Path) -> Vec<(String, Vec<f32>)> {
     let (tensors, _) = read_tensors(folder.join("checkpoint.safetensors")).unwrap();
     let values = |t: &candle_core::Tensor| t.flatten_all().unwrap().to_vec1().unwrap();
     tensors
@@ -102,6 +102,139 @@ fn stopped_and_resumed_or_on_one_thread_the_bits_are_the_same() {
     assert!(curves.starts_with(b"\x89PNG"));
     let weights = Weights::read(folder.path().join("whole/weights.safetensors")).unwrap();
     assert_eq!(weights.provenance.lambda, Some(0.2));
+}
+
+/// Two images a step by their labels, then pairs through the solver.
+fn with_pretraining(folder: &Path) -> TrainingConfig {
+    TrainingConfig {
+        steps: 2,
+        pretraining: Some(PretrainingConfig {
+            steps: 3,
+            images: 2,
+            ..PretrainingConfig::default()
+        }),
+        augmentation: Augmentation {
+            rotation: 10.0,
+            mirror: 0.5,
+            noise: 0.02,
+            ..Augmentation::default()
+        },
+        ..with_discs(folder)
+    }
+}
+
+#[test]
+fn a_pretraining_is_resumed_to_the_same_bits_wherever_it_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = with_pretraining(folder.path());
+    let at = |name: &str| TrainingConfig {
+        out: folder.path().join(name),
+        ..files.clone()
+    };
+    let mut whole = Trainer::new(&at("whole")).unwrap();
+    whole.run(&mut |_, _| Ok(())).unwrap();
+    let judged: Vec<(usize, bool)> = whole
+        .history()
+        .iter()
+        .filter_map(|row| Some((row.step, row.validation?.segmentation.is_finite())))
+        .collect();
+    assert_eq!(judged, [(0, true), (3, true), (5, false)]);
+    let whole = state(&folder.path().join("whole"));
+    assert!(whole.iter().all(|(name, _)| !name.contains("classifier")));
+
+    for stop in 1..5 {
+        let name = format!("stopped at {stop}");
+        let stopped = Trainer::new(&at(&name)).unwrap().run(&mut |step, _| {
+            if step.step == stop {
+                return Err(Error::Interrupted);
+            }
+            Ok(())
+        });
+        assert!(matches!(stopped, Err(Error::Interrupted)));
+        let sorts = state(&folder.path().join(&name))
+            .iter()
+            .any(|(name, _)| name.contains("classifier"));
+        assert_eq!(sorts, stop < 3, "{name}");
+        let mut resumed = Trainer::resume(&at(&name)).unwrap();
+        assert_eq!(resumed.step(), stop);
+        resumed.run(&mut |_, _| Ok(())).unwrap();
+        assert!(whole == state(&folder.path().join(&name)), "{name}");
+    }
+    rayon_pool(1).install(|| {
+        Trainer::new(&at("one"))
+            .unwrap()
+            .run(&mut |_, _| Ok(()))
+            .unwrap()
+    });
+    assert!(whole == state(&folder.path().join("one")), "one thread");
+    let weights = Weights::read(folder.path().join("whole/weights.safetensors")).unwrap();
+    let notes = weights.provenance.notes;
+    assert!(
+        notes.starts_with("2 of 2 steps of 2 pairs after 3 of 3 steps of 2 images"),
+        "{notes}"
+    );
+}
+
+#[test]
+fn a_pretraining_learns_labels_and_helps_registration() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = with_pretraining(folder.path());
+    config.steps = 0;
+    config.validate_every = 1000;
+    config.checkpoint_every = 1000;
+    config.pretraining.as_mut().unwrap().steps = 150;
+    let mut trainer = Trainer::new(&config).unwrap();
+    trainer.run(&mut |_, _| Ok(())).unwrap();
+    let rows = trainer.history();
+    let (first, last) = (rows[1].loss, rows[150].loss);
+    assert!(last < 0.3 * first, "{first} {last}");
+    let judged = |at: usize| rows[at].validation.unwrap();
+    assert!(judged(150).segmentation > 0.95, "{:?}", judged(150));
+    assert!(judged(150).segmentation > judged(0).segmentation);
+    assert!(judged(150).dice > 0.95, "{:?}", judged(150));
+}
+
+#[test]
+fn a_pretraining_that_makes_no_sense_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = with_pretraining(folder.path());
+    let refusal = |change: &dyn Fn(&mut TrainingConfig)| {
+        let mut config = good.clone();
+        change(&mut config);
+        Trainer::new(&config).unwrap_err().to_string()
+    };
+    let of = |config: &mut TrainingConfig| config.pretraining.clone().unwrap();
+    let error = refusal(&|c| c.pretraining = Some(PretrainingConfig { images: 0, ..of(c) }));
+    assert!(error.contains("pretraining.images: must be"), "{error}");
+    let error = refusal(&|c| {
+        let mut pretraining = of(c);
+        pretraining.optimiser.rate = -1.0;
+        c.pretraining = Some(pretraining);
+    });
+    assert!(error.contains("pretraining.optimiser.rate"), "{error}");
+    let error = refusal(&|c| {
+        c.data = None;
+        c.synthesis = config(folder.path()).synthesis;
+    });
+    assert!(error.contains("random shapes have none"), "{error}");
+    let error = refusal(&|c| {
+        c.data.as_mut().unwrap().labels = None;
+        c.loss.mse = 1.0;
+    });
+    assert!(
+        error.contains("the labels that the pretraining asks for"),
+        "{error}"
+    );
+    let error = refusal(&|c| c.augmentation.opposites = vec![[1, 2], [2, 3]]);
+    assert!(error.contains("names a label twice"), "{error}");
+    let mut other = good.clone();
+    Trainer::new(&good)
+        .unwrap()
+        .run(&mut |_, _| Ok(()))
+        .unwrap();
+    other.pretraining.as_mut().unwrap().steps = 4;
+    let error = Trainer::resume(&other).unwrap_err().to_string();
+    assert!(error.contains("pretraining.steps is 4"), "{error}");
 }
 
 fn rayon_pool(threads: usize) -> rayon::ThreadPool {

@@ -11,6 +11,18 @@ pub struct Parameters {
 }
 
 impl Parameters {
+    /// Variables with names that nothing else of theirs has.
+    pub(crate) fn of(entries: Vec<(String, Var)>) -> Self {
+        Self { entries }
+    }
+
+    /// These and others.
+    pub(crate) fn joined(&self, others: &Self) -> Self {
+        Self {
+            entries: [self.entries.as_slice(), &others.entries].concat(),
+        }
+    }
+
     /// Names and variables, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Var)> {
         self.entries.iter().map(|(name, var)| (name.as_str(), var))

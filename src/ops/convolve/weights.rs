@@ -12,7 +12,7 @@ use crate::ops::scratch::with_scratch;
 /// Elements that all partial sums may take together.
 const PARTIAL: usize = 8 << 20;
 /// Output channels of a task.
-const GROUP: usize = 32;
+pub(super) const GROUP: usize = 32;
 /// Outputs after which the sums of vectors are totalled: four channels of cotangents then stay in the first-level cache.
 const STEP: usize = 1280;
 
@@ -139,11 +139,7 @@ impl<T: Real> Kernel<T> for Products<'_, T> {
     #[inline(always)]
     unsafe fn run<L: Lanes<Element = T>>(self) {
         // the registers hold 4 x 6 sums of 512 bits, or 4 x 2 of fewer
-        let widest = if L::COUNT * size_of::<T>() == 64 {
-            6
-        } else {
-            2
-        };
+        let widest = if wide::<L>() { 6 } else { 2 };
         let taps = self.offsets.len();
         let run = self.run;
         let together = (STEP / run).max(1);

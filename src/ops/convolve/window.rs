@@ -9,7 +9,7 @@ use crate::ops::real::Real;
 const PACKED: usize = 160 << 10;
 /// Outputs of a block at most, and about how many blocks a volume should have at least.
 const MOST: usize = 4096;
-pub(super) const BLOCKS: usize = 16;
+const BLOCKS: usize = 16;
 /// Elements after the last row that vectors may read.
 pub(super) const SLACK: usize = 128;
 
@@ -40,37 +40,52 @@ pub(super) struct Block {
 impl Window {
     pub(super) fn new(axes: [Axis; 3], channels: usize) -> Self {
         let pitch = axes[0].pitch();
+        let nz = axes[2].count;
+        let (ry, rz) = (axes[1].reach(), axes[2].reach());
+        let phases: usize = axes.iter().map(|a| a.scale).product();
+        let fits = |planes: usize, rows: usize| {
+            let packed = channels * phases * (planes + rz) * (rows + ry) * pitch;
+            planes * rows * pitch <= MOST && packed <= PACKED
+        };
+        Self::cheapest(axes, [1, 1], nz.min(16), fits, |_, rows| rows * pitch)
+    }
+
+    /// With the blocks that copy the fewest inputs an output, of whole `steps` of planes and rows, among those that fit and
+    /// leave enough blocks to a volume; one step of each where none does. `run` is the length of what is computed at once
+    /// in a block of so many planes and rows.
+    pub(super) fn cheapest(
+        axes: [Axis; 3],
+        steps: [usize; 2],
+        most_planes: usize,
+        fits: impl Fn(usize, usize) -> bool,
+        run: impl Fn(usize, usize) -> usize,
+    ) -> Self {
+        let pitch = axes[0].pitch();
         let (ny, nz) = (axes[1].count, axes[2].count);
         let (ry, rz) = (axes[1].reach(), axes[2].reach());
         let phases: usize = axes.iter().map(|a| a.scale).product();
-        let most = (ny * nz * pitch / BLOCKS).clamp(1, MOST);
-        let mut best = (f64::INFINITY, 1, 1);
-        for planes in 1..=nz.min(16) {
-            for rows in 1..=ny {
-                let packed = channels * phases * (planes + rz) * (rows + ry) * pitch;
-                let fits = planes * rows * pitch <= most && packed <= PACKED;
-                if fits || planes * rows == 1 {
-                    // inputs copied an output, and a little for starting a run
-                    let copies = packed as f64 / (channels * planes * rows * pitch) as f64;
-                    let cost = copies + 32.0 / (rows * pitch) as f64;
-                    if cost < best.0 {
-                        best = (cost, planes, rows);
-                    }
+        let most = (ny * nz * pitch / BLOCKS).max(1);
+        let mut best = (f64::INFINITY, steps[0], steps[1]);
+        for planes in (steps[0]..=most_planes.next_multiple_of(steps[0])).step_by(steps[0]) {
+            for rows in (steps[1]..=ny.next_multiple_of(steps[1])).step_by(steps[1]) {
+                if planes * rows * pitch > most || !fits(planes, rows) {
+                    continue;
+                }
+                // inputs copied an output, and a little for starting a run
+                let copies = (phases * (planes + rz) * (rows + ry)) as f64 / (planes * rows) as f64;
+                let cost = copies + 32.0 / run(planes, rows) as f64;
+                if cost < best.0 {
+                    best = (cost, planes, rows);
                 }
             }
         }
         let (_, planes, rows) = best;
-        Self::of(axes, planes, rows)
-    }
-
-    /// With blocks of so many planes and rows.
-    pub(super) fn of(axes: [Axis; 3], planes: usize, rows: usize) -> Self {
         Self {
             planes,
             rows,
-            pitch: axes[0].pitch(),
-            packed_planes: planes + axes[2].reach(),
-            packed_rows: rows + axes[1].reach(),
+            pitch,
+            packed_planes: planes + rz,
+            packed_rows: rows + ry,
             axes,
         }
     }

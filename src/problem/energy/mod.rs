@@ -1,6 +1,7 @@
 //! The registration energy.
 
 mod implicit;
+mod region;
 
 use std::sync::{Arc, Mutex};
 
@@ -12,11 +13,17 @@ use super::{Linearisation, Problem, PromptTerms};
 use crate::linear::{BlockJacobi, Diagonal, LinearOperator, Preconditioner};
 use crate::ops::{
     add_unfolded, combine, convert, copy, pull_to_steps, smallest_determinant, BlockSystem,
-    Curvature, FoldBarrier, SsdData,
+    Curvature, FoldBarrier, Region, SsdData,
 };
 use crate::regulariser::Regulariser;
 use crate::transform::{Transform, SMALLEST_DETERMINANT};
 use crate::{Grid, Result};
+
+/// Regions hold this share of a gradient's squared length
+const MOST: f64 = 0.9;
+
+/// within at most this share of the grid's cubes.
+const FEW: f64 = 0.05;
 
 /// The registration energy on one level: `E(theta) = data(u) + lambda R(u) + prompts(u)` with `u = u(theta)`; of a velocity
 /// `v` it is `data(u(v)) + lambda R(v) + prompts(u(v))`.
@@ -205,6 +212,20 @@ impl Problem for EnergyProblem {
         }
         let u = self.transform.displacement(theta, &self.grid)?;
         Ok(smallest_determinant(&u)? > SMALLEST_DETERMINANT)
+    }
+
+    fn regions(&self, gradient: &Tensor) -> Result<Vec<Region>> {
+        match self.is_local() {
+            true => Region::concentrations(gradient, MOST, FEW),
+            false => Ok(Vec::new()),
+        }
+    }
+
+    fn within(&self, region: &Region) -> Result<Option<Box<dyn Problem>>> {
+        Ok(match self.is_local() {
+            true => Some(Box::new(self.part(region)?)),
+            false => None,
+        })
     }
 }
 

@@ -68,6 +68,7 @@ pub(super) fn descend(
             gradient: if first > 0.0 { slope / first } else { 0.0 },
             products: 0,
             length,
+            regional: 0,
         })?;
         if slope == 0.0 {
             now.status = Status::Converged;

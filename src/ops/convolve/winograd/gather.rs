@@ -76,7 +76,7 @@ impl Winograd {
         weight: &(impl Fn(usize, usize, usize) -> T + Sync),
     ) -> Vec<T> {
         let [x, y, z] = std::array::from_fn(|axis| self.entries(axis));
-        let of_planes: &[[f64; 3]] = self.plane_factors();
+        let of_planes = self.plane_factors();
         let taps = inputs * x.len();
         let mut packed = vec![T::of(0.0); outputs.div_ceil(TOGETHER) * self.group(taps)];
         let pack_group = |(group, packed): (usize, &mut [T])| {
@@ -87,20 +87,16 @@ impl Winograd {
                 for o in first..(first + together).min(outputs) {
                     let mut rows = [[0.0; ROW_PRODUCTS]; 3];
                     for (rows, z) in rows.iter_mut().zip(&z) {
-                        let g: [f64; 3] = std::array::from_fn(|k| {
-                            weight(o, c, (z * kernel[1] + y[k]) * kernel[0] + x).wide()
-                        });
-                        for (row, f) in rows.iter_mut().zip(&TAPS_OF_FOUR) {
-                            *row = f[0] * g[0] + f[1] * g[1] + f[2] * g[2];
-                        }
+                        let entry = |k: usize| (z * kernel[1] + y[k]) * kernel[0] + x;
+                        let g = std::array::from_fn(|k| weight(o, c, entry(k)).wide());
+                        *rows = TAPS_OF_FOUR.map(|f| weighted(f, g));
                     }
-                    for (plane, f) in of_planes.iter().enumerate() {
-                        for row in 0..ROW_PRODUCTS {
-                            let sum =
-                                f[0] * rows[0][row] + f[1] * rows[1][row] + f[2] * rows[2][row];
-                            let product = plane * ROW_PRODUCTS + row;
-                            packed[(product * taps + tap) * together + o - first] = T::of(sum);
-                        }
+                    let planes = of_planes.iter();
+                    let products = planes.flat_map(|&f| {
+                        (0..ROW_PRODUCTS).map(move |r| weighted(f, rows.map(|z| z[r])))
+                    });
+                    for (product, value) in products.enumerate() {
+                        packed[(product * taps + tap) * together + o - first] = T::of(value);
                     }
                 }
             }
@@ -154,6 +150,11 @@ impl Winograd {
     }
 }
 
+/// Three taps by their factors.
+fn weighted(factors: [f64; 3], taps: [f64; 3]) -> f64 {
+    factors[0] * taps[0] + factors[1] * taps[1] + factors[2] * taps[2]
+}
+
 /// Transforms the inputs of a channel.
 struct Inputs<'a, T> {
     plan: &'a Winograd,
@@ -175,7 +176,7 @@ impl<T: Real> Kernel<T> for Inputs<'_, T> {
         let plane = self.tiles.rows * self.plan.window.pitch;
         // SAFETY: rows are read inside the volume; lines and products hold what is written.
         unsafe {
-            if !self.plan.deep {
+            if !self.plan.deep() {
                 for tz in 0..self.tiles.planes {
                     let to = self.out.as_ptr().cast_mut().add(tz * plane);
                     self.rows::<L>(self.block.plane + tz, to, self.product);
@@ -306,7 +307,7 @@ impl<T: Real> Kernel<T> for Results<'_, T> {
             for o in first..(first + together).min(outputs) {
                 // SAFETY: rows lie inside the results, and no two blocks share one.
                 unsafe {
-                    if self.plan.deep {
+                    if self.plan.deep() {
                         self.rows::<L, PLANE_PRODUCTS, PLANES>(o, o - first, stride);
                     } else {
                         self.rows::<L, 1, 1>(o, o - first, stride);

@@ -9,7 +9,7 @@ mod gather;
 mod weights;
 
 use super::axis::Axis;
-use super::window::{Block, Window, BLOCKS};
+use super::window::{Block, Window};
 use filter::TAPS_OF_TWO;
 
 /// Rows and planes of results that are computed together.
@@ -26,8 +26,9 @@ const WEIGHT: f64 = 1000.0;
 /// A convolution by minimal filtering.
 pub(super) struct Winograd {
     window: Window,
-    /// Whether planes are filtered too.
-    deep: bool,
+    /// Planes of results that are computed together, [`PLANES`] or one, and products of them.
+    high: usize,
+    plane_products: usize,
 }
 
 impl Winograd {
@@ -43,53 +44,47 @@ impl Winograd {
             return None;
         }
         let (ny, nz) = (y.count, z.count);
-        let (planes, plane_products) = if deep {
+        let (high, plane_products) = if deep {
             (PLANES, PLANE_PRODUCTS)
         } else {
             (1, 1)
         };
-        let products = (ny.div_ceil(ROWS) * ROW_PRODUCTS) * (nz.div_ceil(planes) * plane_products);
+        let products = (ny.div_ceil(ROWS) * ROW_PRODUCTS) * (nz.div_ceil(high) * plane_products);
         let sums = ny * nz * y.taps.len() * z.taps.len();
         if (products * x.count) as f64 * DEARER + WEIGHT > (sums * x.count) as f64 {
             return None;
         }
         let pitch = x.pitch();
-        let most = (ny * nz * pitch / BLOCKS).max(1);
-        let mut best = (f64::INFINITY, planes, ROWS);
-        for pz in (planes..=nz.next_multiple_of(planes)).step_by(planes) {
-            for ry in (ROWS..=ny.next_multiple_of(ROWS)).step_by(ROWS) {
-                let tiles = (pz / planes) * (ry / ROWS);
-                let elements = tiles * plane_products * ROW_PRODUCTS * pitch * channels;
-                if elements > scratch || pz * ry * pitch > most {
-                    continue;
-                }
-                // rows copied a row of results, and a little for starting a run
-                let copies = ((pz + z.reach()) * (ry + y.reach())) as f64 / (pz * ry) as f64;
-                let cost = copies + 32.0 / (tiles * pitch) as f64;
-                if cost < best.0 {
-                    best = (cost, pz, ry);
-                }
-            }
-        }
+        let tiles = |planes: usize, rows: usize| (planes / high) * (rows / ROWS);
+        let fits = |planes: usize, rows: usize| {
+            tiles(planes, rows) * plane_products * ROW_PRODUCTS * pitch * channels <= scratch
+        };
+        let run = |planes: usize, rows: usize| tiles(planes, rows) * pitch;
         Some(Self {
-            window: Window::of(axes.clone(), best.1, best.2),
-            deep,
+            window: Window::cheapest(axes.clone(), [high, ROWS], nz, fits, run),
+            high,
+            plane_products,
         })
+    }
+
+    /// Whether planes are filtered too.
+    fn deep(&self) -> bool {
+        self.high > 1
     }
 
     /// Products of a tile of results.
     fn products(&self) -> usize {
-        ROW_PRODUCTS * if self.deep { PLANE_PRODUCTS } else { 1 }
+        ROW_PRODUCTS * self.plane_products
     }
 
-    /// The tiles of a block: along planes, along rows, and elements of a channel of them.
+    /// The tiles of a block.
     fn tiles(&self, block: &Block) -> Tiles {
-        let planes = if self.deep {
-            block.planes.div_ceil(PLANES)
-        } else {
-            block.planes
-        };
-        let rows = block.rows.div_ceil(ROWS);
+        self.tiles_of(block.planes, block.rows)
+    }
+
+    /// The tiles of so many planes and rows.
+    fn tiles_of(&self, planes: usize, rows: usize) -> Tiles {
+        let (planes, rows) = (planes.div_ceil(self.high), rows.div_ceil(ROWS));
         Tiles {
             planes,
             rows,
@@ -99,19 +94,12 @@ impl Winograd {
 
     /// The most elements of a channel of a block's tiles.
     fn most_elements(&self) -> usize {
-        let block = Block {
-            item: 0,
-            plane: 0,
-            planes: self.window.planes,
-            row: 0,
-            rows: self.window.rows,
-        };
-        self.tiles(&block).elements
+        self.tiles_of(self.window.planes, self.window.rows).elements
     }
 
     /// The factors of the taps along planes, for each product along them.
     fn plane_factors(&self) -> &'static [[f64; 3]] {
-        if self.deep {
+        if self.deep() {
             &TAPS_OF_TWO
         } else {
             &[[1.0, 0.0, 0.0]]

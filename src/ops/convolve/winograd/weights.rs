@@ -6,7 +6,7 @@ use super::filter::{spread_four, spread_two, TAPS_OF_FOUR};
 use super::{Tiles, Winograd, PLANES, PLANE_PRODUCTS, ROWS, ROW_PRODUCTS};
 use crate::ops::convolve::axis::Axis;
 use crate::ops::convolve::gather::TOGETHER;
-use crate::ops::convolve::weights::Products;
+use crate::ops::convolve::weights::{Products, GROUP};
 use crate::ops::convolve::window::Block;
 use crate::ops::convolve::Channels;
 use crate::ops::lanes::{dispatch, Kernel, Lanes};
@@ -18,8 +18,6 @@ const SCRATCH: usize = 800 << 10;
 /// Elements of tiles that a partial sum is over at least, and partial sums at most.
 const PART: usize = 1 << 10;
 const PARTS: usize = 16;
-/// Channels of cotangents of a task.
-const GROUP: usize = 32;
 
 impl Winograd {
     /// For [`correlate`](Self::correlate), if the taps allow it and products are saved.
@@ -162,7 +160,7 @@ impl<T: Real> Kernel<T> for Spread<'_, T> {
     unsafe fn run<L: Lanes<Element = T>>(self) {
         // SAFETY: rows are read inside the volumes, products written inside `out`.
         unsafe {
-            if self.plan.deep {
+            if self.plan.deep() {
                 self.rows::<L, PLANE_PRODUCTS, PLANES>();
             } else {
                 self.rows::<L, 1, 1>();
