@@ -16,7 +16,7 @@ const LARGE: usize = 1 << 18;
 ///
 /// A registration takes tensors of tens of megabytes again and again, and to clear a fresh page costs more than most passes
 /// over it. What the process holds stays within the most it used at any time: what is taken afresh because no kept block
-/// fits is given back from the kept ones.
+/// fits takes the pages of kept ones, by a change of addresses where the system can, or they are given back for it.
 #[derive(Debug, Default)]
 pub struct Allocator;
 

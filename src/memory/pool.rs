@@ -1,6 +1,6 @@
 //! Free parts of one long stretch of addresses.
 
-use super::system;
+use super::system::{self, Moved};
 
 /// Blocks begin at multiples of this and are rounded up to them.
 pub(super) const GRAIN: usize = 1 << 16;
@@ -91,11 +91,70 @@ impl Pool {
                 self.remove(at);
             }
         }
-        self.release(size - used);
+        let moved = self.refill(start + used, start + size);
+        self.release(size - used - moved);
+        if moved > 0 {
+            used = (start + used).next_multiple_of(HUGE) + moved - start;
+        }
         Some(Block {
             start: start as *mut u8,
             used,
         })
+    }
+
+    /// Puts kept pages behind fresh addresses, from the first huge page on: to move them costs less than to clear others.
+    /// Returns the bytes that were moved.
+    fn refill(&mut self, start: usize, end: usize) -> usize {
+        let first = start.next_multiple_of(HUGE);
+        let mut at = first;
+        while at + HUGE <= end {
+            let Some(from) = self.spare() else { break };
+            let part = |fresh| Part {
+                start: from,
+                length: HUGE,
+                fresh,
+            };
+            // SAFETY: neither place is in use; all such moves are of whole huge pages, so that each lies in one mapping.
+            match unsafe { system::carry(from, at, HUGE) } {
+                Moved::No => {
+                    self.insert(part(false));
+                    break;
+                }
+                Moved::Yes => self.insert(part(true)),
+                Moved::ForGood => {}
+            }
+            at += HUGE;
+        }
+        at - first
+    }
+
+    /// Takes a whole huge page out of the largest of the kept parts that has one.
+    fn spare(&mut self) -> Option<usize> {
+        let whole = |part: &Part| {
+            let first = part.start.next_multiple_of(HUGE);
+            let last = part.end() / HUGE * HUGE;
+            (!part.fresh && first < last).then(|| last - HUGE)
+        };
+        // a part may become two, and the page another one
+        if self.count + 2 > PARTS {
+            return None;
+        }
+        let at = (0..self.count)
+            .filter(|&p| whole(&self.parts[p]).is_some())
+            .max_by_key(|&p| self.parts[p].length)?;
+        let part = self.parts[at];
+        let page = whole(&part)?;
+        self.remove(at);
+        for (start, end) in [(part.start, page), (page + HUGE, part.end())] {
+            if start < end {
+                self.insert(Part {
+                    start,
+                    length: end - start,
+                    fresh: false,
+                });
+            }
+        }
+        Some(page)
     }
 
     /// Takes a block of `size` bytes back if it is one of the pool's.
@@ -244,7 +303,31 @@ mod tests {
     }
 
     #[test]
+    fn kept_pages_move_to_where_they_are_needed() {
+        let mut pool = Box::new(Pool::new());
+        let small = pool.take(3 * HUGE).unwrap().start;
+        let wall = pool.take(HUGE).unwrap().start;
+        // SAFETY: the block's own bytes, here and below.
+        unsafe { small.write_bytes(7, 3 * HUGE) };
+        assert!(pool.put(small, 3 * HUGE));
+        let large = pool.take(5 * HUGE).unwrap();
+        assert_eq!((large.used, kept(&pool)), (3 * HUGE, 0));
+        assert_eq!(unsafe { *large.start.add(2 * HUGE) }, 7);
+        assert_eq!(unsafe { *large.start.add(4 * HUGE) }, 0);
+        // where they came from reads as zero
+        let again = pool.take(3 * HUGE).unwrap();
+        assert_eq!((again.start, again.used), (small, 0));
+        assert!((0..3 * HUGE).all(|at| unsafe { *small.add(at) } == 0));
+        assert!(pool.put(wall, HUGE));
+    }
+
+    #[test]
     fn blocks_never_overlap_and_stale_bytes_are_told() {
+        blocks_of_up_to(20 * GRAIN, 4000);
+        blocks_of_up_to(4 * HUGE, 1000);
+    }
+
+    fn blocks_of_up_to(largest: usize, turns: usize) {
         let mut pool = Box::new(Pool::new());
         let mut state = 9u64;
         // the high bits of a linear congruence, below `n`
@@ -255,7 +338,7 @@ mod tests {
             (state >> 33) as usize % n
         };
         let mut live: Vec<(*mut u8, usize, u8)> = Vec::new();
-        for turn in 0..4000 {
+        for turn in 0..turns {
             if below(2) == 0 && !live.is_empty() {
                 let (start, size, mark) = live.swap_remove(below(live.len()));
                 for at in (0..size).step_by(GRAIN / 4) {
@@ -264,7 +347,7 @@ mod tests {
                 }
                 assert!(pool.put(start, size));
             } else {
-                let size = 1 + below(20 * GRAIN);
+                let size = 1 + below(largest);
                 let Block { start, used } = pool.take(size).unwrap();
                 for at in (used..size).step_by(GRAIN / 4) {
                     assert_eq!(unsafe { *start.add(at) }, 0, "in turn {turn}");

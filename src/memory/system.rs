@@ -36,6 +36,60 @@ pub(super) fn reserve(_length: usize, _align: usize) -> Option<(usize, usize)> {
     None
 }
 
+/// What came of pages that were to be moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Moved {
+    /// They stay where they are.
+    No,
+    /// They are behind the other addresses; their own are without pages and can be used again.
+    Yes,
+    /// They are behind the other addresses; their own are lost.
+    ForGood,
+}
+
+/// Moves pages behind other addresses with what they hold, without a byte being copied; what was there is given back.
+///
+/// # Safety
+/// Both stretches are multiples of the page size in a mapping of [`reserve`], apart, and nobody needs what either holds.
+#[cfg(target_os = "linux")]
+pub(super) unsafe fn carry(from: usize, to: usize, length: usize) -> Moved {
+    // SAFETY: the caller's promise; the hole that is left is mapped again before anybody else learns of it.
+    unsafe {
+        let moved = libc::mremap(
+            from as *mut _,
+            length,
+            length,
+            libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED,
+            to as *mut libc::c_void,
+        );
+        if moved == libc::MAP_FAILED {
+            return Moved::No;
+        }
+        let hole = libc::mmap(
+            from as *mut _,
+            length,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANON | libc::MAP_NORESERVE | libc::MAP_FIXED_NOREPLACE,
+            -1,
+            0,
+        );
+        if hole as usize != from {
+            return Moved::ForGood;
+        }
+        libc::madvise(from as *mut _, length, libc::MADV_HUGEPAGE);
+        Moved::Yes
+    }
+}
+
+/// Elsewhere pages stay.
+///
+/// # Safety
+/// None is needed.
+#[cfg(not(target_os = "linux"))]
+pub(super) unsafe fn carry(_from: usize, _to: usize, _length: usize) -> Moved {
+    Moved::No
+}
+
 /// Gives pages back; they read as zero when they are touched again. Returns whether that is so.
 ///
 /// # Safety

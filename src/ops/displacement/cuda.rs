@@ -203,6 +203,20 @@ mod tests {
     }
 
     #[test]
+    fn each_determinant_can_be_the_smallest() {
+        // of so few voxels, it is one at a corner, then one of a diagonal
+        for stage in Stage::all() {
+            for seed in 0..60 {
+                let u = (noise(3, &[2, 3, 2], seed) * 0.2).unwrap();
+                let v = stage.put(&u);
+                let expected = smallest_determinant(&u).unwrap();
+                let got = stage.run(|| smallest_determinant(&v)).unwrap();
+                stage.numbers("smallest", &[expected, 1.0], &[got, 1.0], 1e-6);
+            }
+        }
+    }
+
+    #[test]
     fn steps_are_shortened_and_folds_relaxed_as_on_the_cpu() {
         let mut shortened = 0;
         for stage in Stage::all() {
