@@ -384,20 +384,16 @@ fn outputs_that_cannot_be_written_leave_nothing() {
     program.refusal(words, &["none/out.csv: cannot create"]);
 }
 
-/// A limit on the size of files stands in for a disk that is full.
 #[cfg(unix)]
 #[test]
 fn a_full_disk_leaves_the_former_output_alone() {
     let program = pair();
     std::fs::write(program.path("out.nii"), "of old").unwrap();
     let before = program.names();
-    let shell = "trap '' XFSZ; ulimit -f 1; exec \"$0\" apply --image moving.nii.gz --reference fixed.nii.gz -t a.mat \
-                 -o out.nii";
-    let found = std::process::Command::new("sh")
-        .args(["-c", shell, env!("CARGO_BIN_EXE_stillpoint")])
-        .current_dir(program.path(""))
-        .output()
-        .unwrap();
+    let found = program.run_on_a_full_disk(
+        "apply --image moving.nii.gz --reference fixed.nii.gz -t a.mat -o out.nii",
+        1,
+    );
     let error = String::from_utf8(found.stderr).unwrap();
     assert_eq!(found.status.code(), Some(1), "{error}");
     assert!(error.contains("out.nii: cannot write"), "{error}");

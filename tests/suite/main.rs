@@ -70,6 +70,7 @@ mod statistics;
 mod threads;
 mod training;
 mod training_data;
+#[cfg(unix)]
 mod training_disk;
 mod transforms;
 mod trust_region;

@@ -52,6 +52,17 @@ impl Program {
             .unwrap()
     }
 
+    /// [`Program::run`] where no file can be longer than `blocks` of 512 bytes: that stands in for a disk that is full.
+    #[cfg(unix)]
+    pub fn run_on_a_full_disk(&self, words: &str, blocks: usize) -> Output {
+        let shell = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" {words}");
+        Command::new("sh")
+            .args(["-c", &shell, env!("CARGO_BIN_EXE_stillpoint")])
+            .current_dir(self.folder.path())
+            .output()
+            .unwrap()
+    }
+
     /// Runs the program, which must succeed without a word on standard error; returns its standard output.
     #[track_caller]
     pub fn output(&self, words: &str) -> String {

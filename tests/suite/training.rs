@@ -12,7 +12,7 @@ use stillpoint::{
 use crate::program::Program;
 
 /// Blobs of 24 by 24 pixels, a network of two scales.
-fn config(folder: &Path) -> TrainingConfig {
+pub fn config(folder: &Path) -> TrainingConfig {
     TrainingConfig {
         out: folder.into(),
         seed: 5,

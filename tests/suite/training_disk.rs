@@ -1,38 +1,12 @@
 //! A disk that fills up costs a training no step that was kept.
 
 use std::fs;
-use std::path::Path;
-use std::process::Command;
 
-use stillpoint::{Error, NetworkConfig, SynthesisConfig, Trainer, TrainingConfig};
+use stillpoint::{Error, Trainer};
 
 use crate::program::Program;
-use crate::training::state;
+use crate::training::{config, state};
 
-fn config(folder: &Path) -> TrainingConfig {
-    TrainingConfig {
-        out: folder.into(),
-        seed: 2,
-        steps: 4,
-        batch: 1,
-        checkpoint_every: 1,
-        network: NetworkConfig {
-            widths: vec![4, 8],
-            shrinks: vec![2, 1],
-            outputs: 2,
-            ..NetworkConfig::unet(2, 1)
-        },
-        synthesis: Some(SynthesisConfig {
-            size: vec![16, 16],
-            shapes: 3,
-            ..SynthesisConfig::default()
-        }),
-        ..TrainingConfig::default()
-    }
-}
-
-/// A limit on the size of files stands in for a disk that is full.
-#[cfg(unix)]
 #[test]
 fn a_full_disk_leaves_the_last_checkpoint_from_which_the_same_bits_are_reached() {
     let program = Program::new();
@@ -63,12 +37,7 @@ fn a_full_disk_leaves_the_last_checkpoint_from_which_the_same_bits_are_reached()
     let kept = program.path("run/checkpoint.safetensors");
     let (before, files) = (fs::read(&kept).unwrap(), names("run"));
 
-    let shell = "trap '' XFSZ; ulimit -f 2; exec \"$0\" train c.toml --resume";
-    let found = Command::new("sh")
-        .args(["-c", shell, env!("CARGO_BIN_EXE_stillpoint")])
-        .current_dir(program.path(""))
-        .output()
-        .unwrap();
+    let found = program.run_on_a_full_disk("train c.toml --resume", 2);
     let error = String::from_utf8(found.stderr).unwrap();
     assert_eq!(found.status.code(), Some(1), "{error}");
     // curves or weights, whichever is written first
