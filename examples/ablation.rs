@@ -229,7 +229,7 @@ fn main() -> Result<()> {
             .filter(|(part, _)| part.is_empty() || parts.contains(part))
             .map(|(_, series)| series.clone())
             .collect(),
-        linear_across: true,
+        linear: [true, false],
     };
     let picture = charts_to_png(&[
         chart("Levels", &["levels"]),

@@ -361,7 +361,7 @@ fn main() -> Result<()> {
                     .collect(),
             })
             .collect(),
-        linear_across: true,
+        linear: [true, false],
     };
     let picture = charts_to_png(&[
         chart("Error of the displacement", "voxels", 0, 0),

@@ -27,8 +27,8 @@ pub struct Chart {
     pub up: String,
     /// The lines.
     pub series: Vec<Series>,
-    /// Whether the axis across is linear even where its values are positive and far apart.
-    pub linear_across: bool,
+    /// Whether the axes, across and up, are linear even where their values are positive and far apart.
+    pub linear: [bool; 2],
 }
 
 const WIDTH: i32 = 760;
@@ -79,7 +79,7 @@ impl Chart {
         fonts.draw(canvas, &self.title, left, top, Align::Left, TITLE);
         fonts.draw(canvas, &self.up, left, top + 24.0, Align::Left, NOTE);
         let (Some(x_axis), Some(y_axis)) =
-            (self.scale(0, self.linear_across), self.scale(1, false))
+            (self.scale(0, self.linear[0]), self.scale(1, self.linear[1]))
         else {
             fonts.draw(canvas, "no points", left, top + 60.0, Align::Left, NOTE);
             return;

@@ -203,7 +203,8 @@ impl Log {
     /// Losses, of the pretraining on a chart of their own, and Dice of the validations, against the steps.
     fn charts(&self) -> Vec<Chart> {
         let chart = |title: &str, up: &str, series: Vec<Series>| Chart {
-            linear_across: true,
+            // a Dice is compared by differences, a loss by ratios
+            linear: [true, up == "Dice"],
             title: title.into(),
             across: "step".into(),
             up: up.into(),

@@ -99,7 +99,7 @@ impl LandscapeReport {
         self.levels
             .iter()
             .map(|level| Chart {
-                linear_across: false,
+                linear: [false; 2],
                 title: format!("Energy on the line to the solution, level {}", level.shrink),
                 across: "t: 0 is the identity, 1 the solution".into(),
                 up: "energy, relative to that of the identity".into(),

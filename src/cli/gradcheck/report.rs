@@ -153,7 +153,7 @@ impl GradcheckReport {
         };
         [
             Chart {
-                linear_across: false,
+                linear: [false; 2],
                 title: "Error of the gradient against the inner tolerance".into(),
                 across: "|g| / |g0| of the solve".into(),
                 up: "relative error".into(),
@@ -163,7 +163,7 @@ impl GradcheckReport {
                 ],
             },
             Chart {
-                linear_across: false,
+                linear: [false; 2],
                 title: "Peak memory against the inner iterations".into(),
                 across: "iterations".into(),
                 up: "MB".into(),
