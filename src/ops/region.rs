@@ -4,7 +4,8 @@ use candle_core::Tensor;
 use rayon::prelude::*;
 
 use super::diffusion::size;
-use super::rows::Shared;
+use super::real::Real;
+use super::rows::{for_rows, Shared};
 use super::storage::{read, with_real, with_stored, write};
 use crate::Result;
 
@@ -118,11 +119,11 @@ impl Region {
         let row = self.size[0];
         let lines: usize = self.size[1..].iter().product();
         with_stored!(part.dtype(), T => write::<T, _>(part, |values| {
-            let zero = <T as super::real::Real>::of(0.0);
+            let zero = <T as Real>::of(0.0);
             let free = self.free(0);
             let count = values.len() / row;
             let out = Shared::new(values);
-            super::rows::for_rows(count, row, |run| {
+            for_rows(count, row, |run| {
                 for line in run {
                     let mut rest = line % lines;
                     let mut inside = true;
@@ -162,7 +163,7 @@ fn corner_of(cube: usize, cubes: &[usize]) -> Vec<usize> {
 }
 
 /// The squared length of a field within the cube at `corner`.
-fn squares<T: super::real::Real>(field: &[T], whole: &[usize], corner: &[usize]) -> f64 {
+fn squares<T: Real>(field: &[T], whole: &[usize], corner: &[usize]) -> f64 {
     let along = |a: usize| {
         let from = corner.get(a).copied().unwrap_or(0);
         from..(from + CUBE).min(whole.get(a).copied().unwrap_or(1))
