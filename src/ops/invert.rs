@@ -6,7 +6,7 @@ use super::diffusion::size;
 use super::lanes::{dispatch, Kernel, Lanes};
 use super::real::Real;
 use super::rows::{sum_over_rows, Shared};
-use super::sample::{linear, Cell, Frame};
+use super::sample::{Cell, Frame, Multilinear};
 use super::storage::{read, with_real, write};
 use crate::{Affine, Result};
 
@@ -88,14 +88,13 @@ impl<T: Real, const D: usize> Kernel<T> for Invert<'_, T, D> {
                     for step in 0..=STEPS {
                         let position = self.frame.positions(&begin, i, v);
                         let cell = Cell::at(position, &self.frame.moving);
-                        let offset = cell.offset(&self.frame.stride);
+                        let here = Multilinear::of(&cell, &self.frame.stride);
                         let mut rest = [zero; D];
                         let mut jacobian = [[zero; D]; D];
                         let mut square = zero;
                         for a in 0..D {
                             let image = self.u.as_ptr().add(a * n);
-                            let (value, slope, _) =
-                                linear(image, &cell, offset, &self.frame.stride);
+                            let (value, slope) = here.slope(image, &self.frame.stride);
                             rest[a] = v[a].add(value);
                             jacobian[a] = slope;
                             jacobian[a][a] = jacobian[a][a].add(L::splat(T::of(1.0)));

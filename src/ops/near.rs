@@ -126,8 +126,11 @@ impl<'a, L: Lanes, const D: usize> Neighbourhood<'a, L, D> {
 }
 
 /// The neighbours of the lanes at `here` along the row; at its ends a voxel is its own neighbour.
+///
+/// # Safety
+/// Within a kernel only; the lanes lie within a row, whose ends among them are named.
 #[inline(always)]
-unsafe fn beside<L: Lanes>(
+pub(crate) unsafe fn beside<L: Lanes>(
     here: *const L::Element,
     middle: L,
     count: usize,

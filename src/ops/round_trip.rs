@@ -2,7 +2,7 @@
 
 use super::lanes::{dispatch, Kernel, Lanes};
 use super::rows::{for_rows, Shared};
-use super::sample::{linear_value, Cell, Frame};
+use super::sample::{Cell, Frame, Multilinear};
 use crate::Affine;
 
 /// A point may lie this far beyond the outer voxels of the inverse, in voxels: rounding must not push one outside.
@@ -93,11 +93,11 @@ impl<const D: usize> Kernel<f32> for Errors<'_, D> {
                         }
                     }
                     let cell = Cell::at(position, &frame.moving);
-                    let offset = cell.offset(&frame.stride);
+                    let here = Multilinear::of(&cell, &frame.stride);
                     let mut square = zero;
                     for a in 0..D {
                         let back = trip.inverse.as_ptr().add(a * m);
-                        let rest = step[a].add(linear_value(back, &cell, offset, &frame.stride));
+                        let rest = step[a].add(here.value(back, &frame.stride));
                         square = rest.fma(rest, square);
                     }
                     let inside = cell.within(&frame.moving, SLACK);

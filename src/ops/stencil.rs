@@ -3,8 +3,6 @@
 /// A run of voxels within a row whose neighbours along the row can be loaded at once.
 #[derive(Clone, Copy)]
 pub(crate) struct Segment {
-    /// First voxel of the run, within the row.
-    pub start: usize,
     /// Its length, at most the lanes asked for.
     pub count: usize,
     /// How far back the left neighbours lie: 0 for the first voxel of a row, which is its own neighbour.
@@ -18,28 +16,24 @@ pub(crate) struct Segment {
 pub(crate) fn segment(width: usize, start: usize, lanes: usize) -> Segment {
     if width == 1 {
         Segment {
-            start,
             count: 1,
             left: 0,
             right: 0,
         }
     } else if start == 0 {
         Segment {
-            start,
             count: 1,
             left: 0,
             right: 1,
         }
     } else if start == width - 1 {
         Segment {
-            start,
             count: 1,
             left: 1,
             right: 0,
         }
     } else {
         Segment {
-            start,
             count: lanes.min(width - 1 - start),
             left: 1,
             right: 1,

@@ -1,15 +1,30 @@
 //! Rows of the Gauss-Newton system and of its block-diagonal inverse.
 
 use crate::ops::lanes::{dispatch, Kernel, Lanes};
+use crate::ops::near::beside;
 use crate::ops::real::Real;
 use crate::ops::rows::{sum_over_rows, Shared};
-use crate::ops::stencil::{row_neighbours, segment};
+use crate::ops::stencil::row_neighbours;
 
 /// A pivot that is negative by more than this share of its diagonal entry is no rounding, of half-precision blocks either.
 const ROUNDING: f64 = 1e-2;
 
 /// The least diagonal beside a block: its reciprocal is finite in single precision.
 const LEAST: f64 = 1e-30;
+
+/// Vectors of a run, which is passed one component after the other: the planes of volumes of even sizes all lie at the same
+/// place of the nearest cache, which holds eight lines of one place, and a voxel alone would ask for up to twenty.
+const RUN: usize = 32;
+
+/// Vectors of a plane that are read together: of halves, they make up a whole line.
+const PAIR: usize = 2;
+
+/// How many lanes of a pair of vectors lie within the `left` voxels.
+#[inline(always)]
+fn counts<L: Lanes>(left: usize) -> [usize; PAIR] {
+    let first = left.min(L::COUNT);
+    [first, (left - first).min(L::COUNT)]
+}
 
 /// The vectors of a preconditioning pass.
 pub(super) enum Vectors<'a, T> {
@@ -126,64 +141,110 @@ impl<T: Real, const D: usize> Product<'_, T, D> {
                     weight[a][b] = L::constant(self.weight[a][b]);
                 }
             }
+            let zero = L::splat(T::of(0.0));
+            let mut near = [[zero; D]; RUN];
             for row in self.rows.clone() {
                 let around = row_neighbours(self.size, row);
-                let mut sum = L::splat(T::of(0.0));
-                let mut start = 0;
-                while start < width {
-                    let s = segment(width, start, L::COUNT);
-                    start += s.count;
-                    let at = row * width + s.start;
-                    let mut p = [L::splat(T::of(0.0)); D];
-                    let mut q = p;
+                let mut sum = zero;
+                for begin in (0..width).step_by(RUN * L::COUNT) {
+                    let vectors = RUN.min((width - begin).div_ceil(L::COUNT));
                     for a in 0..D {
-                        let here = self.p.as_ptr().add(a * n + at);
-                        p[a] = L::load_some(here, s.count);
-                        let mut near = p[a].mul(shift);
-                        for b in 0..D {
-                            let (back, ahead) = if b == 0 { (s.left, s.right) } else { around[b] };
-                            let pair = L::load_some(here.sub(back), s.count)
-                                .add(L::load_some(here.add(ahead), s.count));
-                            let bend = p[a].add(p[a]).sub(pair);
-                            near = bend.fma(weight[a][b], near);
+                        let plane = self.p.as_ptr().add(a * n + row * width);
+                        for k in 0..vectors {
+                            let i = begin + k * L::COUNT;
+                            near[k][a] = differences(plane, (i, width), &around, shift, &weight[a]);
                         }
-                        q[a] = near;
                     }
-                    let g = self.blocks.as_ptr().add(at);
-                    if VECTOR {
-                        let mut j = p;
-                        for a in 0..D {
-                            j[a] = L::load_some(g.add(a * n), s.count);
-                        }
-                        let mut dot = j[0].mul(p[0]);
-                        for a in 1..D {
-                            dot = j[a].fma(p[a], dot);
+                    for k in (0..vectors).step_by(PAIR) {
+                        let first = begin + k * L::COUNT;
+                        let at = row * width + first;
+                        let counts = counts::<L>(width - first);
+                        let (mut p, mut q) = ([[zero; D]; PAIR], [[zero; D]; PAIR]);
+                        for v in 0..PAIR {
+                            q[v] = near[k + v];
                         }
                         for a in 0..D {
-                            q[a] = j[a].fma(dot, q[a]);
-                        }
-                    } else {
-                        let mut k = 0;
-                        for a in 0..D {
-                            for b in a..D {
-                                let v = L::load_some(g.add(k * n), s.count);
-                                q[a] = v.fma(p[b], q[a]);
-                                if a != b {
-                                    q[b] = v.fma(p[a], q[b]);
-                                }
-                                k += 1;
+                            let here = self.p.as_ptr().add(a * n + at);
+                            for v in 0..PAIR {
+                                p[v][a] = L::load_some(here.add(v * L::COUNT), counts[v]);
                             }
                         }
-                    }
-                    for a in 0..D {
-                        sum = p[a].fma(q[a], sum);
-                        q[a].store_some(self.out.at(a * n + at), s.count);
+                        let entries = self.blocks.as_ptr().add(at);
+                        if VECTOR {
+                            let mut j = p;
+                            for a in 0..D {
+                                let here = entries.add(a * n);
+                                for v in 0..PAIR {
+                                    j[v][a] = L::load_some(here.add(v * L::COUNT), counts[v]);
+                                }
+                            }
+                            for v in 0..PAIR {
+                                let mut dot = j[v][0].mul(p[v][0]);
+                                for a in 1..D {
+                                    dot = j[v][a].fma(p[v][a], dot);
+                                }
+                                for a in 0..D {
+                                    q[v][a] = j[v][a].fma(dot, q[v][a]);
+                                }
+                            }
+                        } else {
+                            let mut here = entries;
+                            for a in 0..D {
+                                for b in a..D {
+                                    for v in 0..PAIR {
+                                        let entry = L::load_some(here.add(v * L::COUNT), counts[v]);
+                                        q[v][a] = entry.fma(p[v][b], q[v][a]);
+                                        if a != b {
+                                            q[v][b] = entry.fma(p[v][a], q[v][b]);
+                                        }
+                                    }
+                                    here = here.add(n);
+                                }
+                            }
+                        }
+                        for a in 0..D {
+                            let here = self.out.at(a * n + at);
+                            for v in 0..PAIR {
+                                sum = p[v][a].fma(q[v][a], sum);
+                                q[v][a].store_some(here.add(v * L::COUNT), counts[v]);
+                            }
+                        }
                     }
                 }
                 total += sum.sum();
             }
         }
         total
+    }
+}
+
+/// `shift p` plus the weighted second differences, for the lanes from voxel `i` of a row on.
+#[inline(always)]
+unsafe fn differences<L: Lanes, const D: usize>(
+    row: *const L::Element,
+    (i, width): (usize, usize),
+    around: &[(usize, usize); D],
+    shift: L,
+    weight: &[L; D],
+) -> L {
+    let count = (width - i).min(L::COUNT);
+    // SAFETY: the neighbours lie in the volume.
+    unsafe {
+        let here = row.add(i);
+        let mine = L::load_some(here, count);
+        let (left, right) = beside(here, mine, count, (i == 0, i + count == width));
+        let mut sum = mine.mul(shift);
+        for b in 0..D {
+            let mut pair = left.add(right);
+            if b > 0 {
+                let (back, ahead) = around[b];
+                pair =
+                    L::load_some(here.sub(back), count).add(L::load_some(here.add(ahead), count));
+            }
+            let bend = mine.add(mine).sub(pair);
+            sum = bend.fma(weight[b], sum);
+        }
+        sum
     }
 }
 
@@ -297,41 +358,60 @@ impl<T: Real, const D: usize> Inverse<'_, T, D> {
                 c[a] = L::constant(self.diagonal[a]);
             }
             let (mut rz, mut rr) = (0.0, 0.0);
+            let mut residual = [[zero; D]; RUN];
             let mut at = self.range.start;
             while at < self.range.end {
-                // sums are folded to doubles every 32 vectors
-                let stop = (at + 32 * L::COUNT).min(self.range.end);
+                // sums are folded to doubles after every run
+                let stop = (at + RUN * L::COUNT).min(self.range.end);
                 let (mut part_z, mut part_r) = (zero, zero);
-                while at < stop {
-                    let count = (stop - at).min(L::COUNT);
-                    let mut r = [zero; D];
-                    for a in 0..D {
-                        r[a] = L::load_some(self.r.at(a * n + at), count);
+                for a in 0..D {
+                    for k in 0..(stop - at).div_ceil(L::COUNT) {
+                        let here = at + k * L::COUNT;
+                        let (count, here) = ((stop - here).min(L::COUNT), a * n + here);
+                        let mut r = L::load_some(self.r.at(here), count);
                         if let (true, Some(p)) = (ADVANCE, self.p) {
-                            let q = L::load_some(self.out.at(a * n + at), count);
-                            r[a] = zero.sub(alpha).fma(q, r[a]);
-                            r[a].store_some(self.r.at(a * n + at), count);
-                            let x = L::load_some(self.x.at(a * n + at), count);
-                            let p = L::load_some(p.as_ptr().add(a * n + at), count);
-                            alpha.fma(p, x).store_some(self.x.at(a * n + at), count);
+                            let q = L::load_some(self.out.at(here), count);
+                            r = zero.sub(alpha).fma(q, r);
+                            r.store_some(self.r.at(here), count);
+                            let x = L::load_some(self.x.at(here), count);
+                            let p = L::load_some(p.as_ptr().add(here), count);
+                            alpha.fma(p, x).store_some(self.x.at(here), count);
+                        }
+                        residual[k][a] = r;
+                    }
+                }
+                let mut k = 0;
+                while at < stop {
+                    let counts = counts::<L>(stop - at);
+                    let mut entry = [[zero; 6]; PAIR];
+                    for e in 0..if VECTOR { D } else { D * (D + 1) / 2 } {
+                        let here = self.blocks.as_ptr().add(e * n + at);
+                        for v in 0..PAIR {
+                            entry[v][e] = L::load_some(here.add(v * L::COUNT), counts[v]);
                         }
                     }
-                    let g = self.blocks.as_ptr().add(at);
-                    let mut entry = [zero; 6];
-                    for k in 0..if VECTOR { D } else { D * (D + 1) / 2 } {
-                        entry[k] = L::load_some(g.add(k * n), count);
+                    let mut z = [[zero; D]; PAIR];
+                    for v in 0..PAIR {
+                        let r = residual[k + v];
+                        z[v] = if VECTOR {
+                            solve_vector(&entry[v], c, r)
+                        } else {
+                            solve_packed(&entry[v], c, r)
+                        };
                     }
-                    let z = if VECTOR {
-                        solve_vector(&entry, c, r)
-                    } else {
-                        solve_packed(&entry, c, r)
-                    };
                     for a in 0..D {
-                        z[a].store_some(self.out.at(a * n + at), count);
-                        part_z = r[a].fma(z[a], part_z);
-                        part_r = r[a].fma(r[a], part_r);
+                        let here = self.out.at(a * n + at);
+                        for v in 0..PAIR {
+                            let (r, z) = (residual[k + v][a], z[v][a]);
+                            z.store_some(here.add(v * L::COUNT), counts[v]);
+                            if counts[v] > 0 {
+                                part_z = r.fma(z, part_z);
+                                part_r = r.fma(r, part_r);
+                            }
+                        }
                     }
-                    at += count;
+                    at += counts[0] + counts[1];
+                    k += PAIR;
                 }
                 rz += part_z.sum();
                 rr += part_r.sum();

@@ -7,7 +7,7 @@
 use crate::ops::lanes::{dispatch, Kernel, Lanes};
 use crate::ops::real::Real;
 use crate::ops::rows::sum_over_rows;
-use crate::ops::sample::{linear, linear_value, Cell, Frame};
+use crate::ops::sample::{Cell, Frame, Multilinear};
 use crate::Affine;
 
 /// Six moments, three sums for each of the 12 entries of a map, and one for each pair of entries.
@@ -123,7 +123,7 @@ impl<T: Real, const D: usize> Pass<'_, T, D> {
                     let at = row * width + i;
                     let position = frame.positions(&start, i, [zero; D]);
                     let cell = Cell::at(position, &frame.moving);
-                    let offset = cell.offset(&frame.stride);
+                    let here = Multilinear::of(&cell, &frame.stride);
                     let mut w = match input.fixed_mask {
                         Some(m) => L::load_some(m.as_ptr().add(at), count),
                         // lanes beyond the row count for nothing
@@ -135,17 +135,17 @@ impl<T: Real, const D: usize> Pass<'_, T, D> {
                         w = w.mul(low.min(high).min(one).max(zero));
                     }
                     if let Some(mask) = input.moving_mask {
-                        w = w.mul(linear_value(mask.as_ptr(), &cell, offset, &frame.stride));
+                        w = w.mul(here.value(mask.as_ptr(), &frame.stride));
                     }
                     let f = L::load_some(input.fixed.as_ptr().add(at), count);
                     let image = input.moving.as_ptr();
                     let (m, g) = if DERIVATIVE {
                         {
-                            let (value, slope, _) = linear(image, &cell, offset, &frame.stride);
+                            let (value, slope) = here.slope(image, &frame.stride);
                             (value, slope)
                         }
                     } else {
-                        let m = linear_value(image, &cell, offset, &frame.stride);
+                        let m = here.value(image, &frame.stride);
                         (m, [zero; D])
                     };
                     let (wf, wm) = (w.mul(f), w.mul(m));

@@ -5,7 +5,7 @@ use crate::ops::near::Neighbourhood;
 use crate::ops::pull::{pull, pull_block};
 use crate::ops::real::Real;
 use crate::ops::rows::{for_rows, Shared};
-use crate::ops::sample::{linear_value, Cell, Frame};
+use crate::ops::sample::{Cell, Frame, Multilinear};
 use crate::Affine;
 use half::f16;
 
@@ -102,10 +102,10 @@ impl<T: Real, B: Stored<T>, const D: usize> Compose<'_, T, B, D> {
                     d[a] = t.mul(B::take(self.d.as_ptr().add(a * n + at), count));
                 }
                 let cell = Cell::at(self.frame.positions(&begin, i, d), &self.frame.moving);
-                let offset = cell.offset(&self.frame.stride);
+                let here = Multilinear::of(&cell, &self.frame.stride);
                 for a in 0..D {
                     let image = self.u.as_ptr().add(a * n);
-                    let moved = linear_value(image, &cell, offset, &self.frame.stride);
+                    let moved = here.value(image, &self.frame.stride);
                     d[a].add(moved).store_some(self.out.at(a * n + at), count);
                 }
                 i += count;

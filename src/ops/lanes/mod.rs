@@ -4,6 +4,7 @@
 //! Everything it calls must be `#[inline(always)]`, so that the whole body is compiled with the instruction set enabled.
 
 mod half_storage;
+mod places;
 mod plain;
 #[cfg(target_arch = "x86_64")]
 mod x86;
@@ -15,6 +16,7 @@ use half::f16;
 use super::real::Real;
 
 pub(crate) use half_storage::{HalfStorage, Halves};
+pub use places::Places;
 pub(crate) use plain::Plain;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use x86::{Avx2F32, Avx2F64, Avx512F32, Avx512F64};
@@ -89,11 +91,21 @@ pub trait Lanes: Copy {
     unsafe fn index_add(a: Self::Index, b: Self::Index) -> Self::Index;
     unsafe fn index_mul(a: Self::Index, b: Self::Index) -> Self::Index;
     unsafe fn gather(from: *const Self::Element, at: Self::Index) -> Self;
-    /// The elements at `at` and those after them.
+    /// The elements at the same places of several rows, and those after them.
     #[inline(always)]
-    unsafe fn gather_pair(from: *const Self::Element, at: Self::Index) -> (Self, Self) {
+    unsafe fn gather_pairs<const ROWS: usize>(
+        rows: [*const Self::Element; ROWS],
+        places: &Places,
+    ) -> [(Self, Self); ROWS] {
         // SAFETY: the caller's promise.
-        unsafe { (Self::gather(from, at), Self::gather(from.add(1), at)) }
+        unsafe {
+            let at = places.index::<Self>();
+            let mut pairs = [(Self::constant(0.0), Self::constant(0.0)); ROWS];
+            for r in 0..ROWS {
+                pairs[r] = (Self::gather(rows[r], at), Self::gather(rows[r].add(1), at));
+            }
+            pairs
+        }
     }
     /// The elements at `at` and the three after each of them.
     #[inline(always)]

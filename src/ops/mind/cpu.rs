@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::ops::lanes::{dispatch, Kernel, Lanes};
 use crate::ops::real::Real;
 use crate::ops::rows::{for_rows, sum_over_rows, Shared};
-use crate::ops::sample::{linear_value, Cell, Frame};
+use crate::ops::sample::{Cell, Frame, Multilinear};
 use crate::Affine;
 
 /// Neighbours of a voxel at most.
@@ -85,8 +85,8 @@ impl<T: Real, const D: usize> Kernel<T> for Squares<'_, T, D> {
                     for k in 0..2 * D {
                         let place = self.neighbours[k].positions(&start[k], i, [zero; D]);
                         let cell: Cell<L, D> = Cell::at(place, &frame.moving);
-                        let offset = cell.offset(&frame.stride);
-                        value[k] = linear_value(image, &cell, offset, &frame.stride);
+                        let here = Multilinear::of(&cell, &frame.stride);
+                        value[k] = here.value(image, &frame.stride);
                     }
                     let mut pair = 0;
                     for a in 0..2 * D {

@@ -115,7 +115,7 @@ unsafe fn plane_cubic<L: Lanes, const ORDER: usize>(
 /// [`Cell::mirrored`].
 ///
 /// # Safety
-/// As [`linear_value`](super::linear_value), with `coefficients` in place of voxels.
+/// As [`Multilinear::value`](super::Multilinear::value), with `coefficients` in place of voxels.
 #[inline(always)]
 pub(crate) unsafe fn cubic<L: Lanes, const D: usize, const ORDER: usize>(
     coefficients: *const L::Element,

@@ -1,7 +1,7 @@
 //! Multilinear interpolation.
 
 use super::{splat, Cell};
-use crate::ops::lanes::Lanes;
+use crate::ops::lanes::{Lanes, Places};
 
 #[inline(always)]
 unsafe fn lerp<L: Lanes>(a: L, b: L, t: L) -> L {
@@ -9,40 +9,143 @@ unsafe fn lerp<L: Lanes>(a: L, b: L, t: L) -> L {
     unsafe { t.fma(b.sub(a), a) }
 }
 
-/// Multilinear value at a cell.
-///
-/// # Safety
-/// Within a kernel only; `image` has the volume that the cell was made for.
-#[inline(always)]
-pub(crate) unsafe fn linear_value<L: Lanes, const D: usize>(
-    image: *const L::Element,
-    cell: &Cell<L, D>,
-    offset: L::Index,
-    stride: &[usize; D],
-) -> L {
-    // SAFETY: the cell lies inside the volume.
-    unsafe {
-        let low = plane_value(image, cell, offset, stride);
-        if D == 2 {
-            low
-        } else {
-            let high = plane_value(image.add(stride[D - 1]), cell, offset, stride);
-            lerp(low, high, cell.part[D - 1])
-        }
-    }
+/// Where a vector of positions lies between its voxels.
+#[derive(Clone, Copy)]
+pub(crate) struct Multilinear<L: Lanes, const D: usize> {
+    /// The first voxels of the cells.
+    places: Places,
+    /// Fractions within the cells, 0 to 1.
+    part: [L; D],
+    /// One where the position is inside along an axis, zero where it was clamped.
+    inside: [L; D],
 }
 
-/// The voxels at both ends of a cell's edge along the fastest axis.
-#[inline(always)]
-unsafe fn along_row<L: Lanes>(from: *const L::Element, offset: L::Index, stride: usize) -> (L, L) {
-    // SAFETY: the cell lies inside the volume.
-    unsafe {
-        if stride == 0 {
-            // an axis of one voxel: what follows is another row, or nothing
-            let voxel = L::gather(from, offset);
-            (voxel, voxel)
-        } else {
-            L::gather_pair(from, offset)
+impl<L: Lanes, const D: usize> Multilinear<L, D> {
+    /// At a cell of [`Cell::at`], of a volume with these strides.
+    ///
+    /// # Safety
+    /// Within a kernel only.
+    #[inline(always)]
+    pub(crate) unsafe fn of(cell: &Cell<L, D>, stride: &[usize; D]) -> Self {
+        // SAFETY: within a kernel.
+        unsafe {
+            let mut inside = cell.part;
+            for a in 0..D {
+                inside[a] = cell.inside(a, splat::<L>(1.0));
+            }
+            Self {
+                places: cell.places(stride),
+                part: cell.part,
+                inside,
+            }
+        }
+    }
+
+    /// The value.
+    ///
+    /// # Safety
+    /// Within a kernel only; `image` has the volume that the cell was made for.
+    #[inline(always)]
+    pub(crate) unsafe fn value(&self, image: *const L::Element, stride: &[usize; D]) -> L {
+        // SAFETY: the cell lies inside the volume.
+        unsafe {
+            let rows = self.edges(image, stride);
+            let low = plane_value(&self.part, rows[0], rows[1]);
+            if D == 2 {
+                low
+            } else {
+                let high = plane_value(&self.part, rows[2], rows[3]);
+                lerp(low, high, self.part[D - 1])
+            }
+        }
+    }
+
+    /// Value and gradient (with respect to the position, zero where clamped).
+    ///
+    /// # Safety
+    /// As [`Multilinear::value`].
+    #[inline(always)]
+    pub(crate) unsafe fn slope(
+        &self,
+        image: *const L::Element,
+        stride: &[usize; D],
+    ) -> (L, [L; D]) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let (value, gradient, _) = self.bend(image, stride);
+            (value, gradient)
+        }
+    }
+
+    /// Value, gradient and Hessian (with respect to the position, zero where clamped).
+    ///
+    /// Inside a cell only the mixed second derivatives are not zero. Packed as in [`cubic`](super::cubic).
+    ///
+    /// # Safety
+    /// As [`Multilinear::value`].
+    #[inline(always)]
+    pub(crate) unsafe fn bend(
+        &self,
+        image: *const L::Element,
+        stride: &[usize; D],
+    ) -> (L, [L; D], [L; 6]) {
+        // SAFETY: the cell lies inside the volume.
+        unsafe {
+            let rows = self.edges(image, stride);
+            let [value, x, y, xy] = plane_gradient(&self.part, rows[0], rows[1]);
+            let mut gradient = [x; D];
+            gradient[1] = y;
+            let mut hessian = [splat::<L>(0.0); 6];
+            hessian[1] = xy;
+            let mut result = value;
+            if D == 3 {
+                let [value1, x1, y1, xy1] = plane_gradient(&self.part, rows[2], rows[3]);
+                let t = self.part[D - 1];
+                let z = value1.sub(value);
+                result = t.fma(z, value);
+                gradient[0] = lerp(x, x1, t);
+                gradient[1] = lerp(y, y1, t);
+                gradient[D - 1] = z;
+                hessian[1] = lerp(xy, xy1, t);
+                hessian[2] = x1.sub(x);
+                hessian[4] = y1.sub(y);
+            }
+            let mut k = 0;
+            for a in 0..D {
+                gradient[a] = self.inside[a].mul(gradient[a]);
+                for b in a..D {
+                    hessian[k] = self.inside[a].mul(self.inside[b]).mul(hessian[k]);
+                    k += 1;
+                }
+            }
+            (result, gradient, hessian)
+        }
+    }
+
+    /// The voxels at both ends of the cells' edges along the fastest axis: the edge at the first voxel, the next along y,
+    /// and in 3D those two one voxel further along z.
+    #[inline(always)]
+    unsafe fn edges(&self, image: *const L::Element, stride: &[usize; D]) -> [(L, L); 4] {
+        // SAFETY: the cell lies inside the volume.
+        unsafe {
+            let above = image.add(stride[1]);
+            let next = [image.add(stride[D - 1]), above.add(stride[D - 1])];
+            if stride[0] == 0 {
+                // an axis of one voxel: what follows is another row, or nothing
+                let at = self.places.index::<L>();
+                let mut edges = [(splat::<L>(0.0), splat::<L>(0.0)); 4];
+                let rows = [image, above, next[0], next[1]];
+                for r in 0..2 * (D - 1) {
+                    let voxel = L::gather(rows[r], at);
+                    edges[r] = (voxel, voxel);
+                }
+                edges
+            } else if D == 2 {
+                let [low, high] = L::gather_pairs([image, above], &self.places);
+                [low, high, low, high]
+            } else {
+                L::gather_pairs([image, above, next[0], next[1]], &self.places)
+            }
         }
     }
 }
@@ -50,78 +153,27 @@ unsafe fn along_row<L: Lanes>(from: *const L::Element, offset: L::Index, stride:
 /// Bilinear value in the plane of the first two axes.
 #[inline(always)]
 unsafe fn plane_value<L: Lanes, const D: usize>(
-    from: *const L::Element,
-    cell: &Cell<L, D>,
-    offset: L::Index,
-    stride: &[usize; D],
+    part: &[L; D],
+    (a, b): (L, L),
+    (c, d): (L, L),
 ) -> L {
-    // SAFETY: the cell lies inside the volume.
-    unsafe {
-        let (a, b) = along_row::<L>(from, offset, stride[0]);
-        let (c, d) = along_row::<L>(from.add(stride[1]), offset, stride[0]);
-        lerp(
-            lerp(a, b, cell.part[0]),
-            lerp(c, d, cell.part[0]),
-            cell.part[1],
-        )
-    }
+    // SAFETY: within a kernel.
+    unsafe { lerp(lerp(a, b, part[0]), lerp(c, d, part[0]), part[1]) }
 }
 
 /// Bilinear value in the plane of the first two axes, with its derivatives along x, y and both.
 #[inline(always)]
 unsafe fn plane_gradient<L: Lanes, const D: usize>(
-    from: *const L::Element,
-    cell: &Cell<L, D>,
-    offset: L::Index,
-    stride: &[usize; D],
+    part: &[L; D],
+    (a, b): (L, L),
+    (c, d): (L, L),
 ) -> [L; 4] {
-    // SAFETY: the cell lies inside the volume.
+    // SAFETY: within a kernel.
     unsafe {
-        let (a, b) = along_row::<L>(from, offset, stride[0]);
-        let (c, d) = along_row::<L>(from.add(stride[1]), offset, stride[0]);
         let (x0, x1) = (b.sub(a), d.sub(c));
-        let (low, high) = (cell.part[0].fma(x0, a), cell.part[0].fma(x1, c));
+        let (low, high) = (part[0].fma(x0, a), part[0].fma(x1, c));
         let y = high.sub(low);
         let xy = x1.sub(x0);
-        [cell.part[1].fma(y, low), cell.part[1].fma(xy, x0), y, xy]
-    }
-}
-
-/// Multilinear value, gradient and Hessian (with respect to the position, zero where clamped).
-///
-/// Inside a cell only the mixed second derivatives are not zero. Packed as in [`cubic`](super::cubic); what is not used costs nothing.
-///
-/// # Safety
-/// As [`linear_value`].
-#[inline(always)]
-pub(crate) unsafe fn linear<L: Lanes, const D: usize>(
-    image: *const L::Element,
-    cell: &Cell<L, D>,
-    offset: L::Index,
-    stride: &[usize; D],
-) -> (L, [L; D], [L; 6]) {
-    // SAFETY: the cell lies inside the volume.
-    unsafe {
-        let [value, x, y, xy] = plane_gradient(image, cell, offset, stride);
-        let mut gradient = [x; D];
-        gradient[1] = y;
-        let mut hessian = [splat::<L>(0.0); 6];
-        hessian[1] = xy;
-        let mut result = value;
-        if D == 3 {
-            let above = image.add(stride[D - 1]);
-            let [value1, x1, y1, xy1] = plane_gradient(above, cell, offset, stride);
-            let t = cell.part[D - 1];
-            let z = value1.sub(value);
-            result = t.fma(z, value);
-            gradient[0] = lerp(x, x1, t);
-            gradient[1] = lerp(y, y1, t);
-            gradient[D - 1] = z;
-            hessian[1] = lerp(xy, xy1, t);
-            hessian[2] = x1.sub(x);
-            hessian[4] = y1.sub(y);
-        }
-        cell.keep_inside(&mut gradient, &mut hessian);
-        (result, gradient, hessian)
+        [part[1].fma(y, low), part[1].fma(xy, x0), y, xy]
     }
 }

@@ -3,12 +3,12 @@
 mod cubic;
 mod linear;
 
-use super::lanes::Lanes;
+use super::lanes::{Lanes, Places};
 use super::real::Real;
 use crate::Affine;
 
 pub(crate) use cubic::cubic;
-pub(crate) use linear::{linear, linear_value};
+pub(crate) use linear::Multilinear;
 
 use cubic::{mirrored, spline_weights};
 
@@ -290,31 +290,12 @@ impl<L: Lanes, const D: usize> Cell<L, D> {
         }
     }
 
-    /// Sets derivatives along axes where the position was clamped to zero.
+    /// Where the first voxels of the cells lie.
     ///
     /// # Safety
     /// Within a kernel only.
     #[inline(always)]
-    unsafe fn keep_inside(&self, gradient: &mut [L; D], hessian: &mut [L; 6]) {
-        // SAFETY: within a kernel.
-        unsafe {
-            let mut k = 0;
-            for a in 0..D {
-                gradient[a] = self.inside(a, gradient[a]);
-                for b in a..D {
-                    hessian[k] = self.inside(a, self.inside(b, hessian[k]));
-                    k += 1;
-                }
-            }
-        }
-    }
-
-    /// Offset of the cell's first voxel.
-    ///
-    /// # Safety
-    /// Within a kernel only.
-    #[inline(always)]
-    pub(crate) unsafe fn offset(&self, stride: &[usize; D]) -> L::Index {
+    unsafe fn places(&self, stride: &[usize; D]) -> Places {
         // SAFETY: within a kernel.
         unsafe {
             let mut sum = self.base[0].index();
@@ -327,7 +308,7 @@ impl<L: Lanes, const D: usize> Cell<L, D> {
                     L::index_mul(self.base[a].index(), L::index_splat(stride[a] as i32)),
                 );
             }
-            sum
+            Places::of::<L>(sum)
         }
     }
 }

@@ -5,9 +5,13 @@ use crate::ops::near::{Near, Neighbourhood};
 use crate::ops::pull::{packed, pull, pull_block};
 use crate::ops::real::Real;
 use crate::ops::rows::{sum_over_rows, Shared};
-use crate::ops::sample::{cubic, linear, linear_value, Cell, Frame, Interpolation};
+use crate::ops::sample::{cubic, Cell, Frame, Interpolation, Multilinear};
 use crate::Affine;
 use half::f16;
+
+/// Vectors of a run. All their places in the moving volume are found before any is read, so that loads wait for no
+/// arithmetic, and a channel is passed over the whole run, so that few rows are read at a time.
+const RUN: usize = 8;
 
 /// What a pass reads.
 pub(super) struct Input<'a, T> {
@@ -92,6 +96,7 @@ fn ranked<T: Real, const D: usize>(
     } else {
         D * (D + 1) / 2
     };
+    assert!(channels > 0, "no channel");
     assert_eq!(input.fixed.len(), n * channels, "fixed features");
     assert_eq!(
         input.moving.len(),
@@ -187,6 +192,29 @@ impl<T: Real, const D: usize> Kernel<T> for Pass<'_, T, D> {
 }
 
 impl<T: Real, const D: usize> Pass<'_, T, D> {
+    /// The cells of the lanes that start at voxel `i` of a row.
+    #[inline(always)]
+    unsafe fn cell<L: Lanes<Element = T>, const CUBIC: bool>(
+        &self,
+        start: &[T; D],
+        row: usize,
+        i: usize,
+    ) -> Cell<L, D> {
+        let frame = self.frame;
+        let (n, width) = (frame.voxels(), frame.fixed[0]);
+        // SAFETY: the contract of `run`.
+        unsafe {
+            let mut u = [L::constant(0.0); D];
+            if let Some(field) = self.input.u {
+                let here = field.as_ptr().add(row * width + i);
+                for a in 0..D {
+                    u[a] = L::load_some(here.add(a * n), (width - i).min(L::COUNT));
+                }
+            }
+            Cell::of::<CUBIC>(frame.positions(start, i, u), &frame.moving)
+        }
+    }
+
     /// `WHAT`: 0 value, 1 gradient and vector, 2 gradient and blocks, 3 gradient and Hessian.
     #[inline(always)]
     unsafe fn rows<L: Lanes<Element = T>, const CUBIC: bool, const WHAT: usize>(&self) -> [f64; 2] {
@@ -201,110 +229,123 @@ impl<T: Real, const D: usize> Pass<'_, T, D> {
             let near_start = input.u.map_or(std::ptr::null(), <[T]>::as_ptr);
             let field = Neighbourhood::<L, D>::new(near_start, &frame.fixed, &near_weight);
             let looks_near = input.smoothness.weight.is_some() && input.u.is_some();
+            let origin = Cell::at([zero; D], &frame.moving);
+            let mut between = [Multilinear::of(&origin, &frame.stride); RUN];
+            let (mut gradients, mut blocks) = ([[zero; D]; RUN], [[zero; 6]; RUN]);
+            let channels = input.weights.len();
             let (mut total, mut total_near) = (0.0, 0.0);
             for row in self.rows.clone() {
                 let start = frame.row_start(row);
                 let (mut energy, mut energy_near) = (zero, zero);
-                let mut i = 0;
-                while i < width {
-                    let count = (width - i).min(L::COUNT);
-                    let at = row * width + i;
-                    let mut u = [zero; D];
-                    if let Some(field) = input.u {
-                        for a in 0..D {
-                            u[a] = L::load_some(field.as_ptr().add(a * n + at), count);
-                        }
+                for begin in (0..width).step_by(RUN * L::COUNT) {
+                    let vectors = RUN.min((width - begin).div_ceil(L::COUNT));
+                    for k in 0..if CUBIC { 0 } else { vectors } {
+                        let cell = self.cell::<L, CUBIC>(&start, row, begin + k * L::COUNT);
+                        between[k] = Multilinear::of(&cell, &frame.stride);
                     }
-                    let cell = Cell::of::<CUBIC>(frame.positions(&start, i, u), &frame.moving);
-                    let offset = cell.offset(&frame.stride);
-                    let mask = match input.mask {
-                        Some(m) => L::load_some(m.as_ptr().add(at), count),
-                        // lanes beyond the row count for nothing
-                        None => L::load_some(ones.as_ptr(), count),
-                    };
-                    let mut gradient = [zero; D];
-                    let mut block = [zero; 6];
-                    for c in 0..input.weights.len() {
+                    for c in 0..channels {
                         let image = input.moving.as_ptr().add(c * moving_voxels);
-                        let fixed = input.fixed.as_ptr().add(c * n + at);
-                        let weight = mask.mul(L::splat(input.weights[c]));
-                        if WHAT == 0 {
-                            let value = if CUBIC {
-                                cubic::<L, D, 0>(image, &cell, &frame.moving, &frame.stride).0
-                            } else {
-                                linear_value(image, &cell, offset, &frame.stride)
+                        let channel_weight = L::splat(input.weights[c]);
+                        for k in 0..vectors {
+                            let i = begin + k * L::COUNT;
+                            let count = (width - i).min(L::COUNT);
+                            let at = row * width + i;
+                            let cell = self.cell::<L, CUBIC>(&start, row, i);
+                            let between = &between[k];
+                            let fixed = L::load_some(input.fixed.as_ptr().add(c * n + at), count);
+                            let mask = match input.mask {
+                                Some(m) => L::load_some(m.as_ptr().add(at), count),
+                                // lanes beyond the row count for nothing
+                                None => L::load_some(ones.as_ptr(), count),
                             };
-                            let r = value.sub(L::load_some(fixed, count));
-                            energy = r.mul(weight).fma(r, energy);
-                            continue;
-                        }
-                        let (value, slope, bend) = if CUBIC && WHAT == 3 {
-                            cubic::<L, D, 2>(image, &cell, &frame.moving, &frame.stride)
-                        } else if CUBIC {
-                            cubic::<L, D, 1>(image, &cell, &frame.moving, &frame.stride)
-                        } else {
-                            linear(image, &cell, offset, &frame.stride)
-                        };
-                        let r = value.sub(L::load_some(fixed, count));
-                        let j = frame.pull_gradient(slope);
-                        let wr = r.mul(weight);
-                        energy = wr.fma(r, energy);
-                        for a in 0..D {
-                            gradient[a] = wr.fma(j[a], gradient[a]);
-                        }
-                        if WHAT == 1 {
-                            // one channel: the block is the outer product of sqrt(weight) j
-                            let root = weight.sqrt();
-                            for a in 0..D {
-                                block[a] = root.mul(j[a]);
+                            let weight = mask.mul(channel_weight);
+                            if WHAT == 0 {
+                                let value = if CUBIC {
+                                    cubic::<L, D, 0>(image, &cell, &frame.moving, &frame.stride).0
+                                } else {
+                                    between.value(image, &frame.stride)
+                                };
+                                let r = value.sub(fixed);
+                                energy = r.mul(weight).fma(r, energy);
+                                continue;
                             }
-                        } else {
-                            let mut k = 0;
+                            let (value, slope, bend) = if CUBIC && WHAT == 3 {
+                                cubic::<L, D, 2>(image, &cell, &frame.moving, &frame.stride)
+                            } else if CUBIC {
+                                cubic::<L, D, 1>(image, &cell, &frame.moving, &frame.stride)
+                            } else {
+                                between.bend(image, &frame.stride)
+                            };
+                            let r = value.sub(fixed);
+                            let j = frame.pull_gradient(slope);
+                            let wr = r.mul(weight);
+                            energy = wr.fma(r, energy);
+                            let (mut gradient, mut block) = ([zero; D], [zero; 6]);
+                            // a vector is of one channel
+                            if WHAT > 1 && c > 0 {
+                                (gradient, block) = (gradients[k], blocks[k]);
+                            }
                             for a in 0..D {
-                                let wj = weight.mul(j[a]);
-                                for b in a..D {
-                                    block[k] = wj.fma(j[b], block[k]);
-                                    k += 1;
+                                gradient[a] = wr.fma(j[a], gradient[a]);
+                            }
+                            if WHAT == 1 {
+                                // one channel: the block is the outer product of sqrt(weight) j
+                                let root = weight.sqrt();
+                                for a in 0..D {
+                                    block[a] = root.mul(j[a]);
+                                }
+                            } else {
+                                let mut e = 0;
+                                for a in 0..D {
+                                    let wj = weight.mul(j[a]);
+                                    for b in a..D {
+                                        block[e] = wj.fma(j[b], block[e]);
+                                        e += 1;
+                                    }
                                 }
                             }
-                        }
-                        if WHAT == 3 {
-                            let pulled = pull_hessian::<L, D>(frame, bend);
-                            for k in 0..D * (D + 1) / 2 {
-                                block[k] = wr.fma(pulled[k], block[k]);
+                            if WHAT == 3 {
+                                let pulled = pull_hessian::<L, D>(frame, bend);
+                                for e in 0..D * (D + 1) / 2 {
+                                    block[e] = wr.fma(pulled[e], block[e]);
+                                }
+                            }
+                            if WHAT > 1 && c + 1 < channels {
+                                (gradients[k], blocks[k]) = (gradient, block);
+                                continue;
+                            }
+                            let mut near = Near::none();
+                            if looks_near {
+                                near = field.at::<true>(row, i, count);
+                            }
+                            energy_near = energy_near.add(near.energy);
+                            for a in 0..D {
+                                gradient[a] = gradient[a].add(near.force[a]);
+                            }
+                            if looks_near && input.smoothness.pull {
+                                gradient = pull(&near.slope, gradient);
+                                if WHAT == 1 {
+                                    let mut vector = gradient;
+                                    vector.copy_from_slice(&block[..D]);
+                                    block[..D].copy_from_slice(&pull(&near.slope, vector));
+                                } else {
+                                    block = pull_block(&near.slope, block);
+                                }
+                            }
+                            for a in 0..D {
+                                self.first.put(gradient[a], a * n + at, count);
+                            }
+                            let entries = if WHAT == 1 { D } else { D * (D + 1) / 2 };
+                            for e in 0..entries {
+                                self.second.put(block[e], e * n + at, count);
                             }
                         }
                     }
-                    let mut near = Near::none();
-                    if looks_near && WHAT == 0 {
-                        near = field.at::<false>(row, i, count);
-                    } else if looks_near {
-                        near = field.at::<true>(row, i, count);
+                    for k in 0..if WHAT == 0 && looks_near { vectors } else { 0 } {
+                        let i = begin + k * L::COUNT;
+                        let count = (width - i).min(L::COUNT);
+                        energy_near = energy_near.add(field.at::<false>(row, i, count).energy);
                     }
-                    energy_near = energy_near.add(near.energy);
-                    if WHAT != 0 {
-                        for a in 0..D {
-                            gradient[a] = gradient[a].add(near.force[a]);
-                        }
-                        if looks_near && input.smoothness.pull {
-                            gradient = pull(&near.slope, gradient);
-                            if WHAT == 1 {
-                                let mut vector = gradient;
-                                vector.copy_from_slice(&block[..D]);
-                                block[..D].copy_from_slice(&pull(&near.slope, vector));
-                            } else {
-                                block = pull_block(&near.slope, block);
-                            }
-                        }
-                        for a in 0..D {
-                            self.first.put(gradient[a], a * n + at, count);
-                        }
-                        let entries = if WHAT == 1 { D } else { D * (D + 1) / 2 };
-                        for k in 0..entries {
-                            self.second.put(block[k], k * n + at, count);
-                        }
-                    }
-                    i += L::COUNT;
                 }
                 total += energy.sum();
                 total_near += energy_near.sum();

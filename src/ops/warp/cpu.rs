@@ -4,7 +4,7 @@ use super::Place;
 use crate::ops::lanes::{dispatch, Kernel, Lanes};
 use crate::ops::real::Real;
 use crate::ops::rows::{for_rows, Shared};
-use crate::ops::sample::{cubic, linear, linear_value, Cell, Frame, Interpolation};
+use crate::ops::sample::{cubic, Cell, Frame, Interpolation, Multilinear};
 
 /// What a pass computes.
 #[derive(Clone, Copy)]
@@ -129,7 +129,7 @@ impl<T: Real, const D: usize> Warp<'_, T, D> {
         &self,
         image: *const T,
         cell: &Cell<L, D>,
-        offset: L::Index,
+        here: &Multilinear<L, D>,
     ) -> [L; D] {
         let frame = self.frame;
         // SAFETY: as in `run`.
@@ -137,7 +137,7 @@ impl<T: Real, const D: usize> Warp<'_, T, D> {
             if CUBIC {
                 cubic::<L, D, 1>(image, cell, &frame.moving, &frame.stride).1
             } else {
-                linear(image, cell, offset, &frame.stride).1
+                here.slope(image, &frame.stride).1
             }
         }
     }
@@ -156,7 +156,7 @@ impl<T: Real, const D: usize> Warp<'_, T, D> {
                     let count = (width - i).min(L::COUNT);
                     let at = row * width + i;
                     let cell = self.cell::<L, CUBIC>(&start, (i, at, count));
-                    let offset = cell.offset(&frame.stride);
+                    let here = Multilinear::of(&cell, &frame.stride);
                     let mut inside = L::splat(T::of(1.0));
                     if !self.continued {
                         inside = cell.within(&frame.moving, 0.5);
@@ -166,7 +166,7 @@ impl<T: Real, const D: usize> Warp<'_, T, D> {
                         let mut value = if CUBIC {
                             cubic::<L, D, 0>(image, &cell, &frame.moving, &frame.stride).0
                         } else {
-                            linear_value(image, &cell, offset, &frame.stride)
+                            here.value(image, &frame.stride)
                         };
                         if !self.continued {
                             value = value.mul(inside);
@@ -193,7 +193,7 @@ impl<T: Real, const D: usize> Warp<'_, T, D> {
                     let count = (width - i).min(L::COUNT);
                     let at = row * width + i;
                     let cell = self.cell::<L, CUBIC>(&start, (i, at, count));
-                    let offset = cell.offset(&frame.stride);
+                    let here = Multilinear::of(&cell, &frame.stride);
                     let mut q = [L::splat(T::of(0.0)); D];
                     for a in 0..D {
                         q[a] = L::load_some(step.as_ptr().add(a * n + at), count);
@@ -201,7 +201,7 @@ impl<T: Real, const D: usize> Warp<'_, T, D> {
                     let q = frame.push_step(q);
                     for c in 0..self.channels {
                         let image = self.image.as_ptr().add(c * m);
-                        let slope = self.slope::<L, CUBIC>(image, &cell, offset);
+                        let slope = self.slope::<L, CUBIC>(image, &cell, &here);
                         let mut sum = q[0].mul(slope[0]);
                         for a in 1..D {
                             sum = q[a].fma(slope[a], sum);
@@ -228,11 +228,11 @@ impl<T: Real, const D: usize> Warp<'_, T, D> {
                     let count = (width - i).min(L::COUNT);
                     let at = row * width + i;
                     let cell = self.cell::<L, CUBIC>(&start, (i, at, count));
-                    let offset = cell.offset(&frame.stride);
+                    let here = Multilinear::of(&cell, &frame.stride);
                     let mut sum = [L::splat(T::of(0.0)); D];
                     for c in 0..self.channels {
                         let image = self.image.as_ptr().add(c * m);
-                        let slope = self.slope::<L, CUBIC>(image, &cell, offset);
+                        let slope = self.slope::<L, CUBIC>(image, &cell, &here);
                         let g = L::load_some(cotangent.as_ptr().add(c * n + at), count);
                         for a in 0..D {
                             sum[a] = g.fma(slope[a], sum[a]);

@@ -1,0 +1,49 @@
+//! Where the lanes of a vector lie in memory.
+
+use std::hint::black_box;
+
+use super::Lanes;
+
+/// An index a lane, kept in memory: loads fetch them from there one by one faster than out of a register.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+pub struct Places([u32; 16]);
+
+impl Places {
+    /// No place yet.
+    pub(crate) const NONE: Self = Self([0; 16]);
+
+    /// The places of a vector of indices, none of them negative.
+    ///
+    /// # Safety
+    /// Within a kernel only.
+    #[inline(always)]
+    pub(crate) unsafe fn of<L: Lanes>(index: L::Index) -> Self {
+        let mut places = Self::NONE;
+        // SAFETY: no index vector is larger than 16 words.
+        unsafe {
+            places
+                .0
+                .as_mut_ptr()
+                .cast::<L::Index>()
+                .write_unaligned(index)
+        };
+        places
+    }
+
+    /// Makes the compiler leave them in memory.
+    #[inline(always)]
+    pub(crate) fn settled(&self) -> &[u32; 16] {
+        &black_box(self).0
+    }
+
+    /// As a vector of indices.
+    ///
+    /// # Safety
+    /// Within a kernel only.
+    #[inline(always)]
+    pub(crate) unsafe fn index<L: Lanes>(&self) -> L::Index {
+        // SAFETY: no index vector is larger than 16 words.
+        unsafe { self.0.as_ptr().cast::<L::Index>().read_unaligned() }
+    }
+}
