@@ -7,6 +7,7 @@
 
 mod machine;
 
+use std::process::Command;
 use std::time::Instant;
 
 use machine::computed_seconds;
@@ -62,7 +63,12 @@ fn forget_peak() {
 }
 
 /// Seconds, computed seconds and peak bytes of a step.
-fn measure(network: NetworkConfig, adjoint: &str, data: DataSet) -> Result<[f64; 3]> {
+fn measure(
+    network: NetworkConfig,
+    adjoint: &str,
+    recompute: bool,
+    data: DataSet,
+) -> Result<[f64; 3]> {
     let folder = tempfile::tempdir().map_err(|e| Error::io("training", "make a folder for", e))?;
     let config = TrainingConfig {
         out: folder.path().join("training"),
@@ -72,6 +78,7 @@ fn measure(network: NetworkConfig, adjoint: &str, data: DataSet) -> Result<[f64;
         validate_every: usize::MAX,
         checkpoint_every: usize::MAX,
         network,
+        recompute,
         registration: SolveConfig {
             adjoint: Some(adjoint.into()),
             start: PairStart::Identity,
@@ -106,36 +113,47 @@ fn measure(network: NetworkConfig, adjoint: &str, data: DataSet) -> Result<[f64;
     Ok([seconds, computed, peak])
 }
 
+/// Every row runs in a process of its own: what one has freed would count as memory of the next.
+const ROW: &str = "--row";
+
 fn main() -> Result<()> {
-    let wanted: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|a| !a.starts_with('-'))
-        .collect();
-    println!(
-        "{} threads, {:?}; allocator of the program; medians of {STEPS} steps\n\n{:<34} {:>7} {:>11} {:>8}",
-        rayon::current_num_threads(),
-        Instructions::current(),
-        "80x96x112, 16 channels, 30 labels",
-        "s",
-        "computed s",
-        "MB"
-    );
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let only = words.iter().position(|w| w == ROW).map(|at| &words[at + 1]);
+    if only.is_none() {
+        println!(
+            "{} threads, {:?}; allocator of the program; medians of {STEPS} steps\n\n{:<34} {:>7} {:>11} {:>8}",
+            rayon::current_num_threads(),
+            Instructions::current(),
+            "80x96x112, 16 channels, 30 labels",
+            "s",
+            "computed s",
+            "MB"
+        );
+    }
+    let wanted: Vec<&String> = words.iter().filter(|w| !w.starts_with('-')).collect();
     let networks = [
         ("U-Net", NetworkConfig::unet(3, 1)),
         ("LKU-16", NetworkConfig::large_kernel_unet(3, 1, 16)),
     ];
     for (name, network) in networks {
-        for adjoint in ["gauss-newton", "exact"] {
-            let row = format!("{name}, {adjoint}");
-            if !wanted.is_empty() && !wanted.iter().any(|w| row.contains(w.as_str())) {
-                continue;
+        for (adjoint, recompute) in [("gauss-newton", false), ("exact", false), ("exact", true)] {
+            let again = if recompute { ", recomputed maps" } else { "" };
+            let row = format!("{name}, {adjoint}{again}");
+            match only {
+                Some(only) if *only == row => {
+                    let data = DataSet::of((1..=4).map(subject).collect::<Result<_>>()?);
+                    let [seconds, computed, peak] =
+                        measure(network.clone(), adjoint, recompute, data)?;
+                    let peak = peak / 1e6;
+                    println!("{row:<34} {seconds:>7.2} {computed:>11.2} {peak:>8.0}");
+                }
+                None if wanted.is_empty() || wanted.iter().any(|w| row.contains(*w)) => {
+                    let this = std::env::current_exe();
+                    this.and_then(|program| Command::new(program).args([ROW, &row]).status())
+                        .map_err(|e| Error::io("training", "run a row", e))?;
+                }
+                _ => {}
             }
-            let data = DataSet::of((1..=4).map(subject).collect::<Result<_>>()?);
-            let [seconds, computed, peak] = measure(network.clone(), adjoint, data)?;
-            println!(
-                "{row:<34} {seconds:>7.2} {computed:>11.2} {:>8.0}",
-                peak / 1e6
-            );
         }
     }
     Ok(())

@@ -89,6 +89,12 @@
 //! steps. `through = "either"` sends gradients through one of the two images' features at a time, for half of the cost of the
 //! network's backward pass.
 //!
+//! # Memory
+//!
+//! A step keeps the network's maps of both images until gradients have passed them. `recompute = true` keeps none: the pair is
+//! registered on features outside the network's graph, and each image then passes the network once more with what the
+//! features' gradient is. The gradients are the same up to rounding.
+//!
 //! # The network
 //!
 //! Entries of `[network]` are those of [`NetworkConfig`](crate::NetworkConfig); what is left out is that of

@@ -86,11 +86,8 @@ impl LayerLevel {
         }
         let u = self.displacement_on(fixed)?.to_dtype(images.dtype())?;
         let mut warped = Vec::with_capacity(self.affine.len());
-        for (item, affine) in self.affine.iter().enumerate() {
-            let map = moving
-                .world_to_index()
-                .compose(affine)
-                .compose(&fixed.index_to_world());
+        for item in 0..self.affine.len() {
+            let map = self.map(item, moving, fixed);
             let image = images.get(item)?.contiguous()?;
             warped.push(warp(
                 &image,
@@ -100,6 +97,14 @@ impl LayerLevel {
             )?);
         }
         Ok(Tensor::stack(&warped, 0)?)
+    }
+
+    /// From fixed index to moving index, before the displacement.
+    pub(crate) fn map(&self, item: usize, moving: &Grid, fixed: &Grid) -> Affine {
+        moving
+            .world_to_index()
+            .compose(&self.affine[item])
+            .compose(&fixed.index_to_world())
     }
 
     /// The determinants of `I + Du` by central differences, `[batch, (nz,) ny, nx]`, single precision, without a gradient.

@@ -37,6 +37,9 @@ pub struct TrainingConfig {
     pub weights: Option<PathBuf>,
     /// What comes before the steps through the solver, if anything.
     pub pretraining: Option<PretrainingConfig>,
+    /// Whether the network's maps are computed a second time on the way back, an image at a time, rather than kept: one more
+    /// forward pass of the network, and less than half of the memory where volumes are large.
+    pub recompute: bool,
     /// The solver inside.
     pub registration: SolveConfig,
     /// The training subjects.
@@ -72,6 +75,7 @@ impl Default for TrainingConfig {
             network: NetworkConfig::unet(3, 1),
             weights: None,
             pretraining: None,
+            recompute: false,
             registration: SolveConfig::default(),
             data: None,
             validation: None,

@@ -3,6 +3,7 @@
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
+use super::overlap::{overlap_loss, LabelShares};
 use super::Subject;
 use crate::features::FeatureLevel;
 use crate::layer::LayerLevel;
@@ -137,12 +138,14 @@ impl LossConfig {
         let (fixed_grid, moving_grid) = (&level.grid, &moving_level.grid);
         let mut terms: Vec<Tensor> = Vec::new();
         if !ids.is_empty() {
-            let of_moving = moving.shares(ids, moving_grid)?.unsqueeze(0)?;
-            let of_fixed = fixed.shares(ids, fixed_grid)?;
-            let warped = level
-                .warp(&of_moving, moving_grid, fixed_grid)?
-                .squeeze(0)?;
-            terms.push((dice_loss(&of_fixed, &warped)? * self.dice)?);
+            let loss = overlap_loss(
+                ids,
+                LabelShares::new(fixed, ids, fixed_grid)?,
+                LabelShares::new(moving, ids, moving_grid)?,
+                &level.displacement.get(0)?,
+                level.map(0, moving_grid, fixed_grid),
+            )?;
+            terms.push((loss * self.dice)?);
         }
         if self.mse > 0.0 || self.lncc > 0.0 {
             let image = |subject: &Subject, size: &[usize]| resize(&subject.image.features, size);
@@ -185,14 +188,6 @@ impl LossConfig {
         }
         Ok(Some((sum * weight)?))
     }
-}
-
-/// One minus the soft Dice of each channel, its mean.
-fn dice_loss(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    let sum = |t: &Tensor| t.flatten_from(1)?.sum(1);
-    let both = (sum(&(a * b)?)? * 2.0)?;
-    let all = ((sum(a)? + sum(b)?)? + 1e-6)?;
-    Ok((1.0 - (both / all)?.mean_all()?)?)
 }
 
 /// One minus the squared local correlation, the mean over voxels with some structure in both.
@@ -254,17 +249,6 @@ mod tests {
     use super::*;
     use crate::{Affine, Grid};
     use candle_core::Var;
-
-    fn tensor(values: &[f32]) -> Tensor {
-        Tensor::from_slice(values, (1, 2, 2), &Device::Cpu).unwrap()
-    }
-
-    #[test]
-    fn dice_is_that_of_counted_voxels() {
-        let (a, b) = (tensor(&[1., 1., 0., 0.]), tensor(&[1., 0., 0., 0.]));
-        let loss = dice_loss(&a, &b).unwrap().to_scalar::<f32>().unwrap();
-        assert!((loss - (1.0 - 2.0 / 3.0)).abs() < 1e-5, "{loss}");
-    }
 
     #[test]
     fn correlation_does_not_see_brightness() {

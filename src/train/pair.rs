@@ -3,10 +3,11 @@
 use candle_core::{DType, Tensor};
 
 use super::config::PairStart;
-use super::lesson::{gradients, Lesson};
+use super::lesson::Lesson;
 use super::loss::GradientSide;
+use super::maps::{Maps, Networks};
 use super::{DataSet, Subject, TrainingConfig};
-use crate::features::{FeatureLevel, FeatureNetwork, Unet};
+use crate::features::FeatureLevel;
 use crate::layer::{LayerInput, LayerOutput, RegistrationLayer};
 use crate::solver::{align, AlignmentPair, AlignmentStart, Status};
 use crate::transform::LinearKind;
@@ -28,31 +29,6 @@ pub(super) fn start(pair: &[Subject; 2], start: PairStart) -> Result<Affine> {
         features: None,
     };
     Ok(align(&images, &start, stages, &mut |_, _, _, _| Ok(()))?.affine)
-}
-
-/// The feature pyramids of a pair, batches of one.
-pub(super) fn pyramids(network: &Unet, pair: &[Subject; 2]) -> Result<[Vec<FeatureLevel>; 2]> {
-    let [fixed, moving] = pair;
-    let grid = &fixed.image.grid;
-    Ok([
-        network.fixed_pyramid(&fixed.image.features.unsqueeze(0)?, grid)?,
-        network.moving_pyramid(
-            &moving.image.features.unsqueeze(0)?,
-            &moving.image.grid,
-            grid,
-        )?,
-    ])
-}
-
-/// The same features outside the graph.
-pub(super) fn detached(levels: &[FeatureLevel]) -> Vec<FeatureLevel> {
-    levels
-        .iter()
-        .map(|level| FeatureLevel {
-            features: level.features.detach(),
-            ..level.clone()
-        })
-        .collect()
 }
 
 /// Registers a pair; a failure of the solve is an error.
@@ -123,29 +99,25 @@ pub(super) fn draw(
 /// Forward and back; none where no loss applies to the pair.
 pub(super) fn learn(
     config: &TrainingConfig,
-    network: &Unet,
+    networks: Networks<'_>,
     layer: &RegistrationLayer,
     data: Option<&DataSet>,
     step: usize,
     number: usize,
 ) -> Result<Option<Lesson>> {
     let (pair, affine, mut rng) = draw(config, data, step, number)?;
-    let [mut fixed, mut moving] = pyramids(network, &pair)?;
-    if config.loss.through == GradientSide::Either {
-        let still = if rng.uniform() < 0.5 {
-            &mut fixed
-        } else {
-            &mut moving
-        };
-        *still = detached(still);
-    }
-    let active = config
-        .loss
-        .active(step - config.pretraining_steps(), fixed.len());
-    let (fixed, moving) = (&fixed[..active], &moving[..active]);
+    let still = match config.loss.through {
+        GradientSide::Both => None,
+        GradientSide::Either => Some(usize::from(rng.uniform() >= 0.5)),
+    };
+    let steps = step - config.pretraining_steps();
+    let maps = Maps::new(networks, &pair, still, |levels| {
+        config.loss.active(steps, levels)
+    })?;
+    let [fixed, moving] = &maps.levels;
     let mut layer = layer.clone();
     if let Some(iterations) = &mut layer.deformation.iterations {
-        iterations.truncate(active);
+        iterations.truncate(fixed.len());
     }
     let out = solve(&layer, fixed, moving, affine)?;
     let ids = config.loss.labels_of(&pair, &mut rng);
@@ -168,10 +140,13 @@ pub(super) fn learn(
     if !loss.is_finite() {
         return Err(Error::data(names, format!("their loss is {loss}")));
     }
+    let converged = converged(&out);
+    // the graph of the solver goes with the loss
+    drop(out);
     Ok(Some(Lesson {
-        gradients: gradients(&total, &network.parameters(), &names)?,
+        gradients: maps.gradients(total, &names)?,
         loss,
         levels,
-        converged: converged(&out),
+        converged,
     }))
 }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::classifier::Classifier;
 use super::config::PairStart;
-use super::pair::{converged, pyramids, solve, start};
+use super::maps::pyramids;
+use super::pair::{converged, solve, start};
 use super::workers::Workers;
 use super::{DataSet, Subject, Validation};
 use crate::evaluation::{landmark_errors, mean, overlap, regularity, surface_distance};

@@ -4,9 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use stillpoint::{
-    read_tensors, Augmentation, DataConfig, DataSet, Error, Grid, Image, Labels, NetworkConfig,
-    OptimiserConfig, Phantom, PretrainingConfig, Rng, SolveConfig, Subject, SynthesisConfig,
-    Trainer, TrainingConfig, Weights,
+    read_tensors, Augmentation, DataConfig, DataSet, Error, GradientSide, Grid, Image, Labels,
+    NetworkConfig, OptimiserConfig, Phantom, PretrainingConfig, Rng, SolveConfig, Subject,
+    SynthesisConfig, Trainer, TrainingConfig, Weights,
 };
 
 use crate::program::Program;
@@ -102,6 +102,30 @@ fn stopped_and_resumed_or_on_one_thread_the_bits_are_the_same() {
     assert!(curves.starts_with(b"\x89PNG"));
     let weights = Weights::read(folder.path().join("whole/weights.safetensors")).unwrap();
     assert_eq!(weights.provenance.lambda, Some(0.2));
+}
+
+/// Maps that are computed again on the way back teach the same.
+#[test]
+fn recomputed_maps_teach_what_kept_ones_do() {
+    for through in [GradientSide::Both, GradientSide::Either] {
+        let folder = tempfile::tempdir().unwrap();
+        let history = |recompute: bool| {
+            let mut config = config(&folder.path().join(format!("{recompute}")));
+            config.recompute = recompute;
+            config.loss.through = through;
+            config.steps = 2;
+            let mut trainer = Trainer::new(&config).unwrap();
+            trainer.run(&mut |_, _| Ok(())).unwrap();
+            trainer.history().to_vec()
+        };
+        let (kept, again) = (history(false), history(true));
+        assert_eq!(kept[1].loss, again[1].loss, "the forward pass is the same");
+        for (kept, again) in kept.iter().zip(&again).skip(1) {
+            assert!(kept.gradient > 0.0);
+            approx::assert_relative_eq!(kept.gradient, again.gradient, max_relative = 1e-3);
+            approx::assert_relative_eq!(kept.loss, again.loss, max_relative = 1e-3);
+        }
+    }
 }
 
 /// Two images a step by their labels, then pairs through the solver.

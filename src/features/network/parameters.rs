@@ -94,6 +94,8 @@ pub(super) struct Maker {
     parameters: Parameters,
     /// Whether gradients flow to what is made.
     tracked: bool,
+    /// Variables that are taken rather than made.
+    given: Parameters,
 }
 
 impl Maker {
@@ -103,6 +105,16 @@ impl Maker {
             dtype,
             parameters: Parameters::default(),
             tracked: true,
+            given: Parameters::default(),
+        }
+    }
+
+    /// One that takes the variables of a network of the same make.
+    pub(super) fn over(parameters: Parameters) -> Self {
+        let dtype = parameters.dtype().unwrap_or(DType::F32);
+        Self {
+            given: parameters,
+            ..Self::new(0, dtype)
         }
     }
 
@@ -117,6 +129,9 @@ impl Maker {
     /// Normal numbers with a variance of `gain / (numbers an output)`: with a gain of `2 / (1 + slope^2)` those of
     /// He et al. 2015, arXiv 1502.01852.
     pub(super) fn normal(&mut self, name: String, shape: &[usize], gain: f64) -> Result<Tensor> {
+        if self.given.get(&name).is_some() {
+            return self.constant(name, shape, 0.0);
+        }
         let fan: usize = shape[1..].iter().product();
         let deviation = (gain / fan as f64).sqrt();
         let count = shape.iter().product();
@@ -130,7 +145,10 @@ impl Maker {
     }
 
     fn add(&mut self, name: String, value: Tensor) -> Result<Tensor> {
-        let var = Var::from_tensor(&value.to_dtype(self.dtype)?)?;
+        let var = match self.given.get(&name) {
+            Some(var) => var.clone(),
+            None => Var::from_tensor(&value.to_dtype(self.dtype)?)?,
+        };
         // a detached tensor shares the storage that assignments change
         let tensor = match self.tracked {
             true => var.as_tensor().clone(),

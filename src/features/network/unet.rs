@@ -54,6 +54,12 @@ impl Unet {
         Self::made(config, base, Maker::new(seed, dtype).untracked())
     }
 
+    /// The same network outside all graphs: what changes its weights changes those of both.
+    pub(crate) fn twin(&self) -> Result<Self> {
+        let maker = Maker::over(self.parameters.clone()).untracked();
+        Self::made(&self.config, self.base.clone(), maker)
+    }
+
     fn made(
         config: &NetworkConfig,
         base: Option<Arc<dyn BaseFeatures>>,

@@ -9,6 +9,16 @@ unsafe fn lerp<L: Lanes>(a: L, b: L, t: L) -> L {
     unsafe { t.fma(b.sub(a), a) }
 }
 
+/// Vectors of a run. All their places in a volume are found before any is read, so that loads wait for no arithmetic, and a
+/// channel is passed over the whole run, so that few rows are read at a time.
+pub(crate) const RUN: usize = 8;
+
+/// Vectors of a run where so many voxels of a row are left.
+#[inline(always)]
+pub(crate) fn vectors<L: Lanes>(left: usize) -> usize {
+    RUN.min(left.div_ceil(L::COUNT))
+}
+
 /// Where a vector of positions lies between its voxels.
 #[derive(Clone, Copy)]
 pub(crate) struct Multilinear<L: Lanes, const D: usize> {

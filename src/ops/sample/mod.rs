@@ -8,7 +8,7 @@ use super::real::Real;
 use crate::Affine;
 
 pub(crate) use cubic::cubic;
-pub(crate) use linear::Multilinear;
+pub(crate) use linear::{vectors, Multilinear, RUN};
 
 use cubic::{mirrored, spline_weights};
 

@@ -1,17 +1,13 @@
 //! The fused pass over rows of the fixed grid.
 
 use crate::ops::lanes::{dispatch, Kernel, Lanes};
-use crate::ops::near::{Near, Neighbourhood};
+use crate::ops::near::Neighbourhood;
 use crate::ops::pull::{packed, pull, pull_block};
 use crate::ops::real::Real;
 use crate::ops::rows::{sum_over_rows, Shared};
-use crate::ops::sample::{cubic, Cell, Frame, Interpolation, Multilinear};
+use crate::ops::sample::{cubic, vectors, Cell, Frame, Interpolation, Multilinear, RUN};
 use crate::Affine;
 use half::f16;
-
-/// Vectors of a run. All their places in the moving volume are found before any is read, so that loads wait for no
-/// arithmetic, and a channel is passed over the whole run, so that few rows are read at a time.
-const RUN: usize = 8;
 
 /// What a pass reads.
 pub(super) struct Input<'a, T> {
@@ -215,6 +211,78 @@ impl<T: Real, const D: usize> Pass<'_, T, D> {
         }
     }
 
+    /// A block with the share of a channel with slopes `j`.
+    #[inline(always)]
+    unsafe fn block_with<L: Lanes<Element = T>, const WHAT: usize>(
+        &self,
+        mut block: [L; 6],
+        j: [L; D],
+        weight: L,
+    ) -> [L; 6] {
+        // SAFETY: the contract of `run`.
+        unsafe {
+            if WHAT == 1 {
+                // one channel: the block is the outer product of sqrt(weight) j
+                let root = weight.sqrt();
+                for a in 0..D {
+                    block[a] = root.mul(j[a]);
+                }
+                return block;
+            }
+            let mut e = 0;
+            for a in 0..D {
+                let wj = weight.mul(j[a]);
+                for b in a..D {
+                    block[e] = wj.fma(j[b], block[e]);
+                    e += 1;
+                }
+            }
+            block
+        }
+    }
+
+    /// Stores gradient and block of the lanes that start at voxel `i` of a row, with what the differences add; their energy.
+    #[inline(always)]
+    unsafe fn put_model<L: Lanes<Element = T>, const WHAT: usize>(
+        &self,
+        neighbourhood: Option<Neighbourhood<'_, L, D>>,
+        (row, i): (usize, usize),
+        mut gradient: [L; D],
+        mut block: [L; 6],
+    ) -> L {
+        let (n, width) = (self.frame.voxels(), self.frame.fixed[0]);
+        let (at, count) = (row * width + i, (width - i).min(L::COUNT));
+        // SAFETY: the contract of `run`.
+        unsafe {
+            let mut energy = L::constant(0.0);
+            if let Some(neighbourhood) = neighbourhood {
+                let near = neighbourhood.at::<true>(row, i, count);
+                energy = near.energy;
+                for a in 0..D {
+                    gradient[a] = gradient[a].add(near.force[a]);
+                }
+                if self.input.smoothness.pull {
+                    gradient = pull(&near.slope, gradient);
+                    if WHAT == 1 {
+                        let mut vector = gradient;
+                        vector.copy_from_slice(&block[..D]);
+                        block[..D].copy_from_slice(&pull(&near.slope, vector));
+                    } else {
+                        block = pull_block(&near.slope, block);
+                    }
+                }
+            }
+            for a in 0..D {
+                self.first.put(gradient[a], a * n + at, count);
+            }
+            let entries = if WHAT == 1 { D } else { D * (D + 1) / 2 };
+            for e in 0..entries {
+                self.second.put(block[e], e * n + at, count);
+            }
+            energy
+        }
+    }
+
     /// `WHAT`: 0 value, 1 gradient and vector, 2 gradient and blocks, 3 gradient and Hessian.
     #[inline(always)]
     unsafe fn rows<L: Lanes<Element = T>, const CUBIC: bool, const WHAT: usize>(&self) -> [f64; 2] {
@@ -225,10 +293,10 @@ impl<T: Real, const D: usize> Pass<'_, T, D> {
             let moving_voxels: usize = frame.moving.iter().product();
             let zero = L::splat(T::of(0.0));
             let ones = [T::of(1.0); 16];
-            let near_weight = input.smoothness.weight.unwrap_or([[0.0; 3]; 3]);
-            let near_start = input.u.map_or(std::ptr::null(), <[T]>::as_ptr);
-            let field = Neighbourhood::<L, D>::new(near_start, &frame.fixed, &near_weight);
-            let looks_near = input.smoothness.weight.is_some() && input.u.is_some();
+            let mut near = None;
+            if let (Some(weight), Some(u)) = (&input.smoothness.weight, input.u) {
+                near = Some(Neighbourhood::<L, D>::new(u.as_ptr(), &frame.fixed, weight));
+            }
             let origin = Cell::at([zero; D], &frame.moving);
             let mut between = [Multilinear::of(&origin, &frame.stride); RUN];
             let (mut gradients, mut blocks) = ([[zero; D]; RUN], [[zero; 6]; RUN]);
@@ -238,7 +306,7 @@ impl<T: Real, const D: usize> Pass<'_, T, D> {
                 let start = frame.row_start(row);
                 let (mut energy, mut energy_near) = (zero, zero);
                 for begin in (0..width).step_by(RUN * L::COUNT) {
-                    let vectors = RUN.min((width - begin).div_ceil(L::COUNT));
+                    let vectors = vectors::<L>(width - begin);
                     for k in 0..if CUBIC { 0 } else { vectors } {
                         let cell = self.cell::<L, CUBIC>(&start, row, begin + k * L::COUNT);
                         between[k] = Multilinear::of(&cell, &frame.stride);
@@ -288,22 +356,7 @@ impl<T: Real, const D: usize> Pass<'_, T, D> {
                             for a in 0..D {
                                 gradient[a] = wr.fma(j[a], gradient[a]);
                             }
-                            if WHAT == 1 {
-                                // one channel: the block is the outer product of sqrt(weight) j
-                                let root = weight.sqrt();
-                                for a in 0..D {
-                                    block[a] = root.mul(j[a]);
-                                }
-                            } else {
-                                let mut e = 0;
-                                for a in 0..D {
-                                    let wj = weight.mul(j[a]);
-                                    for b in a..D {
-                                        block[e] = wj.fma(j[b], block[e]);
-                                        e += 1;
-                                    }
-                                }
-                            }
+                            block = self.block_with::<L, WHAT>(block, j, weight);
                             if WHAT == 3 {
                                 let pulled = pull_hessian::<L, D>(frame, bend);
                                 for e in 0..D * (D + 1) / 2 {
@@ -314,37 +367,16 @@ impl<T: Real, const D: usize> Pass<'_, T, D> {
                                 (gradients[k], blocks[k]) = (gradient, block);
                                 continue;
                             }
-                            let mut near = Near::none();
-                            if looks_near {
-                                near = field.at::<true>(row, i, count);
-                            }
-                            energy_near = energy_near.add(near.energy);
-                            for a in 0..D {
-                                gradient[a] = gradient[a].add(near.force[a]);
-                            }
-                            if looks_near && input.smoothness.pull {
-                                gradient = pull(&near.slope, gradient);
-                                if WHAT == 1 {
-                                    let mut vector = gradient;
-                                    vector.copy_from_slice(&block[..D]);
-                                    block[..D].copy_from_slice(&pull(&near.slope, vector));
-                                } else {
-                                    block = pull_block(&near.slope, block);
-                                }
-                            }
-                            for a in 0..D {
-                                self.first.put(gradient[a], a * n + at, count);
-                            }
-                            let entries = if WHAT == 1 { D } else { D * (D + 1) / 2 };
-                            for e in 0..entries {
-                                self.second.put(block[e], e * n + at, count);
-                            }
+                            let near = self.put_model::<L, WHAT>(near, (row, i), gradient, block);
+                            energy_near = energy_near.add(near);
                         }
                     }
-                    for k in 0..if WHAT == 0 && looks_near { vectors } else { 0 } {
-                        let i = begin + k * L::COUNT;
-                        let count = (width - i).min(L::COUNT);
-                        energy_near = energy_near.add(field.at::<false>(row, i, count).energy);
+                    if let (0, Some(near)) = (WHAT, near) {
+                        for k in 0..vectors {
+                            let i = begin + k * L::COUNT;
+                            let count = (width - i).min(L::COUNT);
+                            energy_near = energy_near.add(near.at::<false>(row, i, count).energy);
+                        }
                     }
                 }
                 total += energy.sum();

@@ -4,7 +4,7 @@ use super::Place;
 use crate::ops::lanes::{dispatch, Kernel, Lanes};
 use crate::ops::real::Real;
 use crate::ops::rows::{for_rows, Shared};
-use crate::ops::sample::{cubic, Cell, Frame, Interpolation, Multilinear};
+use crate::ops::sample::{cubic, vectors, Cell, Frame, Interpolation, Multilinear, RUN};
 
 /// What a pass computes.
 #[derive(Clone, Copy)]
@@ -123,21 +123,50 @@ impl<T: Real, const D: usize> Warp<'_, T, D> {
         }
     }
 
+    /// Where the vectors of a run lie in the moving volume, for linear interpolation.
+    #[inline(always)]
+    unsafe fn run_of<L: Lanes<Element = T>, const CUBIC: bool>(
+        &self,
+        start: &[T; D],
+        row: usize,
+        begin: usize,
+    ) -> [Multilinear<L, D>; RUN] {
+        let (frame, width) = (self.frame, self.frame.fixed[0]);
+        // SAFETY: as in `run`.
+        unsafe {
+            let origin = Cell::at([L::constant(0.0); D], &frame.moving);
+            let mut run = [Multilinear::of(&origin, &frame.stride); RUN];
+            for k in 0..if CUBIC {
+                0
+            } else {
+                vectors::<L>(width - begin)
+            } {
+                let i = begin + k * L::COUNT;
+                let place = (i, row * width + i, (width - i).min(L::COUNT));
+                let cell = self.cell::<L, false>(start, place);
+                run[k] = Multilinear::of(&cell, &frame.stride);
+            }
+            run
+        }
+    }
+
     /// The gradient of one channel with respect to the position.
     #[inline(always)]
     unsafe fn slope<L: Lanes<Element = T>, const CUBIC: bool>(
         &self,
         image: *const T,
-        cell: &Cell<L, D>,
-        here: &Multilinear<L, D>,
+        start: &[T; D],
+        place: (usize, usize, usize),
+        between: &Multilinear<L, D>,
     ) -> [L; D] {
         let frame = self.frame;
         // SAFETY: as in `run`.
         unsafe {
             if CUBIC {
-                cubic::<L, D, 1>(image, cell, &frame.moving, &frame.stride).1
+                let cell = self.cell::<L, CUBIC>(start, place);
+                cubic::<L, D, 1>(image, &cell, &frame.moving, &frame.stride).1
             } else {
-                here.slope(image, &frame.stride).1
+                between.slope(image, &frame.stride).1
             }
         }
     }
@@ -151,29 +180,25 @@ impl<T: Real, const D: usize> Warp<'_, T, D> {
         unsafe {
             for row in self.rows.clone() {
                 let start = frame.row_start(row);
-                let mut i = 0;
-                while i < width {
-                    let count = (width - i).min(L::COUNT);
-                    let at = row * width + i;
-                    let cell = self.cell::<L, CUBIC>(&start, (i, at, count));
-                    let here = Multilinear::of(&cell, &frame.stride);
-                    let mut inside = L::splat(T::of(1.0));
-                    if !self.continued {
-                        inside = cell.within(&frame.moving, 0.5);
-                    }
+                for begin in (0..width).step_by(RUN * L::COUNT) {
+                    let run = self.run_of::<L, CUBIC>(&start, row, begin);
                     for c in 0..self.channels {
                         let image = self.image.as_ptr().add(c * m);
-                        let mut value = if CUBIC {
-                            cubic::<L, D, 0>(image, &cell, &frame.moving, &frame.stride).0
-                        } else {
-                            here.value(image, &frame.stride)
-                        };
-                        if !self.continued {
-                            value = value.mul(inside);
+                        for k in 0..vectors::<L>(width - begin) {
+                            let i = begin + k * L::COUNT;
+                            let (at, count) = (row * width + i, (width - i).min(L::COUNT));
+                            let cell = self.cell::<L, CUBIC>(&start, (i, at, count));
+                            let mut value = if CUBIC {
+                                cubic::<L, D, 0>(image, &cell, &frame.moving, &frame.stride).0
+                            } else {
+                                run[k].value(image, &frame.stride)
+                            };
+                            if !self.continued {
+                                value = value.mul(cell.within(&frame.moving, 0.5));
+                            }
+                            value.store_some(self.out.at(c * n + at), count);
                         }
-                        value.store_some(self.out.at(c * n + at), count);
                     }
-                    i += count;
                 }
             }
         }
@@ -188,27 +213,27 @@ impl<T: Real, const D: usize> Warp<'_, T, D> {
         unsafe {
             for row in self.rows.clone() {
                 let start = frame.row_start(row);
-                let mut i = 0;
-                while i < width {
-                    let count = (width - i).min(L::COUNT);
-                    let at = row * width + i;
-                    let cell = self.cell::<L, CUBIC>(&start, (i, at, count));
-                    let here = Multilinear::of(&cell, &frame.stride);
-                    let mut q = [L::splat(T::of(0.0)); D];
-                    for a in 0..D {
-                        q[a] = L::load_some(step.as_ptr().add(a * n + at), count);
-                    }
-                    let q = frame.push_step(q);
+                for begin in (0..width).step_by(RUN * L::COUNT) {
+                    let run = self.run_of::<L, CUBIC>(&start, row, begin);
                     for c in 0..self.channels {
                         let image = self.image.as_ptr().add(c * m);
-                        let slope = self.slope::<L, CUBIC>(image, &cell, &here);
-                        let mut sum = q[0].mul(slope[0]);
-                        for a in 1..D {
-                            sum = q[a].fma(slope[a], sum);
+                        for k in 0..vectors::<L>(width - begin) {
+                            let i = begin + k * L::COUNT;
+                            let (at, count) = (row * width + i, (width - i).min(L::COUNT));
+                            let mut q = [L::constant(0.0); D];
+                            for a in 0..D {
+                                q[a] = L::load_some(step.as_ptr().add(a * n + at), count);
+                            }
+                            let q = frame.push_step(q);
+                            let place = (i, at, count);
+                            let slope = self.slope::<L, CUBIC>(image, &start, place, &run[k]);
+                            let mut sum = q[0].mul(slope[0]);
+                            for a in 1..D {
+                                sum = q[a].fma(slope[a], sum);
+                            }
+                            sum.store_some(self.out.at(c * n + at), count);
                         }
-                        sum.store_some(self.out.at(c * n + at), count);
                     }
-                    i += count;
                 }
             }
         }
@@ -221,28 +246,36 @@ impl<T: Real, const D: usize> Warp<'_, T, D> {
         let m: usize = frame.moving.iter().product();
         // SAFETY: as in `run`.
         unsafe {
+            let mut sums = [[L::constant(0.0); D]; RUN];
             for row in self.rows.clone() {
                 let start = frame.row_start(row);
-                let mut i = 0;
-                while i < width {
-                    let count = (width - i).min(L::COUNT);
-                    let at = row * width + i;
-                    let cell = self.cell::<L, CUBIC>(&start, (i, at, count));
-                    let here = Multilinear::of(&cell, &frame.stride);
-                    let mut sum = [L::splat(T::of(0.0)); D];
+                for begin in (0..width).step_by(RUN * L::COUNT) {
+                    let run = self.run_of::<L, CUBIC>(&start, row, begin);
                     for c in 0..self.channels {
                         let image = self.image.as_ptr().add(c * m);
-                        let slope = self.slope::<L, CUBIC>(image, &cell, &here);
-                        let g = L::load_some(cotangent.as_ptr().add(c * n + at), count);
-                        for a in 0..D {
-                            sum[a] = g.fma(slope[a], sum[a]);
+                        for k in 0..vectors::<L>(width - begin) {
+                            let i = begin + k * L::COUNT;
+                            let (at, count) = (row * width + i, (width - i).min(L::COUNT));
+                            let place = (i, at, count);
+                            let slope = self.slope::<L, CUBIC>(image, &start, place, &run[k]);
+                            let g = L::load_some(cotangent.as_ptr().add(c * n + at), count);
+                            let mut sum = [L::constant(0.0); D];
+                            if c > 0 {
+                                sum = sums[k];
+                            }
+                            for a in 0..D {
+                                sum[a] = g.fma(slope[a], sum[a]);
+                            }
+                            if c + 1 < self.channels {
+                                sums[k] = sum;
+                                continue;
+                            }
+                            let sum = frame.pull_gradient(sum);
+                            for a in 0..D {
+                                sum[a].store_some(self.out.at(a * n + at), count);
+                            }
                         }
                     }
-                    let sum = frame.pull_gradient(sum);
-                    for a in 0..D {
-                        sum[a].store_some(self.out.at(a * n + at), count);
-                    }
-                    i += count;
                 }
             }
         }
