@@ -9,6 +9,7 @@ use candle_core::cuda_backend::cudarc::driver::{self, sys, DevicePtr, LaunchConf
 use candle_core::cuda_backend::cudarc::nvrtc;
 use candle_core::{CudaDevice, CudaStorage, DType, Device, Tensor};
 
+use super::cache::Cache;
 use super::launcher::THREADS;
 use super::pool;
 use super::source::Part;
@@ -47,14 +48,9 @@ fn check_versions(index: usize) -> Result<()> {
     let mut known = 0;
     // SAFETY: the call writes one number.
     let driver = unsafe { sys::cuDriverGetVersion(&mut known) };
-    let (mut major, mut minor) = (0, 0);
-    // SAFETY: the call writes two numbers.
-    let compiler = unsafe { nvrtc::sys::nvrtcVersion(&mut major, &mut minor) };
-    if compiler != nvrtc::sys::nvrtcResult::NVRTC_SUCCESS {
-        return Err(Error::NoCudaDevice {
-            reason: "NVRTC, the compiler of the kernels, is not installed".into(),
-        });
-    }
+    let [major, minor] = compiler_version().ok_or_else(|| Error::NoCudaDevice {
+        reason: "NVRTC, the compiler of the kernels, is not installed".into(),
+    })?;
     if driver == sys::CUresult::CUDA_SUCCESS && known < 1000 * major + 10 * minor {
         return Err(Error::CudaDriver {
             index,
@@ -63,6 +59,14 @@ fn check_versions(index: usize) -> Result<()> {
         });
     }
     Ok(())
+}
+
+/// The version of NVRTC, where it is installed.
+fn compiler_version() -> Option<[i32; 2]> {
+    let (mut major, mut minor) = (0, 0);
+    // SAFETY: the call writes two numbers.
+    let said = unsafe { nvrtc::sys::nvrtcVersion(&mut major, &mut minor) };
+    (said == nvrtc::sys::nvrtcResult::NVRTC_SUCCESS).then_some([major, minor])
 }
 
 /// Runs a kernel and reads what it left.
@@ -94,10 +98,7 @@ pub(super) fn launch(
     blocks: usize,
     arguments: &[Argument],
 ) -> Result<()> {
-    let fault = |reason: String| Error::CudaKernel {
-        kernel: format!("{}: {kernel}", source.name),
-        reason,
-    };
+    let fault = |reason| source.fault(kernel, reason);
     let part = Part::with(kernel);
     let ptx = compiled(device, source, part)?;
     let module = format!("stillpoint_{}_{}_{}", source.name, part.rank, part.storage);
@@ -123,10 +124,7 @@ pub(super) fn launch(
 fn compiled(device: &CudaDevice, source: &'static Source, part: Part) -> Result<Arc<str>> {
     type Key = (&'static str, Part, (i32, i32));
     static COMPILED: Mutex<Option<HashMap<Key, Arc<str>>>> = Mutex::new(None);
-    let fault = |reason: String| Error::CudaKernel {
-        kernel: source.name.into(),
-        reason,
-    };
+    let fault = |reason| source.fault("all kernels", reason);
     let stream = device.cuda_stream();
     let architecture = stream
         .context()
@@ -139,21 +137,33 @@ fn compiled(device: &CudaDevice, source: &'static Source, part: Part) -> Result<
         return Ok(ptx.clone());
     }
     let (major, minor) = architecture;
-    let options = nvrtc::CompileOptions {
-        options: [format!("--gpu-architecture=compute_{major}{minor}")]
-            .into_iter()
-            .chain(part.options())
-            .collect(),
+    let options: Vec<String> = [format!("--gpu-architecture=compute_{major}{minor}")]
+        .into_iter()
+        .chain(part.options())
+        .collect();
+    let (cache, compiler) = (Cache::of_user(), format!("{:?}", compiler_version()));
+    let mut made_of = vec![source.text, compiler.as_str()];
+    made_of.extend(options.iter().map(String::as_str));
+    if let Some(kept) = cache.as_ref().and_then(|cache| cache.read(&made_of)) {
+        let ptx: Arc<str> = kept.into();
+        all.insert(key, ptx.clone());
+        return Ok(ptx);
+    }
+    let made = nvrtc::CompileOptions {
+        options: options.clone(),
         name: Some(format!("{}.cu", source.name)),
         ..Default::default()
     };
-    let ptx = nvrtc::compile_ptx_with_opts(source.text, options).map_err(|error| {
+    let ptx = nvrtc::compile_ptx_with_opts(source.text, made).map_err(|error| {
         fault(match error {
             nvrtc::CompileError::CompileError { log, .. } => log.to_string_lossy().into_owned(),
             other => format!("{other:?}"),
         })
     })?;
     let ptx: Arc<str> = ptx.to_src().into();
+    if let Some(cache) = cache {
+        cache.write(&made_of, &ptx);
+    }
     all.insert(key, ptx.clone());
     Ok(ptx)
 }

@@ -65,10 +65,7 @@ pub(super) fn launch(
     blocks: usize,
     arguments: &[Argument],
 ) -> Result<()> {
-    let fault = |reason: String| Error::CudaKernel {
-        kernel: format!("{}: {kernel}", source.name),
-        reason,
-    };
+    let fault = |reason| source.fault(kernel, reason);
     let kernel = loaded(source).and_then(|library| library.kernel(kernel));
     let kernel = kernel.map_err(fault)?;
     let mut places: Vec<*mut c_void> = arguments

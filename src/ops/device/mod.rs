@@ -7,6 +7,8 @@ mod choice;
 
 #[cfg(any(feature = "cuda", test))]
 mod argument;
+#[cfg(any(feature = "cuda", test))]
+mod cache;
 #[cfg(feature = "cuda")]
 mod cuda;
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! The sources of the kernels.
 
+use crate::Error;
+
 /// A source of kernels with all that it needs: neither NVRTC nor a test looks for another file.
 #[derive(Debug)]
 pub(in crate::ops) struct Source {
@@ -7,6 +9,16 @@ pub(in crate::ops) struct Source {
     pub name: &'static str,
     /// What is compiled.
     pub text: &'static str,
+}
+
+impl Source {
+    /// What is said of a kernel that cannot be compiled, loaded or launched.
+    pub(super) fn fault(&self, kernel: &str, reason: String) -> Error {
+        Error::CudaKernel {
+            kernel: format!("{}: {kernel}", self.name),
+            reason,
+        }
+    }
 }
 
 /// The kernels of a source that are compiled together; 0 for all ranks, or all storages.

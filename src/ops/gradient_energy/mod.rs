@@ -30,24 +30,31 @@ pub(crate) fn squared_gradient(features: &Tensor, least: f64) -> Result<Gradient
             let channels = f.len() / n;
             let [sum, count] = sum_over_rows(n / nx, nx, |rows| {
                 let mut total = [0.0, 0.0];
+                let mut squares = vec![0.0; nx];
                 for row in rows {
                     let at = row * nx;
                     let up = if row % ny + 1 < ny { nx } else { 0 };
                     let far = if size.len() == 3 && row / ny + 1 < size[2] { nx * ny } else { 0 };
-                    for x in 0..nx {
-                        let right = usize::from(x + 1 < nx);
-                        let mut square = 0.0;
-                        for c in 0..channels {
-                            let here = &f[c * n + at + x..];
-                            let v = here[0].wide();
-                            square += (here[right].wide() - v).powi(2)
-                                + (here[up].wide() - v).powi(2)
-                                + (here[far].wide() - v).powi(2);
+                    squares.fill(0.0);
+                    // a channel of the whole row at a time, so that few rows are read at once
+                    for c in 0..channels {
+                        let row = |ahead: usize| &f[c * n + at + ahead..][..nx];
+                        let (here, up, far) = (row(0), row(up), row(far));
+                        let squares = &mut squares[..nx];
+                        let mut add = |x: usize, right: T| {
+                            let v = here[x].wide();
+                            squares[x] += (right.wide() - v).powi(2)
+                                + (up[x].wide() - v).powi(2)
+                                + (far[x].wide() - v).powi(2);
+                        };
+                        for x in 0..nx - 1 {
+                            add(x, here[x + 1]);
                         }
-                        if square > least {
-                            total[0] += square;
-                            total[1] += 1.0;
-                        }
+                        add(nx - 1, here[nx - 1]);
+                    }
+                    for &square in squares.iter().filter(|&&square| square > least) {
+                        total[0] += square;
+                        total[1] += 1.0;
                     }
                 }
                 total
