@@ -58,6 +58,26 @@ impl Features {
             .map_or("", |(name, _)| name)
     }
 
+    /// Whether intensities and descriptors are compared on a level.
+    fn parts(self, shrink: usize) -> (bool, bool) {
+        match self {
+            Self::CoarseMind => (true, shrink > 1),
+            Self::Intensities => (true, false),
+            Self::Mind => (false, true),
+            Self::Both => (true, true),
+        }
+    }
+
+    /// Channels of intensities and of descriptors on a level, for images of so many channels and axes.
+    pub(crate) fn channels(self, shrink: usize, inputs: usize, rank: usize) -> [usize; 2] {
+        let (intensities, descriptors) = self.parts(shrink);
+        let pairs = 2 * rank * (rank - 1);
+        [
+            inputs * usize::from(intensities),
+            inputs * pairs * usize::from(descriptors),
+        ]
+    }
+
     /// The feature maps of two images' intensities on a level that is `shrink` times coarser than the images.
     ///
     /// The neighbours that descriptors compare lie along the axes of the fixed grid, two voxels of its finest axis apart (one
@@ -70,12 +90,7 @@ impl Features {
         moving: Level,
         affine: &Affine,
     ) -> Result<FeatureMaps> {
-        let (intensities, descriptors) = match self {
-            Self::CoarseMind => (true, shrink > 1),
-            Self::Intensities => (true, false),
-            Self::Mind => (false, true),
-            Self::Both => (true, true),
-        };
+        let (intensities, descriptors) = self.parts(shrink);
         let plain = FeatureMaps::alike(fixed.features.clone(), moving.features.clone())?;
         if !descriptors || plain.unit == 0.0 {
             return Ok(plain);
@@ -136,9 +151,13 @@ impl FeatureMaps {
         let scale = share * self.unit / others.unit;
         let mut channel_weight = self.channel_weight;
         channel_weight.extend(others.channel_weight.iter().map(|w| scale * w));
+        // the parts of one image go before the other's are put together
+        let together = |own: Tensor, other: Tensor| Tensor::cat(&[own, other], 0);
+        let fixed = together(self.fixed, others.fixed)?;
+        let moving = together(self.moving, others.moving)?;
         Ok(Self {
-            fixed: Tensor::cat(&[self.fixed, others.fixed], 0)?,
-            moving: Tensor::cat(&[self.moving, others.moving], 0)?,
+            fixed,
+            moving,
             channel_weight,
             unit: self.unit * (1.0 + share),
         })

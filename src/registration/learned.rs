@@ -1,8 +1,7 @@
 //! Feature maps that a network makes of both images.
 
-use candle_core::DType;
-
 use crate::features::{FeatureLevel, FeatureNetwork, Level};
+use crate::ops::dot;
 use crate::solver::AlignmentFeatures;
 use crate::{Error, Result};
 
@@ -79,8 +78,7 @@ fn chosen(maps: Vec<FeatureLevel>, shrinks: &[usize], image: &str) -> Result<Vec
             features: map.features.detach().get(0)?.contiguous()?,
             grid: map.grid,
         };
-        let total = level.features.abs()?.sum_all()?.to_dtype(DType::F64)?;
-        if !total.to_scalar::<f64>()?.is_finite() {
+        if !dot(&level.features, &level.features)?.is_finite() {
             return Err(Error::data(
                 image,
                 format!(

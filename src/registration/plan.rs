@@ -288,11 +288,14 @@ fn learned_deformation(
     watch: &mut Watch<'_>,
 ) -> Result<MultilevelSolution> {
     let levels = maps.shrinks.len();
+    // the maps are all that is compared from here on
+    let grid = images.fixed.grid;
+    drop((images.fixed.features, images.moving));
     let deformation = Deformation {
         levels: Some(maps.shrinks.clone()),
         ..deformation.clone()
     };
-    let shrinks = deformation.shrinks(&images.fixed.grid)?;
+    let shrinks = deformation.shrinks(&grid)?;
     let pair = Pair {
         fixed: Pyramid::Levels(&maps.fixed),
         moving: Pyramid::Levels(&maps.moving),
@@ -309,7 +312,7 @@ fn learned_deformation(
         })?;
     let finest = pair.fixed.finest()?;
     let found = solution.displacement.to_device(&Device::Cpu)?;
-    solution.displacement = resample_field(&found, &finest.grid, &images.fixed.grid)?;
+    solution.displacement = resample_field(&found, &finest.grid, &grid)?;
     Ok(solution)
 }
 
@@ -341,7 +344,7 @@ fn mask(mask: &Option<Labels>, image: &Image, name: &str) -> Result<Option<Tenso
 }
 
 /// The part of the fixed grid where either image differs from its background, and what is prompted, with a margin.
-fn region(
+pub(super) fn region(
     fixed: &Image,
     moving: &Image,
     prompts: &[Prompt],

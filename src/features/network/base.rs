@@ -84,10 +84,17 @@ impl BaseFeatures for Mind {
             .collect();
         let widths = grid.spacing().iter().map(|s| WINDOW * finest / s);
         let widths: Vec<f64> = widths.map(|w| if w < NARROW { 0.0 } else { w }).collect();
-        let described: Vec<Tensor> = (0..images.dims()[0])
+        let mut described: Vec<Tensor> = (0..images.dims()[0])
             .map(|item| mind(&images.get(item)?.detach(), &offsets, &widths))
             .collect::<Result<_>>()?;
-        Ok(Tensor::stack(&described, 0)?)
+        match (described.pop(), described.is_empty()) {
+            // one image needs no copy
+            (Some(only), true) => Ok(only.unsqueeze(0)?),
+            (last, _) => {
+                described.extend(last);
+                Ok(Tensor::stack(&described, 0)?)
+            }
+        }
     }
 }
 
@@ -145,6 +152,15 @@ impl FeatureNetwork for HandMade {
 
     fn parameters(&self) -> Parameters {
         Parameters::default()
+    }
+
+    fn workspace(&self, grid: &Grid) -> u64 {
+        let shares = self
+            .shrinks
+            .iter()
+            .map(|&s| 1.0 / s.pow(self.rank as u32) as f64);
+        let maps = 1.0 + shares.sum::<f64>();
+        (maps * (4 * self.channels() * grid.voxels()) as f64) as u64
     }
 
     fn maps(&self, images: &Tensor, grid: &Grid, targets: &[Grid]) -> Result<Vec<Tensor>> {

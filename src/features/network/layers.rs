@@ -3,8 +3,9 @@
 use candle_core::{Device, Tensor};
 
 use super::config::{HeadActivation, NetworkConfig, Normalisation};
+use super::joined::Joined;
 use super::parameters::Maker;
-use crate::ops::{convolve, convolve_joined, normalise, tanh};
+use crate::ops::{convolve, normalise, tanh};
 use crate::Result;
 
 /// Weights `[outputs, inputs]` with a kernel of `size` along each axis.
@@ -109,18 +110,22 @@ impl Block {
         })
     }
 
-    /// Strides fastest axis first.
-    pub(super) fn apply(&self, x: &Tensor, stride: &[usize]) -> Result<Tensor> {
-        self.finish(&convolve(x, &self.kernel.merged()?, None, stride)?)
+    /// Strides fastest axis first. What it is given is let go before the normalisation takes memory.
+    pub(super) fn apply(&self, x: Tensor, stride: &[usize]) -> Result<Tensor> {
+        let sums = convolve(&x, &self.kernel.merged()?, None, stride)?;
+        drop(x);
+        self.finish(&sums)
     }
 
-    /// On the channels of two tensors.
-    pub(super) fn apply_joined(&self, first: &Tensor, second: &Tensor) -> Result<Tensor> {
-        self.finish(&convolve_joined(first, second, &self.kernel.merged()?)?)
+    /// On the channels of two maps.
+    pub(super) fn apply_joined(&self, maps: Joined) -> Result<Tensor> {
+        let sums = maps.convolved(&self.kernel.merged()?)?;
+        drop(maps);
+        self.finish(&sums)
     }
 
-    fn finish(&self, x: &Tensor) -> Result<Tensor> {
-        normalise(x, &self.gain, &self.offset, self.groups, self.slope)
+    fn finish(&self, sums: &Tensor) -> Result<Tensor> {
+        normalise(sums, &self.gain, &self.offset, self.groups, self.slope)
     }
 }
 
@@ -158,9 +163,11 @@ impl Head {
         })
     }
 
-    pub(super) fn apply(&self, x: &Tensor) -> Result<Tensor> {
+    /// What it is given is let go as soon as it is read.
+    pub(super) fn apply(&self, x: Tensor) -> Result<Tensor> {
         let stride = vec![1; x.rank() - 2];
-        let out = convolve(x, &self.weight, Some(&self.bias), &stride)?;
+        let out = convolve(&x, &self.weight, Some(&self.bias), &stride)?;
+        drop(x);
         match self.activation {
             HeadActivation::Linear => Ok(out),
             HeadActivation::Tanh => tanh(&out),

@@ -2,6 +2,7 @@
 
 mod base;
 mod config;
+mod joined;
 mod layers;
 mod parameters;
 mod scales;
@@ -76,6 +77,12 @@ pub trait FeatureNetwork: Send + Sync + std::fmt::Debug {
     /// [`Error::Shape`] or [`Error::InvalidArgument`] when images, grid and targets do not fit the network or each
     /// other.
     fn maps(&self, images: &Tensor, grid: &Grid, targets: &[Grid]) -> Result<Vec<Tensor>>;
+
+    /// The most memory that a pass over one image on this grid takes when no gradient is asked for, its results included,
+    /// bytes: an estimate. Zero where it is not known.
+    fn workspace(&self, _grid: &Grid) -> u64 {
+        0
+    }
 
     /// The pyramid of fixed images: every level on its [`level_grid`].
     ///

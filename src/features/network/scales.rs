@@ -51,13 +51,6 @@ impl Scales {
             .collect()
     }
 
-    /// A map of scale `scale` on the next finer one.
-    pub(super) fn finer(&self, x: &Tensor, scale: usize) -> Result<Tensor> {
-        let step = self.step(scale);
-        let half: Vec<f64> = step.iter().map(|&s| 1.0 / s as f64).collect();
-        rescale(x, &half, &self.size(scale - 1))
-    }
-
     /// A map of a scale on a grid over the same field of view as the images'.
     pub(super) fn on(&self, x: &Tensor, scale: usize, target: &Grid) -> Result<Tensor> {
         let ratio: Vec<f64> = (0..self.size.len())
@@ -142,7 +135,9 @@ mod tests {
                         "{what}"
                     );
                     if scale > 0 {
-                        let finer = scales.finer(map, scale).unwrap();
+                        let half: Vec<f64> =
+                            scales.step(scale).iter().map(|&s| 1.0 / s as f64).collect();
+                        let finer = rescale(map, &half, &scales.size(scale - 1)).unwrap();
                         assert!(
                             agree(&finer, &maps[scale - 1], &scales.size(scale - 1)),
                             "{what}"

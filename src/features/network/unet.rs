@@ -6,11 +6,12 @@ use candle_core::{DType, Tensor};
 
 use super::base::{base_features, BaseFeatures};
 use super::config::{scale_of, Architecture, Downsampling, NetworkConfig};
+use super::joined::Joined;
 use super::layers::{Block, Head};
 use super::parameters::{Maker, Parameters};
 use super::scales::Scales;
 use super::{check_images, FeatureNetwork};
-use crate::ops::{average_pool, resize};
+use crate::ops::{average_pool, combine, resize};
 use crate::{Error, Grid, Result};
 
 /// A network of the U-Net family: see [`Architecture`] for its kinds.
@@ -116,31 +117,67 @@ impl Unet {
         &self.config
     }
 
-    /// Activations of every scale, fine to coarse; only as fine as a head needs them.
-    fn activations(&self, images: &Tensor, scales: &Scales) -> Result<Vec<Tensor>> {
+    /// What the encoder makes of every scale, fine to coarse.
+    fn encoded(&self, images: &Tensor, scales: &Scales) -> Result<Vec<Tensor>> {
         let unit = vec![1; self.config.rank];
         let mut maps: Vec<Tensor> = Vec::new();
         for (scale, [first, second]) in self.encoder.iter().enumerate() {
-            let half = if scale == 0 {
-                first.apply(images, &unit)?
-            } else {
-                let step = scales.step(scale);
-                let finer = &maps[scale - 1];
-                match self.config.downsampling {
-                    Downsampling::Average => first.apply(&average_pool(finer, &step)?, &unit)?,
-                    Downsampling::Stride => first.apply(finer, &step)?,
+            let half = match maps.last() {
+                None => first.apply(images.clone(), &unit)?,
+                Some(finer) => {
+                    let step = scales.step(scale);
+                    match self.config.downsampling {
+                        Downsampling::Average => first.apply(average_pool(finer, &step)?, &unit)?,
+                        Downsampling::Stride => first.apply(finer.clone(), &step)?,
+                    }
                 }
             };
-            maps.push(second.apply(&half, &unit)?);
-        }
-        for (place, [first, second]) in self.decoder.iter().enumerate().rev() {
-            let scale = self.config.finest() + place;
-            let coarser = scales.finer(&maps[scale + 1], scale + 1)?;
-            let joined = first.apply_joined(&maps[scale], &coarser)?;
-            maps[scale] = second.apply(&joined, &unit)?;
+            maps.push(second.apply(half, &unit)?);
         }
         Ok(maps)
     }
+
+    /// The network's own features of every level, coarse first, on `targets`. Maps of a scale go as soon as nothing reads them.
+    fn own(&self, images: &Tensor, grid: &Grid, targets: &[Grid]) -> Result<Vec<Tensor>> {
+        let scales = Scales::new(grid, self.config.widths.len());
+        let (unit, finest) = (vec![1; self.config.rank], self.config.finest());
+        let mut maps = self.encoded(images, &scales)?;
+        maps.drain(..finest);
+        let levels = self.config.shrinks.iter().zip(&self.heads).zip(targets);
+        let mut levels = levels.peekable();
+        let mut features = Vec::with_capacity(targets.len());
+        let mut coarser: Option<Tensor> = None;
+        while let Some(map) = maps.pop() {
+            let scale = finest + maps.len();
+            let map = match (coarser.take(), self.decoder.get(maps.len())) {
+                (Some(coarse), Some([first, second])) => {
+                    let joined = first.apply_joined(Joined {
+                        fine: map,
+                        coarse,
+                        step: scales.step(scale + 1),
+                    })?;
+                    second.apply(joined, &unit)?
+                }
+                _ => map,
+            };
+            if scale > finest {
+                coarser = Some(map.clone());
+            }
+            if let Some(((_, head), target)) = levels.next_if(|((&s, _), _)| scale_of(s) == scale) {
+                features.push(scales.on(&head.apply(map)?, scale, target)?);
+            }
+        }
+        Ok(features)
+    }
+}
+
+/// The sum of two maps; in the place of the first where no gradient is asked for.
+fn sum(map: Tensor, other: &Tensor) -> Result<Tensor> {
+    if map.track_op() || other.track_op() {
+        return Ok((map + other)?);
+    }
+    combine(1.0, other, 1.0, &map)?;
+    Ok(map)
 }
 
 fn check_base(config: &NetworkConfig, base: Option<&dyn BaseFeatures>) -> Result<()> {
@@ -193,25 +230,47 @@ impl FeatureNetwork for Unet {
         self.parameters.clone()
     }
 
+    fn workspace(&self, grid: &Grid) -> u64 {
+        let (config, scales) = (&self.config, Scales::new(grid, self.config.widths.len()));
+        let shape = |scale| -> Vec<usize> { scales.size(scale).into_iter().rev().collect() };
+        let voxels = |scale| shape(scale).iter().product::<usize>();
+        let map = |scale: usize| config.widths[scale] * voxels(scale);
+        let finer = |scale| (0..scale).map(map).sum::<usize>();
+        let outputs = |shrink: &usize| config.outputs * voxels(scale_of(*shrink));
+        let made = |above: usize| -> usize {
+            let shrinks = config.shrinks.iter();
+            shrinks.filter(|&&s| scale_of(s) > above).map(outputs).sum()
+        };
+        // a block reads one map and writes another
+        let encoded = (0..config.widths.len()).map(|scale| finer(scale) + 2 * map(scale));
+        let decoded = (0..self.decoder.len()).map(|place| {
+            let scale = config.finest() + place;
+            let channels = [config.widths[scale], config.widths[scale + 1]];
+            let slab = Joined::workspace(&shape(scale), channels);
+            let read = finer(scale + 1) - finer(config.finest()) + map(scale + 1);
+            read + map(scale) + slab + made(scale)
+        });
+        let finest = config.finest();
+        let all = config.shrinks.iter().map(outputs).sum::<usize>();
+        let last = match &self.base {
+            Some(base) => all + base.channels(config.inputs, config.rank) * voxels(0),
+            None => made(finest) + map(finest) + 2 * config.outputs * voxels(finest),
+        };
+        let most = encoded.chain(decoded).max().unwrap_or(0).max(last);
+        let element = self.parameters.dtype().map_or(4, |d| d.size_in_bytes());
+        (most * element) as u64
+    }
+
     fn maps(&self, images: &Tensor, grid: &Grid, targets: &[Grid]) -> Result<Vec<Tensor>> {
         check_images(self, images, grid, targets)?;
-        let scales = Scales::new(grid, self.config.widths.len());
-        let activations = self.activations(images, &scales)?;
-        let base = self
-            .base
-            .as_ref()
-            .map(|base| base_features(&**base, images, grid))
-            .transpose()?;
-        let levels = self.config.shrinks.iter().zip(&self.heads).zip(targets);
-        levels
-            .map(|((&shrink, head), target)| {
-                let scale = scale_of(shrink);
-                let map = scales.on(&head.apply(&activations[scale])?, scale, target)?;
-                match &base {
-                    Some(base) => Ok((map + resize(base, target.size())?)?),
-                    None => Ok(map),
-                }
-            })
+        let own = self.own(images, grid, targets)?;
+        let Some(base) = &self.base else {
+            return Ok(own);
+        };
+        let base = base_features(&**base, images, grid)?;
+        own.into_iter()
+            .zip(targets)
+            .map(|(map, target)| sum(map, &resize(&base, target.size())?))
             .collect()
     }
 }

@@ -5,7 +5,7 @@ mod cpu;
 use candle_core::Tensor;
 
 use super::diffusion::size;
-use super::separable::smooth;
+use super::separable::smooth_in_place;
 use super::storage::{read, with_real, write};
 use crate::{Error, Result};
 
@@ -46,13 +46,13 @@ pub fn mind(image: &Tensor, offsets: &[[f64; 3]], sigma: &[f64]) -> Result<Tenso
     let mut shape = image.dims().to_vec();
     shape[0] = channels * pairs;
     let size = size(&image);
-    let differences = Tensor::zeros(shape, image.dtype(), image.device())?;
+    let out = Tensor::zeros(shape, image.dtype(), image.device())?;
     with_real!(image.dtype(), T => {
         read::<T, _>(&image, |image| {
-            write::<T, _>(&differences, |out| cpu::differences(image, &size, offsets, out))
+            write::<T, _>(&out, |out| cpu::differences(image, &size, offsets, out))
         })?
     })?;
-    let out = smooth(&differences, sigma)?;
+    smooth_in_place(&out, sigma)?;
     with_real!(out.dtype(), T => {
         write::<T, _>(&out, |out| cpu::describe(out, &size, pairs, FLOOR))
     })?;

@@ -5,6 +5,8 @@ mod cpu;
 mod cuda;
 mod table;
 
+use std::borrow::Cow;
+
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor};
 
@@ -12,7 +14,7 @@ use super::device::twin;
 use super::real::Real;
 #[cfg(any(feature = "cuda", test))]
 use super::recorded::record;
-use super::storage::{slice, with_real};
+use super::storage::{slice, with_real, write};
 use crate::Result;
 
 pub(crate) use table::Table;
@@ -86,19 +88,72 @@ impl Filter {
         passes
     }
 
+    /// Some volumes at a time: what lies between two passes then takes the room of those few.
     fn apply<T: Real>(&self, x: &[T], dims: &[usize]) -> (Vec<T>, Vec<usize>) {
         let mut shape = dims.to_vec();
-        let mut filtered: Option<Vec<T>> = None;
         for (axis, table) in self.passes() {
             let dim = shape.len() - 1 - axis;
             shape[dim] = table.outputs();
-            let inner = shape[dim + 1..].iter().product();
-            let mut out = vec![T::of(0.0); shape.iter().product()];
-            cpu::along_axis(filtered.as_deref().unwrap_or(x), inner, table, &mut out);
-            filtered = Some(out);
         }
-        (filtered.unwrap_or_else(|| x.to_vec()), shape)
+        let space = dims.len() - self.tables.len();
+        let (from, to) = (volume(&dims[space..]), volume(&shape[space..]));
+        let mut out = vec![T::of(0.0); shape.iter().product()];
+        let count = together(from.max(to));
+        for (x, out) in x.chunks(count * from).zip(out.chunks_mut(count * to)) {
+            match self.between(x, &dims[space..]) {
+                (values, inner, Some(last)) => cpu::along_axis(&values, inner, last, out),
+                (values, ..) => out.copy_from_slice(&values),
+            }
+        }
+        (out, shape)
     }
+
+    /// [`Filter::apply`] with the results in the place of the values; of tables that keep the size.
+    fn apply_in_place<T: Real>(&self, x: &mut [T], size: &[usize]) {
+        let volume = volume(size);
+        for x in x.chunks_mut(together(volume) * volume) {
+            let (values, inner, last) = self.between(x, size);
+            if let Some(last) = last {
+                // a pass that is the only one must not read what it has written
+                let values = values.into_owned();
+                cpu::along_axis(&values, inner, last, x);
+            }
+        }
+    }
+
+    /// What all passes but the last make of volumes of this shape, how far the neighbours of the last pass lie apart, and its
+    /// table.
+    fn between<'a, T: Real>(
+        &self,
+        x: &'a [T],
+        dims: &[usize],
+    ) -> (Cow<'a, [T]>, usize, Option<&Table>) {
+        let mut values = Cow::Borrowed(x);
+        let mut shape = dims.to_vec();
+        let count = x.len() / volume(dims);
+        let mut passes = self.passes();
+        let last = passes.pop();
+        for (axis, table) in passes {
+            let dim = shape.len() - 1 - axis;
+            shape[dim] = table.outputs();
+            let inner = shape[dim + 1..].iter().product();
+            let mut out = vec![T::of(0.0); count * volume(&shape)];
+            cpu::along_axis(&values, inner, table, &mut out);
+            values = Cow::Owned(out);
+        }
+        let inner = last.map_or(1, |(axis, _)| volume(&shape[shape.len() - axis..]));
+        (values, inner, last.map(|(_, table)| table))
+    }
+}
+
+fn volume(shape: &[usize]) -> usize {
+    shape.iter().product()
+}
+
+/// How many volumes are filtered together: enough to occupy the threads.
+fn together(volume: usize) -> usize {
+    const ENOUGH: usize = 1 << 20;
+    (ENOUGH / volume.max(1)).max(1)
 }
 
 impl CustomOp1 for Filter {
@@ -177,6 +232,15 @@ pub fn rescale(x: &Tensor, scale: &[f64], size: &[usize]) -> Result<Tensor> {
 /// the border so that constants stay.
 pub fn smooth(x: &Tensor, sigma: &[f64]) -> Result<Tensor> {
     separable(x, &gaussian_tables(x, sigma))
+}
+
+/// [`smooth`] with the result in the place of the tensor's values, outside all graphs.
+pub(crate) fn smooth_in_place(x: &Tensor, sigma: &[f64]) -> Result<()> {
+    let tables = gaussian_tables(x, sigma);
+    let size = &x.dims()[x.rank() - sigma.len()..];
+    with_real!(x.dtype(), T => {
+        write::<T, _>(x, |x| Filter { tables }.apply_in_place(x, size))
+    })
 }
 
 /// The adjoint of [`smooth`].
