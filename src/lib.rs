@@ -142,7 +142,8 @@ pub use picture::{
 pub use problem::{EnergyProblem, ImplicitProblem, Linearisation, Problem, PromptTerms};
 pub use prompt::{Prompt, PromptKind};
 pub use registration::{
-    inverse_on, DeformableReport, Deformation, Landscape, Registered, Registration, Step,
+    inverse_on, DeformableReport, Deformation, Footprint, FootprintStage, Landscape, Registered,
+    Registration, Step,
 };
 pub use regulariser::{Bending, Diffusion, Elastic, Regulariser};
 pub use rng::Rng;

@@ -91,7 +91,10 @@ pub(super) fn run(args: &DemoArgs, session: &Session) -> Result<()> {
     image(&moving)?.write(outputs.path("_moving.nii.gz"))?;
     labels(&phantom.fixed_labels)?.write(outputs.path("_fixed_labels.nii.gz"))?;
     labels(&phantom.moving_labels)?.write(outputs.path("_moving_labels.nii.gz"))?;
-    let report = register::register(&register_args(args, &outputs)?, session)?;
+    drop((fixed, moving));
+    let kept = phantom.fixed.len() + phantom.moving.len() + phantom.displacement.len();
+    let kept = kept + phantom.fixed_labels.len() + phantom.moving_labels.len();
+    let report = register::register(&register_args(args, &outputs)?, 4 * kept as u64, session)?;
     let found = DisplacementField::read(outputs.path("_warp.nii.gz"))?;
     let (before, after) = errors(&phantom, found.values())
         .ok_or_else(|| Error::data("phantom", "has no voxel with a label"))?;
@@ -132,6 +135,7 @@ fn register_args(args: &DemoArgs, outputs: &register::Outputs) -> Result<Registe
     }
     match Cli::try_parse_from(words).map(|cli| cli.command) {
         Ok(Command::Register(register)) => Ok(RegisterArgs {
+            json: args.json,
             run: args.run.clone(),
             ..*register
         }),

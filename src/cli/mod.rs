@@ -3,6 +3,7 @@
 //! This is the program `stillpoint`, not an interface for other programs: it may change from one version to the next.
 
 mod apply;
+mod bytes;
 mod compared;
 mod demo;
 mod digest;
@@ -26,6 +27,7 @@ mod stage;
 mod train;
 
 pub use apply::ApplyArgs;
+pub use bytes::Bytes;
 pub use compared::Compared;
 pub use demo::DemoArgs;
 pub use evaluate::EvaluateArgs;

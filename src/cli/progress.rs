@@ -42,6 +42,11 @@ impl Progress {
         self.0.finish_and_clear();
     }
 
+    /// Does something that writes to the terminal, beside the bar.
+    pub fn aside<R>(&self, write: impl FnOnce() -> R) -> R {
+        self.0.suspend(write)
+    }
+
     /// Says on standard error what the user should know, bar or no bar.
     pub fn warn(&self, sentence: &str) {
         self.0.suspend(|| eprintln!("warning: {sentence}"));

@@ -3,6 +3,7 @@
 mod coloured;
 mod deformation;
 mod fields;
+mod footprint;
 mod landscape;
 mod learned;
 #[cfg(test)]
@@ -14,6 +15,7 @@ pub(crate) use coloured::{coloured, LevelMap};
 pub use deformation::Deformation;
 pub use fields::inverse_on;
 pub(crate) use fields::total_on;
+pub use footprint::{Footprint, FootprintStage};
 pub use landscape::Landscape;
 pub use plan::{Registration, Step};
 pub use registered::{DeformableReport, Registered};

@@ -22,6 +22,7 @@ mod evaluation;
 mod feature_networks;
 mod features;
 mod fixed_points;
+mod footprint;
 mod geometry;
 mod gradients;
 mod image_writing;

@@ -1,5 +1,6 @@
 //! `stillpoint register`: a moving image onto a fixed one.
 
+mod budget;
 mod device;
 mod inputs;
 mod outputs;
@@ -13,7 +14,7 @@ pub(super) use report::Report;
 pub(super) use run::{register, run, summary};
 
 use self::prompts::{Kind, PromptFiles};
-use super::{Compared, Init, Iterations, Levels, RunArgs, Stages};
+use super::{Bytes, Compared, Init, Iterations, Levels, RunArgs, Stage, Stages};
 use crate::ops::DeviceChoice;
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -176,6 +177,10 @@ pub struct RegisterArgs {
     #[arg(long, help_heading = "Output")]
     pub json: bool,
 
+    /// Refuse to begin where the run may take more memory than this, such as 700MB, 2GB or 1.5GiB
+    #[arg(long, value_name = "SIZE", help_heading = "Running")]
+    pub max_memory: Option<Bytes>,
+
     /// How to run.
     #[command(flatten)]
     pub run: RunArgs,
@@ -266,7 +271,7 @@ pub(super) fn weight(text: &str) -> Result<f64, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Cli, Command, Stage};
+    use super::super::{Cli, Command};
     use super::*;
     use clap::Parser;
 
@@ -305,6 +310,8 @@ mod tests {
         let second = parse(&["--device", "cuda:1"]).unwrap();
         assert_eq!(second.device, DeviceChoice::Cuda(1));
         assert!(parse(&["-t", "affine", "--features", "w.safetensors"]).is_ok());
+        let limited = parse(&["--max-memory", "1.5GiB"]).unwrap();
+        assert_eq!(limited.max_memory, Some(Bytes(3 << 29)));
     }
 
     #[test]
@@ -325,6 +332,8 @@ mod tests {
             (&["--lambda=-1"], "positive"),
             (&["--lambda", "nan"], "positive"),
             (&["--threads", "0"], "--threads"),
+            (&["--max-memory", "much"], "700MB"),
+            (&["--max-memory", "0"], "700MB"),
             (&["--init", "nowhere.mat"], "neither"),
             (&["-t", "affine", "--features", "mind"], "no effect"),
             (&["--features", "unet"], "coarse-mind"),

@@ -189,6 +189,19 @@ impl GivenPrompt {
         })
     }
 
+    /// Voxels of its labels, marks and mask.
+    pub fn voxels(&self) -> u64 {
+        let mask = self.prompt.mask.as_ref().map_or(0, |m| m.values().len());
+        let labels = match &self.prompt.kind {
+            PromptKind::Labels { fixed, moving, .. }
+            | PromptKind::Scribbles { fixed, moving, .. } => {
+                fixed.values().len() + moving.values().len()
+            }
+            PromptKind::Points { .. } => 0,
+        };
+        (mask + labels) as u64
+    }
+
     /// How well it is met at the start and registered: by maps from fixed to moving points.
     pub fn report(&self, before: &Chain, after: &Chain) -> Result<PromptReport> {
         let mut report = PromptReport {

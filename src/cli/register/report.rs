@@ -149,6 +149,8 @@ pub struct Run {
     pub threads: usize,
     /// Wall time by part.
     pub seconds: Seconds,
+    /// What was expected before the work began; see [`Footprint`](crate::Footprint).
+    pub estimated_memory_bytes: u64,
     /// Largest resident set so far; null where the system does not tell.
     pub peak_memory_bytes: Option<u64>,
 }

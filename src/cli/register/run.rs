@@ -11,20 +11,20 @@ use super::outputs::{Outputs, Staged};
 use super::page::{draw, figures, Shown};
 use super::prompts::dice;
 use super::report::{self, Difference, GridReport, Program, Report, Run, Seconds, Settings};
-use super::{device, RegisterArgs};
+use super::{budget, device, RegisterArgs};
 use crate::cli::output::json;
-use crate::cli::{print, Compared, Init, Session};
+use crate::cli::{print, Bytes, Compared, Init, Session};
 use crate::evaluation::{inverse_consistency, regularity_of};
 use crate::image::{write_affine, write_bytes, DisplacementField, Image};
 use crate::ops::determinants;
-use crate::registration::{Deformation, Registered, Registration};
+use crate::registration::{Deformation, FootprintStage, Registered, Registration};
 use crate::solver::AlignmentStart;
 use crate::transform::Chain;
 use crate::{Error, Result};
 
 /// The command.
 pub(in crate::cli) fn run(args: &RegisterArgs, session: &Session) -> Result<()> {
-    let report = register(args, session)?;
+    let report = register(args, 0, session)?;
     if args.json {
         return print(&json(&report)?);
     }
@@ -34,16 +34,26 @@ pub(in crate::cli) fn run(args: &RegisterArgs, session: &Session) -> Result<()> 
     Ok(())
 }
 
-/// Registers, writes every file and returns the report.
-pub(in crate::cli) fn register(args: &RegisterArgs, session: &Session) -> Result<Report> {
+/// Registers, writes every file and returns the report; `held` are bytes that the caller keeps meanwhile.
+pub(in crate::cli) fn register(
+    args: &RegisterArgs,
+    held: u64,
+    session: &Session,
+) -> Result<Report> {
     let clock = Instant::now();
     let outputs = Outputs::prepare(&args.out_prefix)?;
     outputs.spare(args.files())?;
     let device = device::ready(args, session)?;
     session.progress.begin("reading", 1);
     let mut inputs = Inputs::read(args)?;
+    let plan = plan(args, &mut inputs, device);
+    let footprint = budget::footprint(&plan, &inputs, held)?;
+    budget::check(args, &footprint)?;
+    if let (Some(peak), false) = (footprint.peak(), args.json || args.run.quiet) {
+        session.progress.aside(|| print(&announced(peak)))?;
+    }
     let read = clock.elapsed().as_secs_f64();
-    let registered = solve(args, &mut inputs, device, session)?;
+    let registered = solve(plan, &inputs, session)?;
     let solved = clock.elapsed().as_secs_f64();
     session.progress.begin("writing", 1);
     let mut staged = outputs.stage()?;
@@ -72,6 +82,7 @@ pub(in crate::cli) fn register(args: &RegisterArgs, session: &Session) -> Result
             evaluate_and_write: total - solved,
             total,
         },
+        estimated_memory_bytes: footprint.peak().map_or(0, |peak| peak.bytes()),
         peak_memory_bytes: report::peak_memory(),
     };
     let text = json(&report)?;
@@ -81,17 +92,19 @@ pub(in crate::cli) fn register(args: &RegisterArgs, session: &Session) -> Result
     Ok(report)
 }
 
-fn solve(
-    args: &RegisterArgs,
-    inputs: &mut Inputs,
-    device: Device,
-    session: &Session,
-) -> Result<Registered> {
+/// The line that is printed before the work begins.
+fn announced(peak: &FootprintStage) -> String {
+    let estimate = Bytes(peak.bytes());
+    format!("Memory  about {estimate} at most, for {}\n", peak.name)
+}
+
+/// What is asked for.
+fn plan(args: &RegisterArgs, inputs: &mut Inputs, device: Device) -> Registration {
     let trained = inputs
         .network
         .as_ref()
         .and_then(|n| n.report.provenance.lambda);
-    let registration = Registration {
+    Registration {
         start: match (&args.init, inputs.start) {
             (_, Some(start)) => AlignmentStart::Affine(start),
             (Init::Centres, _) => AlignmentStart::Centres,
@@ -117,9 +130,12 @@ fn solve(
             .iter()
             .map(|given| given.prompt.clone())
             .collect(),
-    };
+    }
+}
+
+fn solve(plan: Registration, inputs: &Inputs, session: &Session) -> Result<Registered> {
     let mut stage = "";
-    registration.run(&inputs.fixed, &inputs.moving, &mut |step| {
+    plan.run(&inputs.fixed, &inputs.moving, &mut |step| {
         session.proceed()?;
         if stage != step.stage {
             stage = step.stage;
