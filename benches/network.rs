@@ -2,8 +2,8 @@
 //!
 //! The share is that of the multiply-add rate measured in the same run, both by the seconds that threads computed where
 //! the system tells, so that other work on the machine changes little. Operations are those of the plain sum: kernels of
-//! three voxels take a third of them (in two dimensions, half), and so may pass 100 %. Whole networks include what the
-//! tensor engine does between the operators.
+//! three or five voxels take about a third of them (in two dimensions, about half), and so may pass 100 %. Whole networks
+//! include what the tensor engine does between the operators.
 
 mod machine;
 
@@ -21,15 +21,20 @@ use stillpoint::{
 #[global_allocator]
 static ALLOCATOR: stillpoint::memory::Allocator = stillpoint::memory::Allocator;
 
-/// Inputs, outputs and size (fastest axis first) of convolutions with kernels of three voxels.
-const CONVOLUTIONS: [(usize, usize, &[usize]); 7] = [
-    (16, 16, &[112, 96, 80]),
-    (32, 32, &[112, 96, 80]),
-    (2, 16, &[112, 96, 80]),
-    (32, 32, &[56, 48, 40]),
-    (64, 64, &[28, 24, 20]),
-    (48, 16, &[112, 96, 80]),
-    (16, 16, &[192, 160]),
+/// Voxels of the kernel along each axis, inputs, outputs and size (fastest axis first) of convolutions.
+const CONVOLUTIONS: [(usize, usize, usize, &[usize]); 12] = [
+    (3, 16, 16, &[112, 96, 80]),
+    (3, 32, 32, &[112, 96, 80]),
+    (3, 2, 16, &[112, 96, 80]),
+    (3, 32, 32, &[56, 48, 40]),
+    (3, 64, 64, &[28, 24, 20]),
+    (3, 48, 16, &[112, 96, 80]),
+    (3, 16, 16, &[192, 160]),
+    (5, 16, 16, &[112, 96, 80]),
+    (5, 32, 32, &[56, 48, 40]),
+    (5, 64, 64, &[28, 24, 20]),
+    (5, 128, 128, &[14, 12, 10]),
+    (5, 16, 16, &[192, 160]),
 ];
 
 struct Row {
@@ -98,9 +103,9 @@ fn describe(size: &[usize]) -> String {
 }
 
 fn convolutions(bench: &mut Bench<'_>) {
-    for (inputs, outputs, size) in CONVOLUTIONS {
+    for (edge, inputs, outputs, size) in CONVOLUTIONS {
         let batch = if size.len() == 2 { 16 } else { 1 };
-        let kernel = vec![3; size.len()];
+        let kernel = vec![edge; size.len()];
         let unit = vec![1; size.len()];
         let x = noise(&shape(batch, inputs, size), 1);
         let g = noise(&shape(batch, outputs, size), 2);
@@ -108,7 +113,8 @@ fn convolutions(bench: &mut Bench<'_>) {
         let entries: usize = kernel.iter().product();
         let voxels: usize = size.iter().product();
         let flops = 2.0 * (batch * inputs * outputs * entries * voxels) as f64;
-        let name = |what: &str| format!("{inputs}->{outputs} at {}, {what}", describe(size));
+        let name =
+            |what: &str| format!("{edge}: {inputs}->{outputs} at {}, {what}", describe(size));
         bench.time(&name("forward"), flops, || {
             convolve(&x, &w, None, &unit).unwrap();
         });

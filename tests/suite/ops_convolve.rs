@@ -29,6 +29,13 @@ const CASES: &[(&[usize], &[usize], &[usize])] = &[
     (&[17, 12, 3], &[1, 3, 1], &[1, 1, 1]),
     (&[40, 16], &[1, 3], &[1, 1]),
     (&[23, 23], &[5, 3], &[1, 1]),
+    (&[21, 9, 7], &[5, 5, 5], &[1, 1, 1]),
+    (&[34, 12, 8], &[3, 5, 5], &[1, 1, 1]),
+    (&[18, 11, 3], &[5, 5, 1], &[1, 1, 1]),
+    (&[40, 15], &[5, 5], &[1, 1]),
+    (&[67, 8], &[1, 5], &[1, 1]),
+    // no filter for rows and planes together
+    (&[20, 9, 8], &[3, 5, 3], &[1, 1, 1]),
 ];
 
 /// Batch, inputs and outputs.
@@ -190,7 +197,12 @@ fn gradients_agree_with_finite_differences() {
 
 #[test]
 fn joined_channels_are_those_of_the_concatenation() {
-    for (size, kernel) in [(&[7, 5][..], &[3, 3][..]), (&[6, 5, 4], &[3, 3, 3])] {
+    for (size, kernel) in [
+        (&[7, 5][..], &[3, 3][..]),
+        (&[6, 5, 4], &[3, 3, 3]),
+        (&[33, 11], &[5, 5]),
+        (&[19, 9, 7], &[5, 5, 5]),
+    ] {
         let (a, b) = (noise(&shape(2, 3, size), 1), noise(&shape(2, 2, size), 2));
         let w = noise(&shape(5, 5, kernel), 3);
         let joined = Tensor::cat(&[&a, &b], 1).unwrap();

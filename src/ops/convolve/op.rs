@@ -15,8 +15,8 @@ use crate::{Error, Result};
 /// `bias` is `[outputs]`, `stride` has an entry an axis, fastest first; the result has `ceil(n / stride)` voxels an axis.
 /// Output voxel `x` has its centre on input voxel `stride x`. Gradients flow to all three tensors.
 ///
-/// Kernels of three voxels across rows (and planes) are computed by minimal filtering (Lavin and Gray, arXiv 1509.09308)
-/// where that saves time; a value that is not finite then spoils results up to four rows and two planes away.
+/// Kernels of three or of five voxels across rows (and planes) are computed by minimal filtering (Lavin and Gray, arXiv
+/// 1509.09308) where that saves time; a value that is not finite then spoils results up to four rows and planes away.
 ///
 /// # Errors
 /// [`Error::Shape`] when the tensors do not fit together, [`Error::InvalidArgument`] for even kernels or a stride of

@@ -47,16 +47,17 @@ impl Window {
             let packed = channels * phases * (planes + rz) * (rows + ry) * pitch;
             planes * rows * pitch <= MOST && packed <= PACKED
         };
-        Self::cheapest(axes, [1, 1], nz.min(16), fits, |_, rows| rows * pitch)
+        Self::cheapest(axes, [1, 1], nz.min(16), 0, fits, |_, rows| rows * pitch)
     }
 
     /// With the blocks that copy the fewest inputs an output, of whole `steps` of planes and rows, among those that fit and
     /// leave enough blocks to a volume; one step of each where none does. `run` is the length of what is computed at once
-    /// in a block of so many planes and rows.
+    /// in a block of so many planes and rows, `few` a length that need not be cut for the number of blocks.
     pub(super) fn cheapest(
         axes: [Axis; 3],
         steps: [usize; 2],
         most_planes: usize,
+        few: usize,
         fits: impl Fn(usize, usize) -> bool,
         run: impl Fn(usize, usize) -> usize,
     ) -> Self {
@@ -68,7 +69,8 @@ impl Window {
         let mut best = (f64::INFINITY, steps[0], steps[1]);
         for planes in (steps[0]..=most_planes.next_multiple_of(steps[0])).step_by(steps[0]) {
             for rows in (steps[1]..=ny.next_multiple_of(steps[1])).step_by(steps[1]) {
-                if planes * rows * pitch > most || !fits(planes, rows) {
+                let many = planes * rows * pitch > most && run(planes, rows) > few;
+                if many || !fits(planes, rows) {
                     continue;
                 }
                 // inputs copied an output, and a little for starting a run

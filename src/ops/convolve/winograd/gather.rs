@@ -2,8 +2,9 @@
 
 use rayon::prelude::*;
 
-use super::filter::{inputs_of_four, inputs_of_two, results_of_four, results_of_two, TAPS_OF_FOUR};
-use super::{Tiles, Winograd, PLANES, PLANE_PRODUCTS, ROWS, ROW_PRODUCTS};
+use super::factors::{Both, ABREAST, MOST};
+use super::points::{inputs, results};
+use super::{Room, Tiles, Winograd, ROW_PRODUCTS};
 use crate::ops::convolve::axis::Axis;
 use crate::ops::convolve::gather::{run, side_by_side, TOGETHER};
 use crate::ops::convolve::window::{Block, SLACK};
@@ -15,11 +16,18 @@ use crate::ops::scratch::with_scratch;
 
 /// Elements that a block's transformed inputs and products may take: they stay in the second-level cache.
 const SCRATCH: usize = 240 << 10;
+/// Elements of a product that keep the vector units busy.
+const FEW: usize = 48;
 
 impl Winograd {
     /// For [`gather`](Self::gather), if the taps allow it and products are saved.
     pub(in crate::ops::convolve) fn of_results(axes: &[Axis; 3], inputs: usize) -> Option<Self> {
-        let plan = Self::new(axes, inputs + TOGETHER, SCRATCH);
+        let room = Room {
+            channels: inputs + TOGETHER,
+            scratch: SCRATCH,
+            few: FEW,
+        };
+        let plan = Self::new(axes, &room);
         plan.filter(|_| inputs > 0)
     }
 
@@ -76,27 +84,42 @@ impl Winograd {
         weight: &(impl Fn(usize, usize, usize) -> T + Sync),
     ) -> Vec<T> {
         let [x, y, z] = std::array::from_fn(|axis| self.entries(axis));
-        let of_planes = self.plane_factors();
         let taps = inputs * x.len();
         let mut packed = vec![T::of(0.0); outputs.div_ceil(TOGETHER) * self.group(taps)];
         let pack_group = |(group, packed): (usize, &mut [T])| {
             let first = group * TOGETHER;
             let together = side_by_side(outputs - first);
-            for tap in 0..taps {
-                let (c, x) = (tap / x.len(), x[tap % x.len()]);
-                for o in first..(first + together).min(outputs) {
-                    let mut rows = [[0.0; ROW_PRODUCTS]; 3];
-                    for (rows, z) in rows.iter_mut().zip(&z) {
-                        let entry = |k: usize| (z * kernel[1] + y[k]) * kernel[0] + x;
-                        let g = std::array::from_fn(|k| weight(o, c, entry(k)).wide());
-                        *rows = TAPS_OF_FOUR.map(|f| weighted(f, g));
+            let channels = first..(first + together).min(outputs);
+            // lanes as the weights lie: taps along rows, then channels
+            let mut kernels = [[[0.0; ABREAST]; MOST]; MOST];
+            let mut products = kernels;
+            for start in (0..taps).step_by(ABREAST / together) {
+                let end = (start + ABREAST / together).min(taps);
+                for (z, planes) in z.iter().zip(&mut kernels) {
+                    for (y, lanes) in y.iter().zip(planes) {
+                        for (tap, lanes) in (start..end).zip(lanes.chunks_exact_mut(together)) {
+                            let (c, x) = (tap / x.len(), x[tap % x.len()]);
+                            let entry = (z * kernel[1] + y) * kernel[0] + x;
+                            for (o, lane) in channels.clone().zip(lanes) {
+                                *lane = weight(o, c, entry).wide();
+                            }
+                        }
                     }
-                    let planes = of_planes.iter();
-                    let products = planes.flat_map(|&f| {
-                        (0..ROW_PRODUCTS).map(move |r| weighted(f, rows.map(|z| z[r])))
-                    });
-                    for (product, value) in products.enumerate() {
-                        packed[(product * taps + tap) * together + o - first] = T::of(value);
+                }
+                dispatch(Both {
+                    planes: &self.planes.factors,
+                    rows: &self.rows.factors,
+                    from: &kernels,
+                    to: &mut products,
+                });
+                for (product, to) in packed
+                    .chunks_mut(taps * together)
+                    .enumerate()
+                    .take(self.products())
+                {
+                    let from = &products[product / ROW_PRODUCTS][product % ROW_PRODUCTS];
+                    for (to, &from) in to[start * together..end * together].iter_mut().zip(from) {
+                        *to = T::of(from);
                     }
                 }
             }
@@ -120,8 +143,8 @@ impl Winograd {
 
     /// Elements that [`transform`](Self::transform) needs beside its result.
     pub(super) fn lines(&self) -> usize {
-        let rows = self.window.rows / ROWS * self.window.pitch;
-        (self.window.planes + PLANE_PRODUCTS - PLANES) * ROW_PRODUCTS * rows
+        let Tiles { planes, rows, .. } = self.tiles_of(self.window.planes, self.window.rows);
+        self.planes.inputs(planes) * ROW_PRODUCTS * rows * self.window.pitch
     }
 
     /// What the products of a block take from the inputs: products, channels, tiles of planes, of rows, and a row, which
@@ -148,11 +171,6 @@ impl Winograd {
         }
         out[self.products() * channels * tiles.elements..].fill(T::of(0.0));
     }
-}
-
-/// Three taps by their factors.
-fn weighted(factors: [f64; 3], taps: [f64; 3]) -> f64 {
-    factors[0] * taps[0] + factors[1] * taps[1] + factors[2] * taps[2]
 }
 
 /// Transforms the inputs of a channel.
@@ -184,13 +202,16 @@ impl<T: Real> Kernel<T> for Inputs<'_, T> {
                 return;
             }
             let to = self.lines.as_ptr().cast_mut();
-            let planes = PLANES * self.tiles.planes + PLANE_PRODUCTS - PLANES;
-            for z in 0..planes {
-                // the first plane lies one before that of the results
-                let from = (self.block.plane + z).wrapping_sub(1);
+            let planes = self.plan.planes;
+            for z in 0..planes.inputs(self.tiles.planes) {
+                let from = (self.block.plane + z).wrapping_sub(planes.before());
                 self.rows::<L>(from, to.add(z * ROW_PRODUCTS * plane), plane);
             }
-            self.planes::<L>(plane);
+            if planes.products == 4 {
+                self.planes::<L, 4>(plane);
+            } else {
+                self.planes::<L, 6>(plane);
+            }
         }
     }
 }
@@ -218,18 +239,17 @@ impl<T: Real> Inputs<'_, T> {
                     zero.store_part(to.add(p * product), before);
                 }
                 let to = to.add(before);
-                // the first row lies one before that of the results
-                let first = self.block.row + tile * ROWS;
+                let first = self.block.row + tile * self.plan.rows.results;
                 for x in (0..nx).step_by(L::COUNT) {
                     let count = (nx - x).min(L::COUNT);
                     let mut d = [zero; ROW_PRODUCTS];
                     for y in 0..ROW_PRODUCTS {
-                        let row = (first + y).wrapping_sub(1);
+                        let row = (first + y).wrapping_sub(self.plan.rows.before());
                         if row < ny {
                             d[y] = L::load_some(volume.add(row * nx + x), count);
                         }
                     }
-                    let d = inputs_of_four(d);
+                    let d = inputs::<L, ROW_PRODUCTS>(d);
                     for p in 0..ROW_PRODUCTS {
                         d[p].store_some(to.add(p * product + x), count);
                     }
@@ -238,25 +258,25 @@ impl<T: Real> Inputs<'_, T> {
         }
     }
 
-    /// Transforms the lines along planes.
+    /// Transforms the lines along planes, of which a tile takes `DEEP`.
     #[inline(always)]
-    unsafe fn planes<L: Lanes<Element = T>>(&self, plane: usize) {
+    unsafe fn planes<L: Lanes<Element = T>, const DEEP: usize>(&self, plane: usize) {
         // SAFETY: the caller's promise.
         unsafe {
             let to = self.out.as_ptr().cast_mut();
             for tz in 0..self.tiles.planes {
                 for y in 0..ROW_PRODUCTS {
                     let from = self.lines.as_ptr();
-                    let from = from.add((PLANES * tz * ROW_PRODUCTS + y) * plane);
+                    let from = from.add((self.plan.planes.results * tz * ROW_PRODUCTS + y) * plane);
                     let to = to.add(y * self.product + tz * plane);
                     for x in (0..plane).step_by(L::COUNT) {
                         let count = (plane - x).min(L::COUNT);
-                        let mut d = [L::splat(T::of(0.0)); PLANE_PRODUCTS];
-                        for z in 0..PLANE_PRODUCTS {
+                        let mut d = [L::splat(T::of(0.0)); MOST];
+                        for z in 0..DEEP {
                             d[z] = L::load_some(from.add(z * ROW_PRODUCTS * plane + x), count);
                         }
-                        let d = inputs_of_two(d);
-                        for z in 0..PLANE_PRODUCTS {
+                        let d = inputs::<L, DEEP>(d);
+                        for z in 0..DEEP {
                             d[z].store_some(to.add(z * ROW_PRODUCTS * self.product + x), count);
                         }
                     }
@@ -287,6 +307,7 @@ impl<T: Real> Kernel<T> for Results<'_, T> {
     #[inline(always)]
     unsafe fn run<L: Lanes<Element = T>>(self) {
         let outputs = self.bias.len();
+        let tile = (self.plan.planes.products, self.plan.rows.results);
         let zeros = [T::of(0.0); TOGETHER];
         let vectors = self.tiles.elements.div_ceil(L::COUNT);
         let stride = self.tiles.elements.next_multiple_of(16);
@@ -307,10 +328,11 @@ impl<T: Real> Kernel<T> for Results<'_, T> {
             for o in first..(first + together).min(outputs) {
                 // SAFETY: rows lie inside the results, and no two blocks share one.
                 unsafe {
-                    if self.plan.deep() {
-                        self.rows::<L, PLANE_PRODUCTS, PLANES>(o, o - first, stride);
-                    } else {
-                        self.rows::<L, 1, 1>(o, o - first, stride);
+                    match tile {
+                        (1, 4) => self.rows::<L, 1, 1, 4>(o, o - first, stride),
+                        (1, _) => self.rows::<L, 1, 1, 2>(o, o - first, stride),
+                        (4, _) => self.rows::<L, 4, 2, 4>(o, o - first, stride),
+                        _ => self.rows::<L, 6, 2, 2>(o, o - first, stride),
                     }
                 }
             }
@@ -319,9 +341,15 @@ impl<T: Real> Kernel<T> for Results<'_, T> {
 }
 
 impl<T: Real> Results<'_, T> {
-    /// The results of channel `o` from its sums, `lane` of the group.
+    /// The results of channel `o` from its sums, `lane` of the group: tiles of `HIGH` planes, from `DEEP` products along
+    /// them, and of `LONG` rows.
     #[inline(always)]
-    unsafe fn rows<L: Lanes<Element = T>, const DEEP: usize, const HIGH: usize>(
+    unsafe fn rows<
+        L: Lanes<Element = T>,
+        const DEEP: usize,
+        const HIGH: usize,
+        const LONG: usize,
+    >(
         &self,
         o: usize,
         lane: usize,
@@ -333,9 +361,9 @@ impl<T: Real> Results<'_, T> {
         let volume = (self.block.item * self.bias.len() + o) * nz * ny * nx;
         for tile in 0..self.tiles.planes * self.tiles.rows {
             let (tz, ty) = (tile / self.tiles.rows, tile % self.tiles.rows);
-            let (plane, row) = (tz * HIGH, ty * ROWS);
+            let (plane, row) = (tz * HIGH, ty * LONG);
             let planes = (self.block.planes - plane).min(HIGH);
-            let rows = (self.block.rows - row).min(ROWS);
+            let rows = (self.block.rows - row).min(LONG);
             let first = volume + ((self.block.plane + plane) * ny + self.block.row + row) * nx;
             for x in (0..nx).step_by(L::COUNT) {
                 let count = (nx - x).min(L::COUNT);
@@ -348,26 +376,17 @@ impl<T: Real> Results<'_, T> {
                     let bias = L::splat(self.bias[o]);
                     let mut m = [[bias; ROW_PRODUCTS]; HIGH];
                     for y in 0..ROW_PRODUCTS {
-                        let mut column = [bias; DEEP];
+                        let mut column = [bias; MOST];
                         for z in 0..DEEP {
                             column[z] = L::load(from.add((z * ROW_PRODUCTS + y) * product));
                         }
-                        if DEEP == PLANE_PRODUCTS {
-                            let column = results_of_two([
-                                column[0],
-                                column[1 % DEEP],
-                                column[2 % DEEP],
-                                column[3 % DEEP],
-                            ]);
-                            for z in 0..HIGH {
-                                m[z][y] = column[z];
-                            }
-                        } else {
-                            m[0][y] = column[0];
+                        let column = results::<L, DEEP, HIGH>(column);
+                        for z in 0..HIGH {
+                            m[z][y] = column[z];
                         }
                     }
                     for z in 0..planes {
-                        let results = results_of_four(m[z]);
+                        let results = results::<L, ROW_PRODUCTS, LONG>(m[z]);
                         for y in 0..rows {
                             let to = self.out.at(first + (z * ny + y) * nx + x);
                             results[y].add(bias).store_some(to, count);

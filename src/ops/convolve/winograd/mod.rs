@@ -1,80 +1,83 @@
-//! Convolution of kernels with three taps across rows and planes by minimal filtering: a third of the products in three
-//! dimensions, half of them in two.
+//! Convolution of kernels with three or five taps across rows and planes by minimal filtering: about a third of the products
+//! in three dimensions, half of them or three fifths in two.
 //!
-//! Rows and planes are filtered, four and two results at a time; along rows the taps stay as they are, so that every
-//! transform is one of whole rows and needs no shuffles.
+//! Rows and planes are filtered, a tile of two by two results (of three taps, four rows of them) from its products at a
+//! time; along rows the taps stay as they are, so that every transform is one of whole rows and needs no shuffles.
 
+mod factors;
 mod filter;
 mod gather;
+mod points;
 mod weights;
 
 use super::axis::Axis;
 use super::window::{Block, Window};
-use filter::TAPS_OF_TWO;
+use filter::Filter;
 
-/// Rows and planes of results that are computed together.
-const ROWS: usize = 4;
-const PLANES: usize = 2;
-/// Products of as many rows and planes of results.
+/// Products along rows: all filters of rows have six points.
 const ROW_PRODUCTS: usize = 6;
-const PLANE_PRODUCTS: usize = 4;
-/// How much dearer a product is here than in the plain sum, transforms included, and how many products the transform of a
-/// weight takes the time of.
+/// How much dearer a product is here than in the plain sum, transforms included, and how many products take the time in
+/// which a product's factor is made of the taps.
 const DEARER: f64 = 1.3;
-const WEIGHT: f64 = 1000.0;
+const WEIGHT: f64 = 10.0;
 
 /// A convolution by minimal filtering.
 pub(super) struct Winograd {
     window: Window,
-    /// Planes of results that are computed together, [`PLANES`] or one, and products of them.
-    high: usize,
-    plane_products: usize,
+    /// The filters across rows and planes.
+    rows: &'static Filter,
+    planes: &'static Filter,
+}
+
+/// What a block may take.
+struct Room {
+    /// Channels whose products it holds.
+    channels: usize,
+    /// Elements that these may take.
+    scratch: usize,
+    /// Elements of a product that are few enough for any block.
+    few: usize,
 }
 
 impl Winograd {
-    /// For an axis each (fastest first) of one volume, if the taps allow it and products are saved, with blocks whose
-    /// products of `channels` take at most `scratch` elements, or that are as small as can be.
-    fn new(axes: &[Axis; 3], channels: usize, scratch: usize) -> Option<Self> {
+    /// For an axis each (fastest first) of one volume, if the taps allow it and products are saved, with blocks that fit
+    /// the room, or that are as small as can be.
+    fn new(axes: &[Axis; 3], room: &Room) -> Option<Self> {
         let [x, y, z] = axes;
         let plain = axes
             .iter()
             .all(|a| a.scale == 1 && a.step == 1 && a.first == 0);
-        let deep = z.taps.len() == 3;
-        if !plain || y.taps.len() != 3 || !(deep || z.taps.len() == 1) {
+        if !plain {
             return None;
         }
-        let (ny, nz) = (y.count, z.count);
-        let (high, plane_products) = if deep {
-            (PLANES, PLANE_PRODUCTS)
-        } else {
-            (1, 1)
-        };
-        let products = (ny.div_ceil(ROWS) * ROW_PRODUCTS) * (nz.div_ceil(high) * plane_products);
-        let sums = ny * nz * y.taps.len() * z.taps.len();
-        if (products * x.count) as f64 * DEARER + WEIGHT > (sums * x.count) as f64 {
+        let [rows, planes] = Filter::pair(y.taps.len(), z.taps.len())?;
+        let tile = rows.products * planes.products;
+        let products = tile * rows.tiles(y.count) * planes.tiles(z.count);
+        let sums = y.count * z.count * y.taps.len() * z.taps.len();
+        let cost = (products * x.count) as f64 * DEARER + tile as f64 * WEIGHT;
+        if cost > (sums * x.count) as f64 {
             return None;
         }
         let pitch = x.pitch();
-        let tiles = |planes: usize, rows: usize| (planes / high) * (rows / ROWS);
-        let fits = |planes: usize, rows: usize| {
-            tiles(planes, rows) * plane_products * ROW_PRODUCTS * pitch * channels <= scratch
-        };
-        let run = |planes: usize, rows: usize| tiles(planes, rows) * pitch;
+        let run = |high: usize, long: usize| planes.tiles(high) * rows.tiles(long) * pitch;
+        let fits =
+            |high: usize, long: usize| tile * run(high, long) * room.channels <= room.scratch;
+        let steps = [planes.results, rows.results];
         Some(Self {
-            window: Window::cheapest(axes.clone(), [high, ROWS], nz, fits, run),
-            high,
-            plane_products,
+            window: Window::cheapest(axes.clone(), steps, z.count, room.few, fits, run),
+            rows,
+            planes,
         })
     }
 
     /// Whether planes are filtered too.
     fn deep(&self) -> bool {
-        self.high > 1
+        self.planes.taps > 1
     }
 
     /// Products of a tile of results.
     fn products(&self) -> usize {
-        ROW_PRODUCTS * self.plane_products
+        ROW_PRODUCTS * self.planes.products
     }
 
     /// The tiles of a block.
@@ -84,7 +87,7 @@ impl Winograd {
 
     /// The tiles of so many planes and rows.
     fn tiles_of(&self, planes: usize, rows: usize) -> Tiles {
-        let (planes, rows) = (planes.div_ceil(self.high), rows.div_ceil(ROWS));
+        let (planes, rows) = (self.planes.tiles(planes), self.rows.tiles(rows));
         Tiles {
             planes,
             rows,
@@ -95,15 +98,6 @@ impl Winograd {
     /// The most elements of a channel of a block's tiles.
     fn most_elements(&self) -> usize {
         self.tiles_of(self.window.planes, self.window.rows).elements
-    }
-
-    /// The factors of the taps along planes, for each product along them.
-    fn plane_factors(&self) -> &'static [[f64; 3]] {
-        if self.deep() {
-            &TAPS_OF_TWO
-        } else {
-            &[[1.0, 0.0, 0.0]]
-        }
     }
 
     /// The places in the kernel of an axis' taps, in the order of the inputs they take.

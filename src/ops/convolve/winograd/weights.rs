@@ -2,8 +2,9 @@
 
 use rayon::prelude::*;
 
-use super::filter::{spread_four, spread_two, TAPS_OF_FOUR};
-use super::{Tiles, Winograd, PLANES, PLANE_PRODUCTS, ROWS, ROW_PRODUCTS};
+use super::factors::{Both, ABREAST, MOST};
+use super::points::spread;
+use super::{Room, Tiles, Winograd, ROW_PRODUCTS};
 use crate::ops::convolve::axis::Axis;
 use crate::ops::convolve::gather::TOGETHER;
 use crate::ops::convolve::weights::{Products, GROUP};
@@ -26,7 +27,12 @@ impl Winograd {
         inputs: usize,
         outputs: usize,
     ) -> Option<Self> {
-        let plan = Self::new(axes, inputs + outputs.min(GROUP), SCRATCH);
+        let room = Room {
+            channels: inputs + outputs.min(GROUP),
+            scratch: SCRATCH,
+            few: PART,
+        };
+        let plan = Self::new(axes, &room);
         plan.filter(|_| inputs * outputs > 0)
     }
 
@@ -118,24 +124,36 @@ impl Winograd {
     ) {
         let [x, y, z] = std::array::from_fn(|axis| self.entries(axis));
         let entries: usize = kernel.iter().product();
-        let mut rows = vec![[[0.0; 3]; PLANE_PRODUCTS]; taps];
-        for product in 0..self.products() {
-            let (plane, row) = (product / ROW_PRODUCTS, product % ROW_PRODUCTS);
-            let at = (product * padded + channel) * taps;
-            for (tap, rows) in rows.iter_mut().enumerate() {
-                let sum: f64 = sums.iter().map(|s| s[at + tap].wide()).sum();
-                for (entry, factor) in rows[plane].iter_mut().zip(TAPS_OF_FOUR[row]) {
-                    *entry += factor * sum;
+        let (planes, rows) = (
+            self.planes.factors.transposed(),
+            self.rows.factors.transposed(),
+        );
+        let mut products = [[[0.0; ABREAST]; MOST]; MOST];
+        let mut kernels = products;
+        for start in (0..taps).step_by(ABREAST) {
+            let count = (taps - start).min(ABREAST);
+            for product in 0..self.products() {
+                let at = (product * padded + channel) * taps + start;
+                let lanes = &mut products[product / ROW_PRODUCTS][product % ROW_PRODUCTS];
+                lanes.fill(0.0);
+                for sums in sums {
+                    for (lane, sum) in lanes.iter_mut().zip(&sums[at..at + count]) {
+                        *lane += sum.wide();
+                    }
                 }
             }
-        }
-        for (tap, rows) in rows.iter().enumerate() {
-            let (c, x) = (tap / x.len(), x[tap % x.len()]);
-            for (plane, z) in z.iter().enumerate() {
-                for (row, y) in y.iter().enumerate() {
-                    let factors = self.plane_factors().iter().map(|f| f[plane]);
-                    let sum = factors.zip(rows).map(|(f, rows)| f * rows[row]).sum();
-                    weights[c * entries + (z * kernel[1] + y) * kernel[0] + x] = T::of(sum);
+            dispatch(Both {
+                planes: &planes,
+                rows: &rows,
+                from: &products,
+                to: &mut kernels,
+            });
+            for (z, planes) in z.iter().zip(&kernels) {
+                for (y, lanes) in y.iter().zip(planes) {
+                    for (tap, &sum) in (start..start + count).zip(lanes) {
+                        let (c, x) = (tap / x.len(), x[tap % x.len()]);
+                        weights[c * entries + (z * kernel[1] + y) * kernel[0] + x] = T::of(sum);
+                    }
                 }
             }
         }
@@ -160,18 +178,27 @@ impl<T: Real> Kernel<T> for Spread<'_, T> {
     unsafe fn run<L: Lanes<Element = T>>(self) {
         // SAFETY: rows are read inside the volumes, products written inside `out`.
         unsafe {
-            if self.plan.deep() {
-                self.rows::<L, PLANE_PRODUCTS, PLANES>();
-            } else {
-                self.rows::<L, 1, 1>();
+            match (self.plan.planes.products, self.plan.rows.results) {
+                (1, 4) => self.rows::<L, 1, 1, 4>(),
+                (1, _) => self.rows::<L, 1, 1, 2>(),
+                (4, _) => self.rows::<L, 4, 2, 4>(),
+                _ => self.rows::<L, 6, 2, 2>(),
             }
         }
     }
 }
 
 impl<T: Real> Spread<'_, T> {
+    /// Tiles of `HIGH` planes, for `DEEP` products along them, and of `LONG` rows.
     #[inline(always)]
-    unsafe fn rows<L: Lanes<Element = T>, const DEEP: usize, const HIGH: usize>(self) {
+    unsafe fn rows<
+        L: Lanes<Element = T>,
+        const DEEP: usize,
+        const HIGH: usize,
+        const LONG: usize,
+    >(
+        self,
+    ) {
         let window = &self.plan.window;
         let [nx, ny, _] = std::array::from_fn(|a| window.axes[a].count);
         let outputs = self.channels.len();
@@ -195,9 +222,9 @@ impl<T: Real> Spread<'_, T> {
             let volume = self.cotangent.volume(self.block.item, volume).as_ptr();
             for tile in 0..self.tiles.planes * self.tiles.rows {
                 let (tz, ty) = (tile / self.tiles.rows, tile % self.tiles.rows);
-                let (plane, row) = (tz * HIGH, ty * ROWS);
+                let (plane, row) = (tz * HIGH, ty * LONG);
                 let planes = (self.block.planes - plane).min(HIGH);
-                let rows = (self.block.rows - row).min(ROWS);
+                let rows = (self.block.rows - row).min(LONG);
                 let first = ((self.block.plane + plane) * ny + self.block.row + row) * nx;
                 // SAFETY: the caller's promise.
                 unsafe {
@@ -211,20 +238,21 @@ impl<T: Real> Spread<'_, T> {
                     }
                     for x in (0..nx).step_by(L::COUNT) {
                         let count = (nx - x).min(L::COUNT);
-                        let mut v = [[zero; ROW_PRODUCTS]; HIGH];
+                        let mut v = [[zero; MOST]; HIGH];
                         for z in 0..planes {
-                            let mut y = [zero; ROWS];
+                            let mut y = [zero; LONG];
                             for k in 0..rows {
                                 y[k] =
                                     L::load_some(volume.add(first + (z * ny + k) * nx + x), count);
                             }
-                            v[z] = spread_four(y);
+                            v[z] = spread::<L, ROW_PRODUCTS, LONG>(y);
                         }
                         for y in 0..ROW_PRODUCTS {
-                            let mut column = [v[0][y]; PLANE_PRODUCTS];
-                            if DEEP == PLANE_PRODUCTS {
-                                column = spread_two([v[0][y], v[HIGH - 1][y]]);
+                            let mut column = [zero; HIGH];
+                            for z in 0..HIGH {
+                                column[z] = v[z][y];
                             }
+                            let column = spread::<L, DEEP, HIGH>(column);
                             for z in 0..DEEP {
                                 let to = to.add((z * ROW_PRODUCTS + y) * product + x);
                                 column[z].store_some(to, count);
