@@ -159,10 +159,7 @@ impl<T: Real, const D: usize> Product<'_, T, D> {
                         let first = begin + k * L::COUNT;
                         let at = row * width + first;
                         let counts = counts::<L>(width - first);
-                        let (mut p, mut q) = ([[zero; D]; PAIR], [[zero; D]; PAIR]);
-                        for v in 0..PAIR {
-                            q[v] = near[k + v];
-                        }
+                        let (mut p, mut q) = ([[zero; D]; PAIR], [near[k], near[k + 1]]);
                         for a in 0..D {
                             let here = self.p.as_ptr().add(a * n + at);
                             for v in 0..PAIR {
