@@ -137,7 +137,7 @@ mod tests {
             };
             let weight = noise(&[&[6, 8], &vec![3; rank][..]].concat(), &mut rng);
             let whole = joined.convolved(&weight).unwrap();
-            for planes in [4, 8, 12] {
+            for planes in [4, 6] {
                 let voxels = planes * fine[1..].iter().product::<usize>();
                 let slabs = slabs(joined.fine.dims(), voxels);
                 assert!(slabs.len() > 1);
