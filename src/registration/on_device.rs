@@ -143,7 +143,8 @@ fn a_registration_of_two_levels_ends_at_the_same_place() {
             for (expected, got) in expected.levels.iter().zip(&got.levels) {
                 assert!(!matches!(got.status, Status::NonFinite | Status::Stalled));
                 let total = |l: &crate::LevelReport| [l.data + l.penalty, l.gradient_energy];
-                stage.numbers("energy", &total(expected), &total(got), 1e-3);
+                // halves round on their own ways, and a level ends with a last step of up to a hundredth
+                stage.numbers("energy", &total(expected), &total(got), 3e-3);
             }
             let far = (got.displacement.to_device(&Device::Cpu).unwrap() - &expected.displacement)
                 .unwrap()
