@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Convolutions and a whole network beside PyTorch, in one run on one machine.
+"""Convolutions, a whole network, warps and smoothing beside PyTorch, in one run on one machine.
 
     python3 -m venv V && V/bin/pip install torch numpy && V/bin/python benches/beside_torch.py [THREADS]
 
-Runs `cargo bench --bench network -- --quick`, then the same operators and the same U-Net in PyTorch on the CPU, planar and
+Runs `cargo bench` of `network` and `ops`, then the same operators and the same U-Net in PyTorch on the CPU, networks planar and
 channels last, of which the faster counts. PyTorch's side runs with an allocator that keeps freed memory (glibc's, told so by
 its environment variables), as ours does; with stock settings it is slower. Medians of seven.
 """
@@ -32,17 +32,17 @@ import torch.nn.functional as F
 torch.set_num_threads(int(THREADS))
 
 
-def ours():
-    """Milliseconds by name, from the table at the end of the benchmark."""
+def ours(bench, pattern):
+    """The table at the end of a benchmark: its rows, by a pattern of them."""
     environment = {k: v for k, v in os.environ.items() if k not in ALLOCATOR}
     environment["RAYON_NUM_THREADS"] = THREADS
-    command = ["cargo", "bench", "--bench", "network", "--", "--quick"]
+    command = ["cargo", "bench", "--bench", *bench, "--quick"]
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     run = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
     if run.returncode != 0:
         sys.exit(run.stderr)
     table = run.stdout[run.stdout.rindex("operator ") :]
-    return {m[1]: float(m[2]) for m in re.finditer(r"^(\S.*?) {2,}([\d.]+) ", table, re.M)}
+    return {m[1]: float(m[2]) for m in re.finditer(pattern, table, re.M)}
 
 
 def median(work, rounds=7):
@@ -56,22 +56,22 @@ def median(work, rounds=7):
     return 1e3 * statistics.median(times)
 
 
-def convolutions(inputs, outputs, size, last):
+def convolutions(edge, inputs, outputs, size, last):
     rank, batch = len(size), 16 if len(size) == 2 else 1
     planar = torch.contiguous_format
     layout = {2: torch.channels_last, 3: torch.channels_last_3d}[rank] if last else planar
     x, g = (torch.rand(batch, c, *size).sub_(0.5).to(memory_format=layout) for c in (inputs, outputs))
-    w = torch.rand(outputs, inputs, *[3] * rank).sub_(0.5).to(memory_format=layout)
-    ones, zeros = [1] * rank, [0] * rank
+    w = torch.rand(outputs, inputs, *[edge] * rank).sub_(0.5).to(memory_format=layout)
+    ones, zeros, padding = [1] * rank, [0] * rank, [edge // 2] * rank
     convolve = {2: F.conv2d, 3: F.conv3d}[rank]
 
     def back(mask):
         backward = torch.ops.aten.convolution_backward
-        return lambda: backward(g, x, w, None, ones, ones, ones, False, zeros, 1, mask)
+        return lambda: backward(g, x, w, None, ones, padding, ones, False, zeros, 1, mask)
 
     with torch.no_grad():
         return {
-            "forward": median(lambda: convolve(x, w, padding=1)),
+            "forward": median(lambda: convolve(x, w, padding=padding)),
             "to data": median(back([True, False, False])),
             "to weights": median(back([False, True, False])),
         }
@@ -127,29 +127,70 @@ def network(last):
     return {"forward": median(forward, 3), "forward and backward": median(both, 3)}
 
 
+def operators(size):
+    """Warps by a smooth displacement and smoothing, of one volume; sizes slowest axis first."""
+    image, g = torch.rand(1, 1, *size), torch.rand(1, 1, *size)
+    coarse = torch.rand(1, 3, *(n // 16 for n in size)).sub_(0.5).mul_(0.04)
+    u = F.interpolate(coarse, size=size, mode="trilinear", align_corners=True)
+    field = u.permute(0, 2, 3, 4, 1).contiguous()
+    grid = F.affine_grid(torch.eye(3, 4)[None], (1, 1, *size), align_corners=True)
+    x = torch.arange(-3.0, 4.0)
+    taps = torch.exp(-0.5 * x * x)
+    taps /= taps.sum()
+
+    def sample(what):
+        return F.grid_sample(what, grid + field, padding_mode="border", align_corners=True)
+
+    def back(mask):
+        backward = torch.ops.aten.grid_sampler_3d_backward
+        return lambda: backward(g, image, grid + field, 0, 1, True, mask)
+
+    def smooth():
+        y = image
+        for axis in range(3):
+            shape, padding = [1] * 5, [0] * 3
+            shape[2 + axis], padding[axis] = 7, 3
+            y = F.conv3d(y, taps.view(shape), padding=padding)
+        return y
+
+    with torch.no_grad():
+        return {
+            "warp, Linear": median(lambda: sample(image)),
+            "warp gradient, Linear": median(back([False, True])),
+            "warp adjoint, Linear": median(back([True, False])),
+            "compose": median(lambda: u + sample(u)),
+            "smooth, sigma 1": median(smooth),
+        }
+
+
 def main():
-    measured = ours()
+    convolved = ours(["network", "--"], r"^(\S.*?) {2,}([\d.]+) ")
+    size = "192x224x160"
+    of_size = ["ops", "--", f"(warp|compose|smooth).* {size}"]
+    others = ours(of_size, r"^(\S.*?) {2,}[\d.]+ +([\d.]+) ")
     print(f"{THREADS} threads, PyTorch {torch.__version__}; ms\n")
     print(f"{'operator':<44} {'ours':>8} {'planar':>8} {'last':>8} {'ratio':>6}")
+
+    def row(key, mine, planar, last):
+        theirs = min(planar, last)
+        last = "" if last == float("inf") else f"{last:.2f}"
+        print(f"{key:<44} {mine:>8.2f} {planar:>8.2f} {last:>8} {theirs / mine:>6.2f}", flush=True)
 
     def rows(name, work):
         planar, last = work(False), work(True)
         for what in planar:
             key = f"{name}, {what}"
-            theirs = min(planar[what], last[what])
-            print(
-                f"{key:<44} {measured[key]:>8.2f} {planar[what]:>8.2f} {last[what]:>8.2f} "
-                f"{theirs / measured[key]:>6.2f}",
-                flush=True,
-            )
+            row(key, convolved[key], planar[what], last[what])
 
-    names = [re.fullmatch(r"(\d+)->(\d+) at ([\dx]+), forward", key) for key in measured]
-    for match in filter(None, names):
-        inputs, outputs, size = int(match[1]), int(match[2]), match[3]
-        size = [int(n) for n in size.split("x")]
+    pattern = r"(\d): (\d+)->(\d+) at ([\dx]+), forward"
+    for match in filter(None, (re.fullmatch(pattern, key) for key in convolved)):
+        edge, inputs, outputs, voxels = int(match[1]), int(match[2]), int(match[3]), match[4]
+        voxels = [int(n) for n in voxels.split("x")]
         name = match[0].removesuffix(", forward")
-        rows(name, lambda last: convolutions(inputs, outputs, size, last))
+        rows(name, lambda last: convolutions(edge, inputs, outputs, voxels, last))
     rows("U-Net", network)
+    for what, theirs in operators([int(n) for n in size.split("x")][::-1]).items():
+        row(f"{what}, {size}", others[what], theirs, float("inf"))
 
 
 main()

@@ -18,6 +18,9 @@ fn pair(size: &[usize]) -> Pair {
 
 const LABELS: &str = "--fixed-labels fixed_labels.nii.gz --moving-labels moving_labels.nii.gz";
 
+/// What the system may count less for the program itself, bytes: how much of its file it has read in differs.
+const PROGRAM: f64 = 16e6;
+
 /// Runs with these words; the estimate must not miss what the system counted by more than it may.
 #[track_caller]
 fn judge(pair: &Pair, words: &str) {
@@ -31,7 +34,7 @@ fn judge(pair: &Pair, words: &str) {
         took / 1e6
     );
     assert!(
-        (0.9 * took..=1.25 * took).contains(&said),
+        (0.9 * took..=1.25 * took + PROGRAM).contains(&said),
         "{size:?} {words}: {said} bytes were expected, it took {took}"
     );
 }
