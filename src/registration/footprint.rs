@@ -77,7 +77,7 @@ impl Registration {
     /// network. What linear stages take is less than the results of any registration, and is left out.
     ///
     /// Where the start is not given, the images are taken to lie on each other. A GPU's memory is not part of it, and another
-    /// [`Deformation::solver`] than the mode's own is not known.
+    /// solver than the mode's own is not known.
     ///
     /// # Errors
     /// As [`Registration::run`], for images and settings that contradict each other.
