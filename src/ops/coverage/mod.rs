@@ -65,7 +65,7 @@ impl<T: Real, const D: usize> Kernel<T> for Cover<'_, T, D> {
 
     #[inline(always)]
     unsafe fn run<L: Lanes<Element = T>>(self) -> f64 {
-        let (n, width) = (self.frame.voxels(), self.frame.fixed[0]);
+        let width = self.frame.fixed[0];
         let ones = [T::of(1.0); 16];
         let mut total = 0.0;
         // SAFETY: lengths were checked; each task writes its own rows.
@@ -77,13 +77,8 @@ impl<T: Real, const D: usize> Kernel<T> for Cover<'_, T, D> {
                 while i < width {
                     let count = (width - i).min(L::COUNT);
                     let at = row * width + i;
-                    let mut u = [L::constant(0.0); D];
-                    if let Some(field) = self.u {
-                        for a in 0..D {
-                            u[a] = L::load_some(field.as_ptr().add(a * n + at), count);
-                        }
-                    }
-                    let cell = Cell::at(self.frame.positions(&start, i, u), &self.frame.moving);
+                    let place = (i, at, count);
+                    let cell: Cell<L, D> = self.frame.cell::<L, false>(self.u, &start, place);
                     // lanes beyond the row count for nothing
                     let within = cell
                         .within(&self.frame.moving, 0.5)

@@ -1,6 +1,6 @@
 //! Cubic B-spline interpolation.
 
-use super::{splat, Cell};
+use super::{along_axes, splat, Cell};
 use crate::ops::lanes::Lanes;
 use crate::ops::real::Real;
 
@@ -193,7 +193,7 @@ pub(crate) unsafe fn cubic<L: Lanes, const D: usize, const ORDER: usize>(
             }
             value = sum;
         }
-        cell.turn(&mut gradient, &mut hessian);
+        along_axes(&cell.sign, &mut gradient, &mut hessian);
         (value, gradient, hessian)
     }
 }

@@ -1,6 +1,6 @@
 //! Multilinear interpolation.
 
-use super::{splat, Cell};
+use super::{along_axes, splat, Cell};
 use crate::ops::lanes::{Lanes, Places};
 
 #[inline(always)]
@@ -120,14 +120,7 @@ impl<L: Lanes, const D: usize> Multilinear<L, D> {
                 hessian[2] = x1.sub(x);
                 hessian[4] = y1.sub(y);
             }
-            let mut k = 0;
-            for a in 0..D {
-                gradient[a] = self.inside[a].mul(gradient[a]);
-                for b in a..D {
-                    hessian[k] = self.inside[a].mul(self.inside[b]).mul(hessian[k]);
-                    k += 1;
-                }
-            }
+            along_axes(&self.inside, &mut gradient, &mut hessian);
             (result, gradient, hessian)
         }
     }

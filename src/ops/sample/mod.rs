@@ -109,6 +109,30 @@ impl<T: Real, const D: usize> Frame<T, D> {
         }
     }
 
+    /// The cells of the lanes that start at voxel `i` of a row, which is voxel `at` of the fixed grid; without a displacement
+    /// that of none.
+    ///
+    /// # Safety
+    /// Within a kernel only; the displacement covers the fixed grid, the lanes lie within the row.
+    #[inline(always)]
+    pub(crate) unsafe fn cell<L: Lanes<Element = T>, const CUBIC: bool>(
+        &self,
+        u: Option<&[T]>,
+        start: &[T; D],
+        (i, at, count): (usize, usize, usize),
+    ) -> Cell<L, D> {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mut step = [L::constant(0.0); D];
+            if let Some(u) = u {
+                for a in 0..D {
+                    step[a] = L::load_some(u.as_ptr().add(a * self.voxels() + at), count);
+                }
+            }
+            Cell::of::<CUBIC>(self.positions(start, i, step), &self.moving)
+        }
+    }
+
     /// The step of the position that a step of the displacement makes: `B q`.
     ///
     /// # Safety
@@ -271,25 +295,6 @@ impl<L: Lanes, const D: usize> Cell<L, D> {
         unsafe { self.position[a].where_equal(self.clamped[a], value) }
     }
 
-    /// Turns derivatives by the place into those by the position.
-    ///
-    /// # Safety
-    /// Within a kernel only.
-    #[inline(always)]
-    unsafe fn turn(&self, gradient: &mut [L; D], hessian: &mut [L; 6]) {
-        // SAFETY: within a kernel.
-        unsafe {
-            let mut k = 0;
-            for a in 0..D {
-                gradient[a] = self.sign[a].mul(gradient[a]);
-                for b in a..D {
-                    hessian[k] = self.sign[a].mul(self.sign[b]).mul(hessian[k]);
-                    k += 1;
-                }
-            }
-        }
-    }
-
     /// Where the first voxels of the cells lie.
     ///
     /// # Safety
@@ -309,6 +314,29 @@ impl<L: Lanes, const D: usize> Cell<L, D> {
                 );
             }
             Places::of::<L>(sum)
+        }
+    }
+}
+
+/// Multiplies derivatives by a factor for each axis that they are taken along.
+///
+/// # Safety
+/// Within a kernel only.
+#[inline(always)]
+unsafe fn along_axes<L: Lanes, const D: usize>(
+    factor: &[L; D],
+    gradient: &mut [L; D],
+    hessian: &mut [L; 6],
+) {
+    // SAFETY: within a kernel.
+    unsafe {
+        let mut k = 0;
+        for a in 0..D {
+            gradient[a] = factor[a].mul(gradient[a]);
+            for b in a..D {
+                hessian[k] = factor[a].mul(factor[b]).mul(hessian[k]);
+                k += 1;
+            }
         }
     }
 }

@@ -188,29 +188,6 @@ impl<T: Real, const D: usize> Kernel<T> for Pass<'_, T, D> {
 }
 
 impl<T: Real, const D: usize> Pass<'_, T, D> {
-    /// The cells of the lanes that start at voxel `i` of a row.
-    #[inline(always)]
-    unsafe fn cell<L: Lanes<Element = T>, const CUBIC: bool>(
-        &self,
-        start: &[T; D],
-        row: usize,
-        i: usize,
-    ) -> Cell<L, D> {
-        let frame = self.frame;
-        let (n, width) = (frame.voxels(), frame.fixed[0]);
-        // SAFETY: the contract of `run`.
-        unsafe {
-            let mut u = [L::constant(0.0); D];
-            if let Some(field) = self.input.u {
-                let here = field.as_ptr().add(row * width + i);
-                for a in 0..D {
-                    u[a] = L::load_some(here.add(a * n), (width - i).min(L::COUNT));
-                }
-            }
-            Cell::of::<CUBIC>(frame.positions(start, i, u), &frame.moving)
-        }
-    }
-
     /// A block with the share of a channel with slopes `j`.
     #[inline(always)]
     unsafe fn block_with<L: Lanes<Element = T>, const WHAT: usize>(
@@ -308,7 +285,9 @@ impl<T: Real, const D: usize> Pass<'_, T, D> {
                 for begin in (0..width).step_by(RUN * L::COUNT) {
                     let vectors = vectors::<L>(width - begin);
                     for k in 0..if CUBIC { 0 } else { vectors } {
-                        let cell = self.cell::<L, CUBIC>(&start, row, begin + k * L::COUNT);
+                        let i = begin + k * L::COUNT;
+                        let place = (i, row * width + i, (width - i).min(L::COUNT));
+                        let cell = frame.cell::<L, CUBIC>(input.u, &start, place);
                         between[k] = Multilinear::of(&cell, &frame.stride);
                     }
                     for c in 0..channels {
@@ -318,7 +297,7 @@ impl<T: Real, const D: usize> Pass<'_, T, D> {
                             let i = begin + k * L::COUNT;
                             let count = (width - i).min(L::COUNT);
                             let at = row * width + i;
-                            let cell = self.cell::<L, CUBIC>(&start, row, i);
+                            let cell = frame.cell::<L, CUBIC>(input.u, &start, (i, at, count));
                             let between = &between[k];
                             let fixed = L::load_some(input.fixed.as_ptr().add(c * n + at), count);
                             let mask = match input.mask {

@@ -101,24 +101,6 @@ fn ranked<T: Real, const D: usize>(
     });
 }
 
-/// The cell of the lanes that start at voxel `i` of a row, which is voxel `at` of the grid.
-#[inline(always)]
-unsafe fn cell<L: Lanes, const D: usize, const CUBIC: bool>(
-    frame: &Frame<L::Element, D>,
-    u: &[L::Element],
-    start: &[L::Element; D],
-    (i, at, count): (usize, usize, usize),
-) -> Cell<L, D> {
-    // SAFETY: the displacement covers the frame's voxels.
-    unsafe {
-        let mut v = [L::splat(L::Element::of(0.0)); D];
-        for a in 0..D {
-            v[a] = L::load_some(u.as_ptr().add(a * frame.voxels() + at), count);
-        }
-        Cell::of::<CUBIC>(frame.positions(start, i, v), &frame.moving)
-    }
-}
-
 /// First and last plane of the moving grid that each fixed row reaches.
 struct Reach<'a, T, const D: usize> {
     frame: &'a Frame<T, D>,
@@ -155,9 +137,8 @@ impl<T: Real, const D: usize> Reach<'_, T, D> {
                 let mut i = 0;
                 while i < width {
                     let count = (width - i).min(L::COUNT);
-                    let cell: Cell<L, D> = cell::<L, D, CUBIC>(
-                        self.frame,
-                        self.u,
+                    let cell: Cell<L, D> = self.frame.cell::<L, CUBIC>(
+                        Some(self.u),
                         &start,
                         (i, row * width + i, count),
                     );
@@ -283,7 +264,9 @@ impl<T: Real, const D: usize> Scatter<'_, T, D> {
                 while i < width {
                     let count = (width - i).min(L::COUNT);
                     let at = row * width + i;
-                    let cell = cell::<L, D, CUBIC>(self.frame, self.u, &start, (i, at, count));
+                    let cell = self
+                        .frame
+                        .cell::<L, CUBIC>(Some(self.u), &start, (i, at, count));
                     let mut step = [L::splat(T::of(0.0)); D];
                     if let (true, Some((q, _))) = (ALONG, self.shares.along) {
                         for a in 0..D {

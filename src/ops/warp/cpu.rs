@@ -104,25 +104,6 @@ impl<T: Real, const D: usize> Kernel<T> for Warp<'_, T, D> {
 }
 
 impl<T: Real, const D: usize> Warp<'_, T, D> {
-    /// The cell of the lanes that start at voxel `i` of a row, which is voxel `at` of the grid.
-    #[inline(always)]
-    unsafe fn cell<L: Lanes<Element = T>, const CUBIC: bool>(
-        &self,
-        start: &[T; D],
-        (i, at, count): (usize, usize, usize),
-    ) -> Cell<L, D> {
-        // SAFETY: as in `run`.
-        unsafe {
-            let mut u = [L::splat(T::of(0.0)); D];
-            if let Some(field) = self.u {
-                for a in 0..D {
-                    u[a] = L::load_some(field.as_ptr().add(a * self.frame.voxels() + at), count);
-                }
-            }
-            Cell::of::<CUBIC>(self.frame.positions(start, i, u), &self.frame.moving)
-        }
-    }
-
     /// Where the vectors of a run lie in the moving volume, for linear interpolation.
     #[inline(always)]
     unsafe fn run_of<L: Lanes<Element = T>, const CUBIC: bool>(
@@ -143,7 +124,7 @@ impl<T: Real, const D: usize> Warp<'_, T, D> {
             } {
                 let i = begin + k * L::COUNT;
                 let place = (i, row * width + i, (width - i).min(L::COUNT));
-                let cell = self.cell::<L, false>(start, place);
+                let cell = frame.cell::<L, false>(self.u, start, place);
                 run[k] = Multilinear::of(&cell, &frame.stride);
             }
             run
@@ -163,7 +144,7 @@ impl<T: Real, const D: usize> Warp<'_, T, D> {
         // SAFETY: as in `run`.
         unsafe {
             if CUBIC {
-                let cell = self.cell::<L, CUBIC>(start, place);
+                let cell = frame.cell::<L, CUBIC>(self.u, start, place);
                 cubic::<L, D, 1>(image, &cell, &frame.moving, &frame.stride).1
             } else {
                 between.slope(image, &frame.stride).1
@@ -187,7 +168,7 @@ impl<T: Real, const D: usize> Warp<'_, T, D> {
                         for k in 0..vectors::<L>(width - begin) {
                             let i = begin + k * L::COUNT;
                             let (at, count) = (row * width + i, (width - i).min(L::COUNT));
-                            let cell = self.cell::<L, CUBIC>(&start, (i, at, count));
+                            let cell = frame.cell::<L, CUBIC>(self.u, &start, (i, at, count));
                             let mut value = if CUBIC {
                                 cubic::<L, D, 0>(image, &cell, &frame.moving, &frame.stride).0
                             } else {
