@@ -252,7 +252,9 @@ impl LevelFootprint<'_> {
             }
             match &prompt.kind {
                 PromptKind::Labels { ids, .. } | PromptKind::Scribbles { ids, .. } => {
-                    prompted += full * ids.len() as u64 * (n + m);
+                    // shares with their sum, and those of an image once more while they are put together
+                    let ids = ids.len() as u64;
+                    prompted += full * ((ids + 1) * (n + m) + ids * n.max(m));
                 }
                 PromptKind::Points { .. } => points = true,
             }
