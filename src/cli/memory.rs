@@ -46,6 +46,11 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for Counted<A> {
     }
 }
 
+/// The bytes that were in use at most since the program began, or since the last [`peak_during`].
+pub(super) fn peak() -> u64 {
+    PEAK.load(Relaxed) as u64
+}
+
 /// What `work` returns, and the bytes that it had in use at most, beyond those in use before; zero where the program's
 /// allocator does not count.
 pub(super) fn peak_during<T>(work: impl FnOnce() -> T) -> (T, usize) {

@@ -151,6 +151,9 @@ pub struct Run {
     pub seconds: Seconds,
     /// What was expected before the work began; see [`Footprint`](crate::Footprint).
     pub estimated_memory_bytes: u64,
+    /// What was in use at most, counted by the program's allocator: without the program itself, its stacks, and what the
+    /// allocator keeps.
+    pub peak_allocated_bytes: u64,
     /// Largest resident set so far; null where the system does not tell.
     pub peak_memory_bytes: Option<u64>,
 }

@@ -12,6 +12,7 @@ use super::page::{draw, figures, Shown};
 use super::prompts::dice;
 use super::report::{self, Difference, GridReport, Program, Report, Run, Seconds, Settings};
 use super::{budget, device, RegisterArgs};
+use crate::cli::memory;
 use crate::cli::output::json;
 use crate::cli::{print, Bytes, Compared, Init, Session};
 use crate::evaluation::{inverse_consistency, regularity_of};
@@ -83,6 +84,7 @@ pub(in crate::cli) fn register(
             total,
         },
         estimated_memory_bytes: footprint.peak().map_or(0, |peak| peak.bytes()),
+        peak_allocated_bytes: memory::peak(),
         peak_memory_bytes: report::peak_memory(),
     };
     let text = json(&report)?;
