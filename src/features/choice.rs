@@ -4,6 +4,7 @@ use candle_core::Tensor;
 
 use super::mind::Neighbourhood;
 use super::{gradient_energy, Level};
+use crate::ops::beside;
 use crate::{Affine, Error, Result};
 
 /// What of two images is compared on a level.
@@ -152,7 +153,7 @@ impl FeatureMaps {
         let mut channel_weight = self.channel_weight;
         channel_weight.extend(others.channel_weight.iter().map(|w| scale * w));
         // the parts of one image go before the other's are put together
-        let together = |own: Tensor, other: Tensor| Tensor::cat(&[own, other], 0);
+        let together = |own: Tensor, other: Tensor| beside(&own, &other);
         let fixed = together(self.fixed, others.fixed)?;
         let moving = together(self.moving, others.moving)?;
         Ok(Self {

@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Shape, Tensor};
 
 use super::tridiagonal::{last_entry, smallest_eigenvalue};
 use super::{LinearOperator, Preconditioner};
-use crate::ops::{clear, combine, dot};
+use crate::ops::{clear, combine, dot, zeros};
 use crate::Result;
 
 /// When conjugate gradients stop.
@@ -74,12 +74,12 @@ pub struct Krylov {
 impl Krylov {
     /// Vectors of this shape and type.
     pub fn new(shape: &Shape, dtype: DType, device: &Device) -> Result<Self> {
-        let zeros = || Tensor::zeros(shape, dtype, device);
+        let vector = || zeros(shape, dtype, device);
         Ok(Self {
-            x: zeros()?,
-            r: zeros()?,
-            p: zeros()?,
-            q: zeros()?,
+            x: vector()?,
+            r: vector()?,
+            p: vector()?,
+            q: vector()?,
         })
     }
 }

@@ -6,6 +6,7 @@ mod bspline;
 mod convolve;
 mod correlation;
 mod coverage;
+mod crop;
 mod device;
 mod diffusion;
 mod displacement;
@@ -34,6 +35,7 @@ mod storage;
 mod tanh;
 mod vector;
 mod warp;
+mod zeros;
 
 pub use barrier::{BarrierCurvature, FoldBarrier};
 pub use blocks::BlockSystem;
@@ -41,6 +43,7 @@ pub use bspline::{spline_coefficients, spline_coefficients_adjoint};
 pub use convolve::{convolve, convolve_adjoint, convolve_joined, convolve_weight_gradient};
 pub use correlation::{CorrelationData, CorrelationDerivative, CorrelationSums};
 pub use coverage::coverage;
+pub(crate) use crop::{beside, crop};
 pub(crate) use device::{device_name, free_memory, is_cpu, of_device};
 #[cfg(test)]
 pub(crate) use device::{noise, Stage};
@@ -79,3 +82,4 @@ pub(crate) use warp::{
     adjoint_of_both, sampled, sampled_along, sampled_gradient, voxels, warped_values,
 };
 pub use warp::{warp, warp_adjoint, warp_adjoint_derivative, warp_derivative, warp_gradient};
+pub(crate) use zeros::zeros;

@@ -3,6 +3,7 @@
 use candle_core::Tensor;
 use rayon::prelude::*;
 
+use super::crop::crop;
 use super::diffusion::size;
 use super::real::Real;
 use super::rows::{for_rows, Shared};
@@ -85,13 +86,7 @@ impl Region {
 
     /// The part of a tensor `[channels, (nz,) ny, nx]` that lies in the box.
     pub fn crop(&self, tensor: &Tensor) -> Result<Tensor> {
-        let mut part = tensor.clone();
-        let rank = self.size.len();
-        for a in 0..rank {
-            part = part.narrow(tensor.rank() - 1 - a, self.start[a], self.size[a])?;
-        }
-        // never the storage of the whole, which is written to meanwhile
-        Ok(part.force_contiguous()?)
+        crop(tensor, &self.start, &self.size)
     }
 
     /// Writes a part that [`Region::crop`] took back into the whole.

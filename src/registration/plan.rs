@@ -7,7 +7,7 @@ use candle_core::{Device, Tensor};
 use super::learned::Learned;
 use super::{DeformableReport, Deformation, Registered};
 use crate::features::{foreground_box, FeatureNetwork, Level, Pyramid};
-use crate::ops::{device_name, extend, of_device};
+use crate::ops::{crop, device_name, extend, of_device};
 use crate::solver::{
     align, Alignment, AlignmentPair, AlignmentStart, Iteration, MultilevelSolution, Pair,
 };
@@ -249,12 +249,12 @@ fn cropped_deformation(
     let levels = shrinks.len();
     let whole = images.fixed.grid.size().to_vec();
     let part = Level {
-        features: cropped(&images.fixed.features, &corner, &size)?,
+        features: crop(&images.fixed.features, &corner, &size)?,
         grid: images.fixed.grid.cropped(&corner, &size)?,
     };
     drop(images.fixed);
     let fixed_mask = match images.fixed_mask {
-        Some(mask) => Some(cropped(&mask.unsqueeze(0)?, &corner, &size)?.squeeze(0)?),
+        Some(mask) => Some(crop(&mask.unsqueeze(0)?, &corner, &size)?.squeeze(0)?),
         None => None,
     };
     let prompts = images
@@ -390,16 +390,4 @@ pub(super) fn region(
         size.push(high - low + 1);
     }
     Ok((start, size))
-}
-
-/// Part of the spatial axes of `[channels, (nz,) ny, nx]`, contiguous.
-fn cropped(x: &Tensor, start: &[usize], size: &[usize]) -> Result<Tensor> {
-    let mut x = x.clone();
-    for a in 0..start.len() {
-        let dim = x.rank() - 1 - a;
-        if x.dims()[dim] != size[a] {
-            x = x.narrow(dim, start[a], size[a])?;
-        }
-    }
-    Ok(x.contiguous()?)
 }

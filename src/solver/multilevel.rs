@@ -321,7 +321,7 @@ impl Multilevel {
     ) -> Result<Option<Tensor>> {
         let covered = Tensor::zeros(grid.shape(), self.dtype, u.device())?;
         let share = coverage(Some(u), moving_grid.size(), map, &covered)?;
-        if share == 0.0 {
+        if share * (grid.voxels() as f64) < 1.0 {
             return Err(Error::data(
                 "fixed and moving image",
                 format!(
@@ -345,6 +345,9 @@ impl Multilevel {
         covered: Option<Tensor>,
     ) -> Result<Option<Tensor>> {
         let mut mask = covered;
+        if pair.fixed_mask.is_none() && pair.moving_mask.is_none() {
+            return Ok(mask);
+        }
         let mut multiply = |more: Tensor| -> Result<()> {
             mask = Some(match &mask {
                 Some(mask) => (mask * more)?,

@@ -12,7 +12,7 @@ use super::velocity::OfVelocity;
 use super::{Linearisation, Problem, PromptTerms};
 use crate::linear::{BlockJacobi, Diagonal, LinearOperator, Preconditioner};
 use crate::ops::{
-    add_unfolded, combine, convert, copy, pull_to_steps, smallest_determinant, BlockSystem,
+    add_unfolded, combine, convert, copy, pull_to_steps, smallest_determinant, zeros, BlockSystem,
     Curvature, FoldBarrier, Region, SsdData,
 };
 use crate::regulariser::Regulariser;
@@ -134,7 +134,7 @@ impl EnergyProblem {
         if let Some(tensor) = slot.as_ref().filter(fits) {
             return Ok(tensor.clone());
         }
-        let tensor = Tensor::zeros(shape, dtype, like.device())?;
+        let tensor = zeros(shape, dtype, like.device())?;
         *slot = Some(tensor.clone());
         Ok(tensor)
     }

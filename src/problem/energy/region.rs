@@ -22,7 +22,7 @@ impl EnergyProblem {
             fixed: region.crop(&self.data.fixed)?,
             moving: self.data.moving.clone(),
             mask: match &self.data.mask {
-                Some(mask) => Some(region.crop(mask)?),
+                Some(mask) => Some(region.crop(&mask.unsqueeze(0)?)?.squeeze(0)?),
                 None => None,
             },
             channel_weight: self.data.channel_weight.clone(),
