@@ -107,6 +107,27 @@ pub trait Lanes: Copy {
             pairs
         }
     }
+    /// Part `k` of eight of the octets at the places: eight elements side by side at eight times the place. As many lanes as
+    /// there are places are one part; which of whose elements they are is the instruction set's own, and
+    /// [`Lanes::by_element`] undoes it.
+    #[inline(always)]
+    unsafe fn octet_part(from: *const Self::Element, places: &Places, k: usize) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let at = Self::index_mul(places.index::<Self>(), Self::index_splat(8));
+            Self::gather(from.add(k), at)
+        }
+    }
+    /// The lanes of `self`, one for each place, as they belong to part `k` of [`Lanes::octet_part`].
+    #[inline(always)]
+    unsafe fn of_octet_part(self, _k: usize) -> Self {
+        self
+    }
+    /// From the eight parts of octets one vector for each of the eight elements, whose lanes are the places.
+    #[inline(always)]
+    unsafe fn by_element(parts: [Self; 8]) -> [Self; 8] {
+        parts
+    }
     /// The elements at `at` and the three after each of them.
     #[inline(always)]
     unsafe fn gather_four(from: *const Self::Element, at: Self::Index) -> [Self; 4] {
@@ -165,6 +186,18 @@ pub trait Lanes: Copy {
             }
         }
     }
+}
+
+/// Asks for the cache line of an element that will be read soon. Any address will do.
+#[inline(always)]
+pub(crate) fn prefetch<T>(element: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint that never faults, in the instruction set of every x86-64.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(element.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = element;
 }
 
 /// A computation written once for all instruction sets.

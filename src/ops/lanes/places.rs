@@ -37,6 +37,12 @@ impl Places {
         &black_box(self).0
     }
 
+    /// The places one by one.
+    #[inline(always)]
+    pub(crate) fn words(&self) -> &[u32; 16] {
+        &self.0
+    }
+
     /// As a vector of indices.
     ///
     /// # Safety

@@ -6,6 +6,8 @@ use half::f16;
 
 use super::{HalfStorage, Lanes, Places};
 
+mod octets;
+
 /// The pairs of floats at four places of each row, each fetched as one double. Single loads are three times as fast as the
 /// gather instructions of the machines this was measured on; all rows at once need each place once.
 #[inline(always)]
@@ -227,6 +229,21 @@ impl Lanes for Avx512F32 {
             }
             pairs
         }
+    }
+    #[inline(always)]
+    unsafe fn octet_part(from: *const f32, places: &Places, k: usize) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { Self(octets::pair(from, places.words(), k)) }
+    }
+    #[inline(always)]
+    unsafe fn of_octet_part(self, k: usize) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { Self(octets::of_pair(self.0, k)) }
+    }
+    #[inline(always)]
+    unsafe fn by_element(parts: [Self; 8]) -> [Self; 8] {
+        // SAFETY: the trait's contract.
+        unsafe { octets::pairs_by_element(parts) }
     }
     #[inline(always)]
     unsafe fn totals(v: [Self; 4]) -> [f32; 4] {
@@ -591,6 +608,21 @@ impl Lanes for Avx2F32 {
             }
             pairs
         }
+    }
+    #[inline(always)]
+    unsafe fn octet_part(from: *const f32, places: &Places, k: usize) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { Self(octets::one(from, places.words(), k)) }
+    }
+    #[inline(always)]
+    unsafe fn of_octet_part(self, k: usize) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { Self(octets::of_one(self.0, k)) }
+    }
+    #[inline(always)]
+    unsafe fn by_element(parts: [Self; 8]) -> [Self; 8] {
+        // SAFETY: the trait's contract.
+        unsafe { octets::ones_by_element(parts) }
     }
     #[inline(always)]
     unsafe fn totals(v: [Self; 4]) -> [f32; 4] {

@@ -1,66 +1,24 @@
 //! The fused pass over rows of the fixed grid.
 
+use super::interleaved;
+use super::output::{pull_hessian, Model, Output, Sink, Smoothness};
 use crate::ops::lanes::{dispatch, Kernel, Lanes};
-use crate::ops::near::Neighbourhood;
-use crate::ops::pull::{packed, pull, pull_block};
 use crate::ops::real::Real;
-use crate::ops::rows::{sum_over_rows, Shared};
+use crate::ops::rows::sum_over_rows;
 use crate::ops::sample::{cubic, vectors, Cell, Frame, Interpolation, Multilinear, RUN};
 use crate::Affine;
-use half::f16;
 
 /// What a pass reads.
 pub(super) struct Input<'a, T> {
     pub fixed: &'a [T],
+    /// Channel by channel, or in octets.
     pub moving: &'a [T],
+    pub octets: bool,
     pub mask: Option<&'a [T]>,
     pub u: Option<&'a [T]>,
     pub weights: &'a [T],
     pub interpolation: Interpolation,
     pub smoothness: Smoothness,
-}
-
-/// What a pass does with the displacement itself.
-#[derive(Clone, Copy)]
-pub(super) struct Smoothness {
-    /// Weights of its differences, whose energy and gradient come along.
-    pub weight: Option<[[f64; 3]; 3]>,
-    /// Whether gradient and blocks are carried to compositive steps.
-    pub pull: bool,
-}
-
-/// What a pass writes, beside the energies that it returns.
-pub(super) enum Output<'a, T> {
-    None,
-    /// Gradient and blocks.
-    Model(Model, Stored<'a, T>, Stored<'a, T>),
-}
-
-/// Which blocks.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Model {
-    /// Of one channel, the vector whose outer product is the block.
-    Vector,
-    /// Gauss-Newton.
-    Blocks,
-    /// The Hessian.
-    Newton,
-}
-
-/// Where gradients and blocks go.
-pub(super) enum Stored<'a, T> {
-    Full(&'a mut [T]),
-    /// As halves, times a factor that keeps them in range.
-    Half(&'a mut [f16], f64),
-}
-
-impl<T> Stored<'_, T> {
-    pub fn len(&self) -> usize {
-        match self {
-            Self::Full(blocks) => blocks.len(),
-            Self::Half(blocks, _) => blocks.len(),
-        }
-    }
 }
 
 /// Runs the pass: energy of the data and of the differences; sizes fastest axis first.
@@ -81,40 +39,40 @@ fn ranked<T: Real, const D: usize>(
     frame: Frame<T, D>,
     output: Output<'_, T>,
 ) -> [f64; 2] {
-    let (mode, first, second) = match output {
-        Output::None => (None, Stored::Full(&mut []), Stored::Full(&mut [])),
-        Output::Model(model, g, b) => (Some(model), g, b),
-    };
     // every pointer below stays within these lengths
     let (n, channels) = (frame.voxels(), input.weights.len());
-    let per_block = if mode == Some(Model::Vector) {
-        D
+    let planes = if input.octets {
+        interleaved::planes(channels)
     } else {
-        D * (D + 1) / 2
+        channels
     };
     assert!(channels > 0, "no channel");
     assert_eq!(input.fixed.len(), n * channels, "fixed features");
     assert_eq!(
         input.moving.len(),
-        frame.moving.iter().product::<usize>() * channels,
+        frame.moving.iter().product::<usize>() * planes,
         "moving features"
     );
     assert!(input.mask.is_none_or(|m| m.len() == n), "mask");
     assert!(input.u.is_none_or(|u| u.len() == n * D), "displacement");
-    if mode.is_some() {
-        assert_eq!(first.len(), n * D, "gradient");
-        assert_eq!(second.len(), n * per_block, "blocks");
-    }
-    let (first, second) = (Planes::of(first), Planes::of(second));
+    let sink = Sink::new(&frame, input.smoothness, output);
+    let (frame, sink) = (&frame, &sink);
     let sums = sum_over_rows(frame.rows(), frame.fixed[0], |rows| {
-        dispatch(Pass::<'_, T, D> {
-            input,
-            frame: &frame,
-            mode,
-            rows,
-            first,
-            second,
-        })
+        if input.octets {
+            dispatch(interleaved::Pass::<'_, T, D> {
+                input,
+                frame,
+                sink,
+                rows,
+            })
+        } else {
+            dispatch(Pass::<'_, T, D> {
+                input,
+                frame,
+                sink,
+                rows,
+            })
+        }
     });
     sums.map(|sum| 0.5 * sum)
 }
@@ -122,48 +80,8 @@ fn ranked<T: Real, const D: usize>(
 struct Pass<'a, T, const D: usize> {
     input: &'a Input<'a, T>,
     frame: &'a Frame<T, D>,
-    mode: Option<Model>,
+    sink: &'a Sink<'a, T, D>,
     rows: std::ops::Range<usize>,
-    first: Planes<T>,
-    second: Planes<T>,
-}
-
-/// [`Stored`], shared between tasks.
-#[derive(Clone, Copy)]
-struct Planes<T> {
-    full: Shared<T>,
-    /// In place of `full`, with the factor of what is stored.
-    halves: Option<(Shared<f16>, f64)>,
-}
-
-impl<T: Real> Planes<T> {
-    fn of(stored: Stored<'_, T>) -> Self {
-        match stored {
-            Stored::Full(values) => Self {
-                full: Shared::new(values),
-                halves: None,
-            },
-            Stored::Half(values, factor) => Self {
-                full: Shared::new(&mut []),
-                halves: Some((Shared::new(values), factor)),
-            },
-        }
-    }
-
-    /// Stores the first `count` lanes from element `at` on.
-    #[inline(always)]
-    unsafe fn put<L: Lanes<Element = T>>(&self, lanes: L, at: usize, count: usize) {
-        // SAFETY: the caller's lanes lie within the planes.
-        unsafe {
-            match self.halves {
-                Some((halves, factor)) => {
-                    let scaled = lanes.mul(L::constant(factor));
-                    scaled.to_halves(halves.at(at), count);
-                }
-                None => lanes.store_some(self.full.at(at), count),
-            }
-        }
-    }
 }
 
 impl<T: Real, const D: usize> Kernel<T> for Pass<'_, T, D> {
@@ -173,7 +91,7 @@ impl<T: Real, const D: usize> Kernel<T> for Pass<'_, T, D> {
     unsafe fn run<L: Lanes<Element = T>>(self) -> [f64; 2] {
         // SAFETY: lengths were checked in `ranked`; each task writes its own rows.
         unsafe {
-            match (self.input.interpolation, self.mode) {
+            match (self.input.interpolation, self.sink.mode) {
                 (Interpolation::Linear, None) => self.rows::<L, false, 0>(),
                 (Interpolation::Linear, Some(Model::Vector)) => self.rows::<L, false, 1>(),
                 (Interpolation::Linear, Some(Model::Blocks)) => self.rows::<L, false, 2>(),
@@ -218,62 +136,19 @@ impl<T: Real, const D: usize> Pass<'_, T, D> {
         }
     }
 
-    /// Stores gradient and block of the lanes that start at voxel `i` of a row, with what the differences add; their energy.
-    #[inline(always)]
-    unsafe fn put_model<L: Lanes<Element = T>, const WHAT: usize>(
-        &self,
-        neighbourhood: Option<Neighbourhood<'_, L, D>>,
-        (row, i): (usize, usize),
-        mut gradient: [L; D],
-        mut block: [L; 6],
-    ) -> L {
-        let (n, width) = (self.frame.voxels(), self.frame.fixed[0]);
-        let (at, count) = (row * width + i, (width - i).min(L::COUNT));
-        // SAFETY: the contract of `run`.
-        unsafe {
-            let mut energy = L::constant(0.0);
-            if let Some(neighbourhood) = neighbourhood {
-                let near = neighbourhood.at::<true>(row, i, count);
-                energy = near.energy;
-                for a in 0..D {
-                    gradient[a] = gradient[a].add(near.force[a]);
-                }
-                if self.input.smoothness.pull {
-                    gradient = pull(&near.slope, gradient);
-                    if WHAT == 1 {
-                        let mut vector = gradient;
-                        vector.copy_from_slice(&block[..D]);
-                        block[..D].copy_from_slice(&pull(&near.slope, vector));
-                    } else {
-                        block = pull_block(&near.slope, block);
-                    }
-                }
-            }
-            for a in 0..D {
-                self.first.put(gradient[a], a * n + at, count);
-            }
-            let entries = if WHAT == 1 { D } else { D * (D + 1) / 2 };
-            for e in 0..entries {
-                self.second.put(block[e], e * n + at, count);
-            }
-            energy
-        }
-    }
-
     /// `WHAT`: 0 value, 1 gradient and vector, 2 gradient and blocks, 3 gradient and Hessian.
     #[inline(always)]
     unsafe fn rows<L: Lanes<Element = T>, const CUBIC: bool, const WHAT: usize>(&self) -> [f64; 2] {
         // SAFETY: the contract of `run`.
         unsafe {
-            let Self { input, frame, .. } = self;
+            let Self {
+                input, frame, sink, ..
+            } = self;
             let (n, width) = (frame.voxels(), frame.fixed[0]);
             let moving_voxels: usize = frame.moving.iter().product();
             let zero = L::splat(T::of(0.0));
             let ones = [T::of(1.0); 16];
-            let mut near = None;
-            if let (Some(weight), Some(u)) = (&input.smoothness.weight, input.u) {
-                near = Some(Neighbourhood::<L, D>::new(u.as_ptr(), &frame.fixed, weight));
-            }
+            let near = sink.near::<L>(input.u);
             let origin = Cell::at([zero; D], &frame.moving);
             let mut between = [Multilinear::of(&origin, &frame.stride); RUN];
             let (mut gradients, mut blocks) = ([[zero; D]; RUN], [[zero; 6]; RUN]);
@@ -346,7 +221,7 @@ impl<T: Real, const D: usize> Pass<'_, T, D> {
                                 (gradients[k], blocks[k]) = (gradient, block);
                                 continue;
                             }
-                            let near = self.put_model::<L, WHAT>(near, (row, i), gradient, block);
+                            let near = sink.put::<L, WHAT>(near, (row, i), gradient, block);
                             energy_near = energy_near.add(near);
                         }
                     }
@@ -363,39 +238,5 @@ impl<T: Real, const D: usize> Pass<'_, T, D> {
             }
             [total, total_near]
         }
-    }
-}
-
-/// `B' H B` for the packed symmetric Hessian.
-#[inline(always)]
-unsafe fn pull_hessian<L: Lanes, const D: usize>(
-    frame: &Frame<L::Element, D>,
-    h: [L; 6],
-) -> [L; 6] {
-    // SAFETY: within a kernel.
-    unsafe {
-        let mut half = [[h[0]; D]; D]; // H B
-        for a in 0..D {
-            for b in 0..D {
-                let mut sum = h[packed::<D>(a, 0)].mul(L::splat(frame.matrix[0][b]));
-                for k in 1..D {
-                    sum = h[packed::<D>(a, k)].fma(L::splat(frame.matrix[k][b]), sum);
-                }
-                half[a][b] = sum;
-            }
-        }
-        let mut out = h;
-        let mut at = 0;
-        for a in 0..D {
-            for b in a..D {
-                let mut sum = half[0][b].mul(L::splat(frame.matrix[0][a]));
-                for k in 1..D {
-                    sum = half[k][b].fma(L::splat(frame.matrix[k][a]), sum);
-                }
-                out[at] = sum;
-                at += 1;
-            }
-        }
-        out
     }
 }

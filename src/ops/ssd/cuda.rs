@@ -215,7 +215,7 @@ mod tests {
                 ];
                 for (of_gradient, of_blocks) in halves {
                     let model = |data: &SsdData, u: &Tensor, g: &Tensor, b: &Tensor| {
-                        data.model(Some(u), with, Curvature::GaussNewton, g, b, 0.1)
+                        data.model(Some(u), with, Curvature::GaussNewton, (g, b), 0.1, None)
                             .unwrap()
                     };
                     let g = noise(rank, &fixed, 5).to_dtype(of_gradient).unwrap();

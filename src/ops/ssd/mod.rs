@@ -3,6 +3,8 @@
 mod cpu;
 #[cfg(any(feature = "cuda", test))]
 mod cuda;
+mod interleaved;
+mod output;
 mod pullback;
 
 use candle_core::{DType, Tensor};
@@ -15,7 +17,10 @@ use super::sample::Interpolation;
 use super::storage::{read, with_real, write};
 use crate::{Affine, Result};
 
+pub(crate) use interleaved::Interleaved;
 pub use pullback::SsdCotangents;
+
+use output::{Model, Output, Smoothness, Stored};
 
 /// The data of the feature-SSD energy on one level: tensors of one element type, without a batch axis.
 #[derive(Debug, Clone)]
@@ -63,20 +68,21 @@ impl SsdData {
 
     /// The energy `1/2 sum m a r^2` at displacement `u` (`[rank, ...]`, fixed voxels; none is zero everywhere).
     pub fn value(&self, u: Option<&Tensor>) -> Result<f64> {
-        twin!(&self.fixed, launcher => Ok(cuda::pass(&launcher, self, u, None, None)?[0]));
-        let [data, _] = with_real!(self.fixed.dtype(), T => {
-            self.run::<T>(u, None, cpu::Output::None)
-        })?;
+        let [data, _] = self.values(u, None, None)?;
         Ok(data)
     }
 
-    /// The energy at `u` and the value of some differences of `u`, in one pass.
-    pub(crate) fn values(&self, u: &Tensor, differences: &Differences) -> Result<[f64; 2]> {
-        twin!(&self.fixed, launcher => {
-            cuda::pass(&launcher, self, Some(u), Some((differences, false)), None)
-        });
+    /// The energy at `u` and the value of some differences of `u`, in one pass; `octets` are of these data.
+    pub(crate) fn values(
+        &self,
+        u: Option<&Tensor>,
+        differences: Option<&Differences>,
+        octets: Option<&Interleaved>,
+    ) -> Result<[f64; 2]> {
+        let differences = differences.map(|differences| (differences, false));
+        twin!(&self.fixed, launcher => cuda::pass(&launcher, self, u, differences, None));
         with_real!(self.fixed.dtype(), T => {
-            self.run::<T>(Some(u), Some((differences, false)), cpu::Output::None)
+            self.run::<T>(u, differences, octets, Output::None)
         })
     }
 
@@ -91,7 +97,7 @@ impl SsdData {
         gradient: &Tensor,
         blocks: &Tensor,
     ) -> Result<f64> {
-        let [data, _] = self.model(u, None, curvature, gradient, blocks, 1.0)?;
+        let [data, _] = self.model(u, None, curvature, (gradient, blocks), 1.0, None)?;
         Ok(data)
     }
 
@@ -100,25 +106,26 @@ impl SsdData {
     /// [`pull_to_steps`](crate::pull_to_steps).
     ///
     /// Gradient and blocks may be halves, of which `factor` times the values are stored (the root of `factor` times the
-    /// vector in the one-vector form of blocks); full ones are stored as they are.
+    /// vector in the one-vector form of blocks); full ones are stored as they are. `octets` are of these data.
     pub(crate) fn model(
         &self,
         u: Option<&Tensor>,
         differences: Option<(&Differences, bool)>,
         curvature: Curvature,
-        gradient: &Tensor,
-        blocks: &Tensor,
+        (gradient, blocks): (&Tensor, &Tensor),
         factor: f64,
+        octets: Option<&Interleaved>,
     ) -> Result<[f64; 2]> {
         let one = curvature == Curvature::GaussNewton
             && blocks.elem_count() == gradient.elem_count()
             && self.is_rank_one();
         let model = match curvature {
-            Curvature::Newton | Curvature::Projected => cpu::Model::Newton,
-            Curvature::GaussNewton if one => cpu::Model::Vector,
-            Curvature::GaussNewton => cpu::Model::Blocks,
+            Curvature::Newton | Curvature::Projected => Model::Newton,
+            Curvature::GaussNewton if one => Model::Vector,
+            Curvature::GaussNewton => Model::Blocks,
         };
         let root = if one { factor.sqrt() } else { factor };
+        let octets = octets.filter(|_| model == Model::Blocks);
         twin!(&self.fixed, launcher => {
             let factors = [factor, root];
             let model = cuda::Model { curvature, gradient, blocks, vector: one, factors };
@@ -127,7 +134,7 @@ impl SsdData {
         with_real!(self.fixed.dtype(), T => {
             stored::<T, _>(gradient, factor, |g| {
                 stored::<T, _>(blocks, root, |b| {
-                    self.run::<T>(u, differences, cpu::Output::Model(model, g, b))
+                    self.run::<T>(u, differences, octets, Output::Model(model, g, b))
                 })
             })??
         })
@@ -148,21 +155,24 @@ impl SsdData {
         &self,
         u: Option<&Tensor>,
         differences: Option<(&Differences, bool)>,
-        output: cpu::Output<'_, T>,
+        octets: Option<&Interleaved>,
+        output: Output<'_, T>,
     ) -> Result<[f64; 2]> {
-        let smoothness = cpu::Smoothness {
+        let smoothness = Smoothness {
             weight: differences.map(|(differences, _)| differences.weight),
             pull: differences.is_some_and(|(_, pull)| pull),
         };
         let weights: Vec<T> = self.channel_weight.iter().map(|&a| T::of(a)).collect();
         read::<T, _>(&self.fixed, |fixed| {
-            read::<T, _>(&self.moving, |moving| {
+            let moving = octets.map_or(&self.moving, |octets| &octets.0);
+            read::<T, _>(moving, |moving| {
                 let with_mask = |mask: Option<&[T]>| {
                     let with_u = |u: Option<&[T]>| {
                         cpu::pass(
                             &cpu::Input {
                                 fixed,
                                 moving,
+                                octets: octets.is_some(),
                                 mask,
                                 u,
                                 weights: &weights,
@@ -191,10 +201,10 @@ impl SsdData {
 fn stored<T: Real, R>(
     tensor: &Tensor,
     factor: f64,
-    work: impl FnOnce(cpu::Stored<'_, T>) -> R,
+    work: impl FnOnce(Stored<'_, T>) -> R,
 ) -> Result<R> {
     if tensor.dtype() == DType::F16 {
-        return write::<f16, _>(tensor, |t| work(cpu::Stored::Half(t, factor)));
+        return write::<f16, _>(tensor, |t| work(Stored::Half(t, factor)));
     }
-    write::<T, _>(tensor, |t| work(cpu::Stored::Full(t)))
+    write::<T, _>(tensor, |t| work(Stored::Full(t)))
 }

@@ -13,7 +13,7 @@ use super::{Linearisation, Problem, PromptTerms};
 use crate::linear::{BlockJacobi, Diagonal, LinearOperator, Preconditioner};
 use crate::ops::{
     add_unfolded, combine, convert, copy, pull_to_steps, smallest_determinant, zeros, BlockSystem,
-    Curvature, FoldBarrier, Region, SsdData,
+    Curvature, FoldBarrier, Interleaved, Region, SsdData,
 };
 use crate::regulariser::Regulariser;
 use crate::transform::{Transform, SMALLEST_DETERMINANT};
@@ -53,6 +53,7 @@ pub struct EnergyProblem {
     /// Further terms on the same displacement. With any, models are not compact.
     pub prompts: PromptTerms,
     blocks: Mutex<Option<Tensor>>,
+    octets: Mutex<Option<Interleaved>>,
     compact_blocks: Mutex<Option<Tensor>>,
     inverse_blocks: Mutex<Option<Tensor>>,
 }
@@ -80,6 +81,7 @@ impl EnergyProblem {
             inverse_blocks: Mutex::new(None),
             compact_blocks: Mutex::new(None),
             blocks: Mutex::new(None),
+            octets: Mutex::new(None),
         }
     }
 
@@ -88,10 +90,13 @@ impl EnergyProblem {
         let u = self.transform.displacement(theta, &self.grid)?;
         if self.transform.is_velocity() {
             let penalty = self.lambda * self.regulariser.value(theta, &self.grid)?;
-            return Ok((self.data.value(Some(&u))?, penalty));
+            let [data, _] = self.data.values(Some(&u), None, self.octets()?.as_ref())?;
+            return Ok((data, penalty));
         }
         let differences = self.regulariser.differences(&self.grid).scaled(self.lambda);
-        let [data, penalty] = self.data.values(&u, &differences)?;
+        let [data, penalty] =
+            self.data
+                .values(Some(&u), Some(&differences), self.octets()?.as_ref())?;
         let extra = self.regulariser.extra_value(&u, &self.grid)?;
         Ok((data, penalty + self.lambda * extra))
     }
@@ -118,6 +123,16 @@ impl EnergyProblem {
         for slot in [&self.blocks, &self.compact_blocks, &self.inverse_blocks] {
             *slot.lock().unwrap_or_else(|e| e.into_inner()) = None;
         }
+        *self.octets.lock().unwrap_or_else(|e| e.into_inner()) = None;
+    }
+
+    /// The moving features as passes read them fastest, kept from call to call.
+    fn octets(&self) -> Result<Option<Interleaved>> {
+        let mut slot = self.octets.lock().unwrap_or_else(|e| e.into_inner());
+        if slot.is_none() {
+            *slot = Interleaved::of(&self.data)?;
+        }
+        Ok(slot.clone())
     }
 
     /// The tensor for the blocks, kept from call to call.
@@ -281,9 +296,9 @@ impl EnergyProblem {
             // what is added below must be carried too
             (!velocity).then_some((&differences, composes && extra.is_none() && !prompted)),
             curvature,
-            g,
-            &blocks,
+            (g, &blocks),
             factor,
+            self.octets()?.as_ref(),
         )?;
         let mut energy = data + penalty;
         if velocity {

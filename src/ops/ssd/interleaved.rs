@@ -1,0 +1,205 @@
+//! Moving features with eight channels of a voxel side by side, and the fused pass over them.
+
+use candle_core::Tensor;
+
+use super::cpu::Input;
+use super::output::{pull_hessian, Model, Sink};
+use super::SsdData;
+use crate::ops::device::is_cpu;
+use crate::ops::lanes::{prefetch, Kernel, Lanes};
+use crate::ops::real::Real;
+use crate::ops::rows::{for_rows, Shared};
+use crate::ops::sample::{vectors, Cell, Frame, Interpolation, Multilinear, RUN};
+use crate::ops::storage::{computed, read, with_real};
+use crate::Result;
+
+/// Channels of an octet.
+const OCTET: usize = 8;
+
+/// Channels from which on octets are faster: measured.
+const FEWEST: usize = 4;
+
+/// Vectors by which fixed features are asked for before they are read: there are more streams than the machine foresees.
+const AHEAD: usize = 2;
+
+/// Channels of as many octets as hold so many.
+pub(super) fn planes(channels: usize) -> usize {
+    channels.next_multiple_of(OCTET)
+}
+
+/// A copy of the moving features in octets, `[octets, (mz,) my, mx, 8]`, the last filled up with zeros.
+///
+/// A cell of eight voxels then takes eight loads for eight channels, where channel by channel it takes four for each; passes
+/// over few voxels or many channels gain most.
+#[derive(Debug, Clone)]
+pub(crate) struct Interleaved(pub(super) Tensor);
+
+impl Interleaved {
+    /// The moving features of a term in octets; none where a pass would gain nothing from them.
+    pub fn of(data: &SsdData) -> Result<Option<Self>> {
+        let moving = &data.moving;
+        let channels = moving.dims()[0];
+        if channels < FEWEST
+            || data.interpolation != Interpolation::Linear
+            || !is_cpu(moving.device())
+        {
+            return Ok(None);
+        }
+        let size = &moving.dims()[1..];
+        let voxels: usize = size.iter().product();
+        let octets = channels.div_ceil(OCTET);
+        let shape = [&[octets], size, &[OCTET]].concat();
+        with_real!(moving.dtype(), T => {
+            let values: Vec<T> = read::<T, _>(moving, |from| {
+                // SAFETY: every octet of every voxel is written.
+                unsafe {
+                    computed(octets * voxels * OCTET, |to| interleave(from, voxels, channels, to))
+                }
+            })?;
+            Ok(Some(Self(Tensor::from_vec(values, shape, moving.device())?)))
+        })
+    }
+}
+
+fn interleave<T: Real>(from: &[T], voxels: usize, channels: usize, to: Shared<T>) {
+    const RUN: usize = 64;
+    let runs = voxels.div_ceil(RUN);
+    for_rows(runs * channels.div_ceil(OCTET), RUN * OCTET, |lines| {
+        for line in lines {
+            let (octet, start) = (line / runs, line % runs * RUN);
+            let mut out = [[T::of(0.0); OCTET]; RUN];
+            let count = RUN.min(voxels - start);
+            for c in 0..OCTET.min(channels - octet * OCTET) {
+                let plane = &from[(octet * OCTET + c) * voxels + start..][..count];
+                for (out, &value) in out.iter_mut().zip(plane) {
+                    out[c] = value;
+                }
+            }
+            let at = (octet * voxels + start) * OCTET;
+            // SAFETY: each task has voxels of its own.
+            unsafe {
+                to.at(at)
+                    .copy_from_nonoverlapping(out.as_ptr().cast(), count * OCTET);
+            }
+        }
+    });
+}
+
+/// The pass over rows of the fixed grid: values, or Gauss-Newton models.
+pub(super) struct Pass<'a, T, const D: usize> {
+    pub input: &'a Input<'a, T>,
+    pub frame: &'a Frame<T, D>,
+    pub sink: &'a Sink<'a, T, D>,
+    pub rows: std::ops::Range<usize>,
+}
+
+impl<T: Real, const D: usize> Kernel<T> for Pass<'_, T, D> {
+    type Output = [f64; 2];
+
+    #[inline(always)]
+    unsafe fn run<L: Lanes<Element = T>>(self) -> [f64; 2] {
+        // SAFETY: lengths were checked by the caller; each task writes its own rows.
+        unsafe {
+            match self.sink.mode {
+                None => self.rows::<L, false>(),
+                Some(Model::Blocks) => self.rows::<L, true>(),
+                Some(model) => unreachable!("{model:?} of octets"),
+            }
+        }
+    }
+}
+
+impl<T: Real, const D: usize> Pass<'_, T, D> {
+    #[inline(always)]
+    unsafe fn rows<L: Lanes<Element = T>, const MODEL: bool>(&self) -> [f64; 2] {
+        // SAFETY: the contract of `run`.
+        unsafe {
+            let Self {
+                input, frame, sink, ..
+            } = self;
+            let (n, width) = (frame.voxels(), frame.fixed[0]);
+            let stretch = OCTET * frame.moving.iter().product::<usize>();
+            let channels = input.weights.len();
+            let zero = L::splat(T::of(0.0));
+            let ones = [T::of(1.0); 16];
+            let near = sink.near::<L>(input.u);
+            let origin = Cell::at([zero; D], &frame.moving);
+            let mut between = [Multilinear::of(&origin, &frame.stride); RUN];
+            let mut octet = [[zero; OCTET]; 4];
+            let (mut total, mut total_near) = (0.0, 0.0);
+            for row in self.rows.clone() {
+                let start = frame.row_start(row);
+                let (mut energy, mut energy_near) = (zero, zero);
+                for begin in (0..width).step_by(RUN * L::COUNT) {
+                    let vectors = vectors::<L>(width - begin);
+                    for k in 0..vectors {
+                        let i = begin + k * L::COUNT;
+                        let place = (i, row * width + i, (width - i).min(L::COUNT));
+                        let cell = frame.cell::<L, false>(input.u, &start, place);
+                        between[k] = Multilinear::of(&cell, &frame.stride);
+                    }
+                    for k in 0..vectors {
+                        let i = begin + k * L::COUNT;
+                        let (at, count) = (row * width + i, (width - i).min(L::COUNT));
+                        let (mut squares, mut gradient, mut block) = (zero, [zero; D], [zero; 6]);
+                        for first in (0..channels).step_by(OCTET) {
+                            let image = input.moving.as_ptr().add(first / OCTET * stretch);
+                            if k + 1 < vectors {
+                                between[k + 1].prefetch_octets(image, &frame.stride);
+                            }
+                            between[k].octet::<MODEL>(image, &frame.stride, &mut octet);
+                            for c in 0..OCTET.min(channels - first) {
+                                let fixed = input.fixed.as_ptr().add((first + c) * n + at);
+                                prefetch(fixed.wrapping_add(AHEAD * L::COUNT));
+                                let r = octet[0][c].sub(L::load_some(fixed, count));
+                                let weight = L::splat(input.weights[first + c]);
+                                let wr = weight.mul(r);
+                                squares = wr.fma(r, squares);
+                                if !MODEL {
+                                    continue;
+                                }
+                                let mut e = 0;
+                                for a in 0..D {
+                                    let slope = octet[a + 1][c];
+                                    gradient[a] = wr.fma(slope, gradient[a]);
+                                    let weighted = weight.mul(slope);
+                                    for b in a..D {
+                                        block[e] = weighted.fma(octet[b + 1][c], block[e]);
+                                        e += 1;
+                                    }
+                                }
+                            }
+                        }
+                        let mask = match input.mask {
+                            Some(m) => L::load_some(m.as_ptr().add(at), count),
+                            // lanes beyond the row count for nothing
+                            None => L::load_some(ones.as_ptr(), count),
+                        };
+                        energy = mask.fma(squares, energy);
+                        if !MODEL {
+                            if let Some(near) = near {
+                                let near = near.at::<false>(row, i, count);
+                                energy_near = energy_near.add(near.energy);
+                            }
+                            continue;
+                        }
+                        between[k].clamp_slopes(&mut gradient, &mut block);
+                        for a in 0..D {
+                            gradient[a] = mask.mul(gradient[a]);
+                        }
+                        for e in 0..D * (D + 1) / 2 {
+                            block[e] = mask.mul(block[e]);
+                        }
+                        let gradient = frame.pull_gradient(gradient);
+                        let block = pull_hessian::<L, D>(frame, block);
+                        let near = sink.put::<L, 2>(near, (row, i), gradient, block);
+                        energy_near = energy_near.add(near);
+                    }
+                }
+                total += energy.sum();
+                total_near += energy_near.sum();
+            }
+            [total, total_near]
+        }
+    }
+}
