@@ -3,6 +3,7 @@
 use super::plan::region;
 use super::{Deformation, Registration};
 use crate::features::{foreground_box, level_grid, matched_grid};
+use crate::ops::Interleaved;
 use crate::prompt::PromptKind;
 use crate::solver::AlignmentStart;
 use crate::{Affine, Grid, Image, Result};
@@ -244,6 +245,10 @@ impl LevelFootprint<'_> {
         if certify {
             features += full * channels as u64 * (n + m);
         }
+        let octets = match certify {
+            true => 0,
+            false => SINGLE * Interleaved::elements(channels, m),
+        };
         let mut prompted = 0;
         let mut points = false;
         for prompt in &self.registration.prompts {
@@ -298,6 +303,7 @@ impl LevelFootprint<'_> {
         let mut parts = self.images.clone();
         parts.extend([
             ("features", features),
+            ("features in octets", octets),
             ("prompts", prompted),
             ("solver's vectors", vectors),
             ("fields of the transform", fields * rank * n * full),

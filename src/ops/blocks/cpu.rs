@@ -1,6 +1,6 @@
 //! Rows of the Gauss-Newton system and of its block-diagonal inverse.
 
-use crate::ops::lanes::{dispatch, Kernel, Lanes};
+use crate::ops::lanes::{dispatch, prefetch, Kernel, Lanes, Stores};
 use crate::ops::near::beside;
 use crate::ops::real::Real;
 use crate::ops::rows::{sum_over_rows, Shared};
@@ -18,6 +18,9 @@ const RUN: usize = 32;
 
 /// Vectors of a plane that are read together: of halves, they make up a whole line.
 const PAIR: usize = 2;
+
+/// Vectors by which the plane behind is asked for before it is read.
+const AHEAD: usize = 4;
 
 /// How many lanes of a pair of vectors lie within the `left` voxels.
 #[inline(always)]
@@ -83,6 +86,7 @@ fn product<T: Real, const D: usize>(
     assert!(p.len() == n * D && out.len() == n * D, "vectors");
     let entries = blocks.len() / n;
     assert!(blocks.len() == n * entries && (entries == D || entries == D * (D + 1) / 2));
+    let stores = Stores::of(size_of_val(out));
     let out = Shared::new(out);
     let [sum] = sum_over_rows(n / size[0], size[0], |rows| {
         [dispatch(Product {
@@ -94,6 +98,7 @@ fn product<T: Real, const D: usize>(
             shift,
             rows,
             out,
+            stores,
         })]
     });
     sum
@@ -108,6 +113,7 @@ struct Product<'a, T, const D: usize> {
     shift: f64,
     rows: std::ops::Range<usize>,
     out: Shared<T>,
+    stores: Stores,
 }
 
 impl<T: Real, const D: usize> Kernel<T> for Product<'_, T, D> {
@@ -142,7 +148,7 @@ impl<T: Real, const D: usize> Product<'_, T, D> {
                 }
             }
             let zero = L::splat(T::of(0.0));
-            let mut near = [[zero; D]; RUN];
+            let (mut middle, mut near) = ([[zero; D]; RUN], [[zero; D]; RUN]);
             for row in self.rows.clone() {
                 let around = row_neighbours(self.size, row);
                 let mut sum = zero;
@@ -150,22 +156,58 @@ impl<T: Real, const D: usize> Product<'_, T, D> {
                     let vectors = RUN.min((width - begin).div_ceil(L::COUNT));
                     for a in 0..D {
                         let plane = self.p.as_ptr().add(a * n + row * width);
+                        let first = plane.add(begin);
+                        let mut mine = L::load_some(first, (width - begin).min(L::COUNT));
+                        let mut before = mine;
+                        if begin > 0 {
+                            before = L::load(first.sub(L::COUNT));
+                        }
                         for k in 0..vectors {
                             let i = begin + k * L::COUNT;
-                            near[k][a] = differences(plane, (i, width), &around, shift, &weight[a]);
+                            let (here, left) = (plane.add(i), width - i);
+                            // what comes after this component: its part of the blocks, and the plane behind
+                            let entry = a * n + row * width + i;
+                            prefetch(self.blocks.as_ptr().wrapping_add(entry));
+                            prefetch(here.wrapping_add(around[D - 1].1 + AHEAD * L::COUNT));
+                            if self.stores.cached() {
+                                prefetch(self.out.at(entry));
+                            }
+                            let (count, mut next) = (left.min(L::COUNT), mine);
+                            if left > L::COUNT {
+                                next = L::load_some(
+                                    here.add(L::COUNT),
+                                    (left - L::COUNT).min(L::COUNT),
+                                );
+                            }
+                            let (back, on) = if i == 0 || left <= L::COUNT {
+                                beside(here, mine, count, (i == 0, left <= L::COUNT))
+                            } else {
+                                (mine.one_back(before), mine.one_on(next))
+                            };
+                            let mut sum = mine.mul(shift);
+                            for b in 0..D {
+                                let mut pair = back.add(on);
+                                if b > 0 {
+                                    let (down, up) = around[b];
+                                    pair = L::load_some(here.sub(down), count)
+                                        .add(L::load_some(here.add(up), count));
+                                }
+                                let bend = mine.add(mine).sub(pair);
+                                sum = bend.fma(weight[a][b], sum);
+                            }
+                            (middle[k][a], near[k][a]) = (mine, sum);
+                            (before, mine) = (mine, next);
                         }
+                    }
+                    if vectors % PAIR != 0 {
+                        middle[vectors] = [zero; D];
                     }
                     for k in (0..vectors).step_by(PAIR) {
                         let first = begin + k * L::COUNT;
                         let at = row * width + first;
                         let counts = counts::<L>(width - first);
-                        let (mut p, mut q) = ([[zero; D]; PAIR], [near[k], near[k + 1]]);
-                        for a in 0..D {
-                            let here = self.p.as_ptr().add(a * n + at);
-                            for v in 0..PAIR {
-                                p[v][a] = L::load_some(here.add(v * L::COUNT), counts[v]);
-                            }
-                        }
+                        let p = [middle[k], middle[k + 1]];
+                        let mut q = [near[k], near[k + 1]];
                         let entries = self.blocks.as_ptr().add(at);
                         if VECTOR {
                             let mut j = p;
@@ -203,45 +245,16 @@ impl<T: Real, const D: usize> Product<'_, T, D> {
                             let here = self.out.at(a * n + at);
                             for v in 0..PAIR {
                                 sum = p[v][a].fma(q[v][a], sum);
-                                q[v][a].store_some(here.add(v * L::COUNT), counts[v]);
+                                self.stores.put(q[v][a], here.add(v * L::COUNT), counts[v]);
                             }
                         }
                     }
                 }
                 total += sum.sum();
             }
+            self.stores.settle();
         }
         total
-    }
-}
-
-/// `shift p` plus the weighted second differences, for the lanes from voxel `i` of a row on.
-#[inline(always)]
-unsafe fn differences<L: Lanes, const D: usize>(
-    row: *const L::Element,
-    (i, width): (usize, usize),
-    around: &[(usize, usize); D],
-    shift: L,
-    weight: &[L; D],
-) -> L {
-    let count = (width - i).min(L::COUNT);
-    // SAFETY: the neighbours lie in the volume.
-    unsafe {
-        let here = row.add(i);
-        let mine = L::load_some(here, count);
-        let (left, right) = beside(here, mine, count, (i == 0, i + count == width));
-        let mut sum = mine.mul(shift);
-        for b in 0..D {
-            let mut pair = left.add(right);
-            if b > 0 {
-                let (back, ahead) = around[b];
-                pair =
-                    L::load_some(here.sub(back), count).add(L::load_some(here.add(ahead), count));
-            }
-            let bend = mine.add(mine).sub(pair);
-            sum = bend.fma(weight[b], sum);
-        }
-        sum
     }
 }
 

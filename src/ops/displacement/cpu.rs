@@ -1,6 +1,6 @@
 //! Rows of composition and of the change to compositive steps.
 
-use crate::ops::lanes::{dispatch, Kernel, Lanes};
+use crate::ops::lanes::{dispatch, Kernel, Lanes, Stores};
 use crate::ops::near::Neighbourhood;
 use crate::ops::pull::{pull, pull_block};
 use crate::ops::real::Real;
@@ -44,6 +44,7 @@ fn composed<T: Real, B: Stored<T>, const D: usize>(
         [u.len(), d.len(), out.len()] == [frame.voxels() * D; 3],
         "fields"
     );
+    let stores = Stores::of(size_of_val(out));
     let out = Shared::new(out);
     for_rows(frame.rows(), size[0], |rows| {
         dispatch(Compose {
@@ -54,6 +55,7 @@ fn composed<T: Real, B: Stored<T>, const D: usize>(
             t,
             rows,
             out,
+            stores,
         });
     });
 }
@@ -66,6 +68,7 @@ struct Compose<'a, T, B, const D: usize> {
     t: T,
     rows: std::ops::Range<usize>,
     out: Shared<T>,
+    stores: Stores,
 }
 
 impl<T: Real, B: Stored<T>, const D: usize> Kernel<T> for Compose<'_, T, B, D> {
@@ -81,6 +84,7 @@ impl<T: Real, B: Stored<T>, const D: usize> Kernel<T> for Compose<'_, T, B, D> {
                     self.run_of::<L>(t, row, run);
                 }
             }
+            self.stores.settle();
         }
     }
 }
@@ -106,7 +110,8 @@ impl<T: Real, B: Stored<T>, const D: usize> Compose<'_, T, B, D> {
                 for a in 0..D {
                     let image = self.u.as_ptr().add(a * n);
                     let moved = here.value(image, &self.frame.stride);
-                    d[a].add(moved).store_some(self.out.at(a * n + at), count);
+                    self.stores
+                        .put(d[a].add(moved), self.out.at(a * n + at), count);
                 }
                 i += count;
             }

@@ -10,6 +10,11 @@ pub trait HalfStorage: Lanes<Element = f32> {
     unsafe fn load_half_part(from: *const f16, count: usize) -> Self;
     unsafe fn store_half(self, to: *mut f16);
     unsafe fn store_half_part(self, to: *mut f16, count: usize);
+    #[inline(always)]
+    unsafe fn stream_half(self, to: *mut f16) {
+        // SAFETY: the caller's promise.
+        unsafe { self.store_half(to) }
+    }
     unsafe fn gather_half(from: *const f16, at: Self::Index) -> Self;
 }
 
@@ -48,6 +53,10 @@ impl<V: HalfStorage> Lanes for Halves<V> {
         unsafe { self.0.store_half_part(to, count) }
     }
     #[inline(always)]
+    unsafe fn stream(self, to: *mut f16) {
+        unsafe { self.0.stream_half(to) }
+    }
+    #[inline(always)]
     unsafe fn add(self, other: Self) -> Self {
         unsafe { Self(self.0.add(other.0)) }
     }
@@ -66,6 +75,14 @@ impl<V: HalfStorage> Lanes for Halves<V> {
     #[inline(always)]
     unsafe fn fma(self, b: Self, c: Self) -> Self {
         unsafe { Self(self.0.fma(b.0, c.0)) }
+    }
+    #[inline(always)]
+    unsafe fn one_on(self, next: Self) -> Self {
+        unsafe { Self(self.0.one_on(next.0)) }
+    }
+    #[inline(always)]
+    unsafe fn one_back(self, previous: Self) -> Self {
+        unsafe { Self(self.0.one_back(previous.0)) }
     }
     #[inline(always)]
     unsafe fn min(self, other: Self) -> Self {

@@ -6,6 +6,7 @@
 mod half_storage;
 mod places;
 mod plain;
+mod stores;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
@@ -18,6 +19,7 @@ use super::real::Real;
 pub(crate) use half_storage::{HalfStorage, Halves};
 pub use places::Places;
 pub(crate) use plain::Plain;
+pub(crate) use stores::Stores;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use x86::{Avx2F32, Avx2F64, Avx512F32, Avx512F64};
 
@@ -71,6 +73,13 @@ pub trait Lanes: Copy {
             }
         }
     }
+    /// Stores all lanes past the caches where the machine can: for what is read again only after as much else has passed
+    /// through them. See [`Stores`].
+    #[inline(always)]
+    unsafe fn stream(self, to: *mut Self::Element) {
+        // SAFETY: the caller's promise.
+        unsafe { self.store(to) }
+    }
     unsafe fn add(self, other: Self) -> Self;
     unsafe fn sub(self, other: Self) -> Self;
     unsafe fn mul(self, other: Self) -> Self;
@@ -83,6 +92,28 @@ pub trait Lanes: Copy {
     unsafe fn sqrt(self) -> Self;
     /// `then` where `self == other`, zero elsewhere.
     unsafe fn where_equal(self, other: Self, then: Self) -> Self;
+    /// The lanes one further on: those of `self` but the first, then the first of `next`.
+    #[inline(always)]
+    unsafe fn one_on(self, next: Self) -> Self {
+        let mut lanes = [Self::Element::of(0.0); 32];
+        // SAFETY: no vector has more than 16 lanes.
+        unsafe {
+            self.store(lanes.as_mut_ptr());
+            next.store(lanes.as_mut_ptr().add(Self::COUNT));
+            Self::load(lanes.as_ptr().add(1))
+        }
+    }
+    /// The lanes one further back: the last of `previous`, then those of `self` but the last.
+    #[inline(always)]
+    unsafe fn one_back(self, previous: Self) -> Self {
+        let mut lanes = [Self::Element::of(0.0); 32];
+        // SAFETY: no vector has more than 16 lanes.
+        unsafe {
+            previous.store(lanes.as_mut_ptr());
+            self.store(lanes.as_mut_ptr().add(Self::COUNT));
+            Self::load(lanes.as_ptr().add(Self::COUNT - 1))
+        }
+    }
     /// 0, 1, 2, ...
     unsafe fn ramp() -> Self;
     /// Lanes as indices; they must be whole and not negative.
@@ -173,6 +204,12 @@ pub trait Lanes: Copy {
             }
             Self::load(lanes.as_ptr())
         }
+    }
+    /// Stores all lanes as halves, past the caches where the machine can.
+    #[inline(always)]
+    unsafe fn stream_halves(self, to: *mut f16) {
+        // SAFETY: the caller's promise.
+        unsafe { self.to_halves(to, Self::COUNT) }
     }
     /// Stores the first `count` lanes as halves.
     #[inline(always)]

@@ -119,6 +119,17 @@ impl Lanes for Avx512F32 {
         unsafe { _mm512_mask_storeu_ps(to, ((1u32 << count) - 1) as __mmask16, self.0) }
     }
     #[inline(always)]
+    unsafe fn stream(self, to: *mut f32) {
+        // SAFETY: the trait's contract; aligned where that is asked for.
+        unsafe {
+            if to.addr() % 64 == 0 {
+                _mm512_stream_ps(to, self.0);
+            } else {
+                self.store(to);
+            }
+        }
+    }
+    #[inline(always)]
     unsafe fn add(self, other: Self) -> Self {
         // SAFETY: the trait's contract.
         unsafe { Self(_mm512_add_ps(self.0, other.0)) }
@@ -171,6 +182,26 @@ impl Lanes for Avx512F32 {
                 _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(self.0, other.0),
                 then.0,
             ))
+        }
+    }
+    #[inline(always)]
+    unsafe fn one_on(self, next: Self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe {
+            Self(_mm512_castsi512_ps(_mm512_alignr_epi32::<1>(
+                _mm512_castps_si512(next.0),
+                _mm512_castps_si512(self.0),
+            )))
+        }
+    }
+    #[inline(always)]
+    unsafe fn one_back(self, previous: Self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe {
+            Self(_mm512_castsi512_ps(_mm512_alignr_epi32::<15>(
+                _mm512_castps_si512(self.0),
+                _mm512_castps_si512(previous.0),
+            )))
         }
     }
     #[inline(always)]
@@ -275,6 +306,11 @@ impl Lanes for Avx512F32 {
                 Self::load_half_part(from, count)
             }
         }
+    }
+    #[inline(always)]
+    unsafe fn stream_halves(self, to: *mut f16) {
+        // SAFETY: the trait's contract.
+        unsafe { self.stream_half(to) }
     }
     #[inline(always)]
     unsafe fn to_halves(self, to: *mut f16, count: usize) {
@@ -558,6 +594,24 @@ impl Lanes for Avx2F32 {
         }
     }
     #[inline(always)]
+    unsafe fn one_on(self, next: Self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe {
+            let (here, next) = (_mm256_castps_si256(self.0), _mm256_castps_si256(next.0));
+            let between = _mm256_permute2x128_si256::<0x21>(here, next);
+            Self(_mm256_castsi256_ps(_mm256_alignr_epi8::<4>(between, here)))
+        }
+    }
+    #[inline(always)]
+    unsafe fn one_back(self, previous: Self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe {
+            let (here, back) = (_mm256_castps_si256(self.0), _mm256_castps_si256(previous.0));
+            let between = _mm256_permute2x128_si256::<0x21>(back, here);
+            Self(_mm256_castsi256_ps(_mm256_alignr_epi8::<12>(here, between)))
+        }
+    }
+    #[inline(always)]
     unsafe fn ramp() -> Self {
         // SAFETY: the trait's contract.
         unsafe { Self(_mm256_setr_ps(0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0)) }
@@ -822,6 +876,16 @@ impl HalfStorage for Avx512F32 {
     #[inline(always)]
     unsafe fn store_half(self, to: *mut f16) {
         unsafe { _mm256_storeu_si256(to.cast(), _mm512_cvtps_ph::<0>(self.0)) }
+    }
+    #[inline(always)]
+    unsafe fn stream_half(self, to: *mut f16) {
+        unsafe {
+            if to.addr() % 32 == 0 {
+                _mm256_stream_si256(to.cast(), _mm512_cvtps_ph::<0>(self.0));
+            } else {
+                self.store_half(to);
+            }
+        }
     }
     #[inline(always)]
     unsafe fn store_half_part(self, to: *mut f16, count: usize) {

@@ -236,6 +236,7 @@ impl<T: Real, const D: usize> Pass<'_, T, D> {
                 total += energy.sum();
                 total_near += energy_near.sum();
             }
+            sink.settle();
             [total, total_near]
         }
     }

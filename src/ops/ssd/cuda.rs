@@ -200,8 +200,10 @@ mod tests {
         let expected = [here.value(Some(&u)).unwrap(), here.value(None).unwrap()];
         let got = stage.run(|| [there.value(Some(&v)).unwrap(), there.value(None).unwrap()]);
         stage.numbers(&what, &expected, &got, 1e-6);
-        let expected = here.values(&u, differences).unwrap();
-        let got = stage.run(|| there.values(&v, differences)).unwrap();
+        let expected = here.values(Some(&u), Some(differences), None).unwrap();
+        let got = stage
+            .run(|| there.values(Some(&v), Some(differences), None))
+            .unwrap();
         stage.numbers(&what, &expected, &got, 1e-6);
         for entries in [rank, rank * (rank + 1) / 2] {
             if entries == rank && !here.is_rank_one() {

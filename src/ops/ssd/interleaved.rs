@@ -35,6 +35,14 @@ pub(super) fn planes(channels: usize) -> usize {
 pub(crate) struct Interleaved(pub(super) Tensor);
 
 impl Interleaved {
+    /// How many elements the copy has for features of so many channels and voxels that are interpolated linearly.
+    pub fn elements(channels: usize, voxels: u64) -> u64 {
+        if channels < FEWEST {
+            return 0;
+        }
+        planes(channels) as u64 * voxels
+    }
+
     /// The moving features of a term in octets; none where a pass would gain nothing from them.
     pub fn of(data: &SsdData) -> Result<Option<Self>> {
         let moving = &data.moving;
@@ -199,7 +207,146 @@ impl<T: Real, const D: usize> Pass<'_, T, D> {
                 total += energy.sum();
                 total_near += energy_near.sum();
             }
+            sink.settle();
             [total, total_near]
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device};
+
+    use super::*;
+    use crate::ops::diffusion::Differences;
+    use crate::ops::noise;
+    use crate::ops::ssd::Curvature;
+    use crate::Affine;
+
+    fn data(fixed: &[usize], moving: &[usize], channels: usize, masked: bool) -> SsdData {
+        let mut map = Affine::identity();
+        let rank = fixed.len();
+        for a in 0..rank {
+            for b in 0..rank {
+                map.matrix[a][b] += 0.06 * ((a * 3 + b + 1) as f64 * 1.9).sin();
+            }
+        }
+        map.translation[0] = 0.4;
+        SsdData {
+            fixed: noise(channels, fixed, 1),
+            moving: noise(channels, moving, 2),
+            mask: masked.then(|| noise(1, fixed, 3).sqr().unwrap().squeeze(0).unwrap()),
+            channel_weight: (0..channels).map(|c| 0.3 + 0.1 * c as f64).collect(),
+            map,
+            interpolation: Interpolation::Linear,
+        }
+    }
+
+    fn as_type(data: &SsdData, dtype: DType) -> SsdData {
+        SsdData {
+            fixed: data.fixed.to_dtype(dtype).unwrap(),
+            moving: data.moving.to_dtype(dtype).unwrap(),
+            mask: data.mask.as_ref().map(|m| m.to_dtype(dtype).unwrap()),
+            ..data.clone()
+        }
+    }
+
+    fn values(tensor: &Tensor) -> Vec<f64> {
+        let flat = tensor.to_dtype(DType::F64).unwrap();
+        flat.flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    fn gap(a: &Tensor, b: &Tensor) -> f64 {
+        let (a, b) = (values(a), values(b));
+        let size = b.iter().fold(0.0f64, |w, v| w.max(v.abs()));
+        let far = a
+            .iter()
+            .zip(&b)
+            .fold(0.0f64, |w, (a, b)| w.max((a - b).abs()));
+        far / size
+    }
+
+    /// Energies, gradient and blocks by both ways.
+    fn compare(data: &SsdData, u: &Tensor, differences: Option<(&Differences, bool)>, most: f64) {
+        let size = data.fixed_size();
+        let octets = Interleaved::of(data).unwrap().expect("octets");
+        let of = |octets: Option<&Interleaved>| {
+            let g = u.ones_like().unwrap();
+            let mut shape = u.dims().to_vec();
+            shape[0] = size.len() * (size.len() + 1) / 2;
+            let b = Tensor::ones(shape, u.dtype(), &Device::Cpu).unwrap();
+            let energy = data
+                .model(
+                    Some(u),
+                    differences,
+                    Curvature::GaussNewton,
+                    (&g, &b),
+                    1.0,
+                    octets,
+                )
+                .unwrap();
+            let differences = differences.map(|(differences, _)| differences);
+            let values = data.values(Some(u), differences, octets).unwrap();
+            ([energy, values].concat(), g, b)
+        };
+        let (got, expected) = (of(Some(&octets)), of(None));
+        let name = format!(
+            "{size:?}, {} channels, {:?}",
+            data.channel_weight.len(),
+            u.dtype()
+        );
+        for (got, expected) in got.0.iter().zip(&expected.0) {
+            assert!(
+                (got - expected).abs() <= most * expected.abs(),
+                "{name}: {got} {expected}"
+            );
+        }
+        for (got, expected) in [(&got.1, &expected.1), (&got.2, &expected.2)] {
+            let gap = gap(got, expected);
+            assert!(gap < most, "{name}: {gap}");
+        }
+    }
+
+    #[test]
+    fn octets_give_what_channels_one_by_one_give() {
+        let differences = Differences {
+            weight: [[0.7, 0.5, 0.9]; 3],
+        };
+        for (fixed, moving) in [
+            (vec![37, 6, 5], vec![35, 7, 4]),
+            (vec![150, 3, 2], vec![148, 1, 3]),
+            (vec![9, 4, 3], vec![1, 5, 4]),
+            (vec![41, 13], vec![44, 12]),
+        ] {
+            let u = (noise(fixed.len(), &fixed, 4) * 1.5).unwrap();
+            for channels in [4, 8, 13] {
+                for masked in [false, true] {
+                    let single = data(&fixed, &moving, channels, masked);
+                    let double = as_type(&single, DType::F64);
+                    let v = u.to_dtype(DType::F64).unwrap();
+                    for differences in [
+                        None,
+                        Some((&differences, false)),
+                        Some((&differences, true)),
+                    ] {
+                        compare(&single, &u, differences, 2e-5);
+                        compare(&double, &v, differences, 1e-12);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn few_channels_and_cubic_interpolation_stay_as_they_are() {
+        let size = [12, 6, 5];
+        assert!(Interleaved::of(&data(&size, &size, 3, false))
+            .unwrap()
+            .is_none());
+        let cubic = SsdData {
+            interpolation: Interpolation::Cubic,
+            ..data(&size, &size, 8, false)
+        };
+        assert!(Interleaved::of(&cubic).unwrap().is_none());
     }
 }

@@ -1,6 +1,6 @@
 //! Where a pass leaves gradients and blocks.
 
-use crate::ops::lanes::Lanes;
+use crate::ops::lanes::{Lanes, Stores};
 use crate::ops::near::Neighbourhood;
 use crate::ops::pull::{packed, pull, pull_block};
 use crate::ops::real::Real;
@@ -57,16 +57,19 @@ struct Planes<T> {
     full: Shared<T>,
     /// In place of `full`, with the factor of what is stored.
     halves: Option<(Shared<f16>, f64)>,
+    stores: Stores,
 }
 
 impl<T: Real> Planes<T> {
     fn of(stored: Stored<'_, T>) -> Self {
         match stored {
             Stored::Full(values) => Self {
+                stores: Stores::of(size_of_val(values)),
                 full: Shared::new(values),
                 halves: None,
             },
             Stored::Half(values, factor) => Self {
+                stores: Stores::of(size_of_val(values)),
                 full: Shared::new(&mut []),
                 halves: Some((Shared::new(values), factor)),
             },
@@ -81,9 +84,9 @@ impl<T: Real> Planes<T> {
             match self.halves {
                 Some((halves, factor)) => {
                     let scaled = lanes.mul(L::constant(factor));
-                    scaled.to_halves(halves.at(at), count);
+                    self.stores.put_halves(scaled, halves.at(at), count);
                 }
-                None => lanes.store_some(self.full.at(at), count),
+                None => self.stores.put(lanes, self.full.at(at), count),
             }
         }
     }
@@ -133,6 +136,13 @@ impl<'a, T: Real, const D: usize> Sink<'a, T, D> {
         let (weight, u) = (self.smoothness.weight.as_ref()?, u?);
         // SAFETY: the caller's promise; the displacement covers the grid.
         unsafe { Some(Neighbourhood::new(u.as_ptr(), &self.frame.fixed, weight)) }
+    }
+
+    /// What a task does after all its voxels.
+    #[inline(always)]
+    pub fn settle(&self) {
+        self.first.stores.settle();
+        self.second.stores.settle();
     }
 
     /// Stores gradient and block of the lanes that start at voxel `i` of a row, with what the differences add; their energy.

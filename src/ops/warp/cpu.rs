@@ -1,10 +1,11 @@
 //! Rows of the warp, of its derivative along a displacement, and of its gradient with respect to the displacement.
 
 use super::Place;
-use crate::ops::lanes::{dispatch, Kernel, Lanes};
+use crate::ops::lanes::{dispatch, Kernel, Lanes, Stores};
 use crate::ops::real::Real;
 use crate::ops::rows::{for_rows, Shared};
 use crate::ops::sample::{cubic, vectors, Cell, Frame, Interpolation, Multilinear, RUN};
+use crate::ops::storage::computed;
 
 /// What a pass computes.
 #[derive(Clone, Copy)]
@@ -22,12 +23,11 @@ pub(super) fn pass<T: Real>(
     image: &[T],
     u: Option<&[T]>,
     task: Task<'_, T>,
-    out: &mut [T],
-) {
+) -> Vec<T> {
     if place.fixed.len() == 2 {
-        ranked::<T, 2>(place, image, u, task, out);
+        ranked::<T, 2>(place, image, u, task)
     } else {
-        ranked::<T, 3>(place, image, u, task, out);
+        ranked::<T, 3>(place, image, u, task)
     }
 }
 
@@ -36,8 +36,7 @@ fn ranked<T: Real, const D: usize>(
     image: &[T],
     u: Option<&[T]>,
     task: Task<'_, T>,
-    out: &mut [T],
-) {
+) -> Vec<T> {
     let frame = place.frame::<T, D>();
     // every pointer below stays within these lengths
     let (n, m) = (frame.voxels(), frame.moving.iter().product::<usize>());
@@ -55,21 +54,26 @@ fn ranked<T: Real, const D: usize>(
             D
         }
     };
-    assert_eq!(out.len(), n * planes, "output");
-    let out = Shared::new(out);
-    for_rows(frame.rows(), frame.fixed[0], |rows| {
-        dispatch(Warp {
-            frame: &frame,
-            interpolation: place.interpolation,
-            continued: place.continued,
-            image,
-            channels,
-            u,
-            task,
-            rows,
-            out,
+    let length = n * planes;
+    let stores = Stores::of(length * size_of::<T>());
+    let work = |out| {
+        for_rows(frame.rows(), frame.fixed[0], |rows| {
+            dispatch(Warp {
+                frame: &frame,
+                interpolation: place.interpolation,
+                continued: place.continued,
+                image,
+                channels,
+                u,
+                task,
+                rows,
+                out,
+                stores,
+            });
         });
-    });
+    };
+    // SAFETY: every voxel of every plane is written.
+    unsafe { computed(length, work) }
 }
 
 struct Warp<'a, T, const D: usize> {
@@ -82,6 +86,7 @@ struct Warp<'a, T, const D: usize> {
     task: Task<'a, T>,
     rows: std::ops::Range<usize>,
     out: Shared<T>,
+    stores: Stores,
 }
 
 impl<T: Real, const D: usize> Kernel<T> for Warp<'_, T, D> {
@@ -91,6 +96,7 @@ impl<T: Real, const D: usize> Kernel<T> for Warp<'_, T, D> {
     unsafe fn run<L: Lanes<Element = T>>(self) {
         // SAFETY: lengths were checked; each task writes its own rows.
         unsafe {
+            let stores = self.stores;
             match (self.interpolation, self.task) {
                 (Interpolation::Linear, Task::Values) => self.rows::<L, false>(),
                 (Interpolation::Cubic, Task::Values) => self.rows::<L, true>(),
@@ -99,6 +105,7 @@ impl<T: Real, const D: usize> Kernel<T> for Warp<'_, T, D> {
                 (Interpolation::Linear, Task::Gradient(g)) => self.gradients::<L, false>(g),
                 (Interpolation::Cubic, Task::Gradient(g)) => self.gradients::<L, true>(g),
             }
+            stores.settle();
         }
     }
 }
@@ -177,7 +184,7 @@ impl<T: Real, const D: usize> Warp<'_, T, D> {
                             if !self.continued {
                                 value = value.mul(cell.within(&frame.moving, 0.5));
                             }
-                            value.store_some(self.out.at(c * n + at), count);
+                            self.stores.put(value, self.out.at(c * n + at), count);
                         }
                     }
                 }
@@ -212,7 +219,7 @@ impl<T: Real, const D: usize> Warp<'_, T, D> {
                             for a in 1..D {
                                 sum = q[a].fma(slope[a], sum);
                             }
-                            sum.store_some(self.out.at(c * n + at), count);
+                            self.stores.put(sum, self.out.at(c * n + at), count);
                         }
                     }
                 }
@@ -253,7 +260,7 @@ impl<T: Real, const D: usize> Warp<'_, T, D> {
                             }
                             let sum = frame.pull_gradient(sum);
                             for a in 0..D {
-                                sum[a].store_some(self.out.at(a * n + at), count);
+                                self.stores.put(sum[a], self.out.at(a * n + at), count);
                             }
                         }
                     }

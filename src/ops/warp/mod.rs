@@ -202,7 +202,6 @@ pub(crate) fn sampled_gradient(
     interpolation: Interpolation,
     cotangent: &Tensor,
 ) -> Result<Tensor> {
-    let out = u.zeros_like()?;
     let (cotangent, fixed, moving) = (cotangent.contiguous()?, size(u), size(voxels));
     let place = Place {
         fixed: &fixed,
@@ -212,17 +211,18 @@ pub(crate) fn sampled_gradient(
         continued: true,
     };
     twin!(voxels, launcher => {
+        let out = u.zeros_like()?;
         cuda::pass(&launcher, &place, voxels, Some(u), cuda::Task::Gradient(&cotangent), &out)?;
         Ok(out)
     });
     with_real!(u.dtype(), T => {
-        read::<T, _>(voxels, |image| read::<T, _>(u, |u| read::<T, _>(&cotangent, |g| {
-            write::<T, _>(&out, |o| {
-                cpu::pass(&place, image, Some(u), cpu::Task::Gradient(g), o);
+        let values = read::<T, _>(voxels, |image| read::<T, _>(u, |u| {
+            read::<T, _>(&cotangent, |g| {
+                cpu::pass(&place, image, Some(u), cpu::Task::Gradient(g))
             })
-        })))???
-    })?;
-    Ok(out)
+        }))???;
+        Ok(Tensor::from_vec(values, u.shape(), u.device())?)
+    })
 }
 
 /// [`warp`] of voxels or B-spline coefficients, on a fixed grid of size `fixed`; no displacement is zero everywhere.
@@ -235,7 +235,6 @@ pub(crate) fn sampled(
 ) -> Result<Tensor> {
     let mut shape = vec![voxels.dims()[0]];
     shape.extend(fixed.iter().rev());
-    let out = Tensor::zeros(shape, voxels.dtype(), voxels.device())?;
     let moving = size(voxels);
     let place = Place {
         fixed,
@@ -245,21 +244,19 @@ pub(crate) fn sampled(
         continued: true,
     };
     twin!(voxels, launcher => {
+        let out = Tensor::zeros(shape, voxels.dtype(), voxels.device())?;
         cuda::pass(&launcher, &place, voxels, u, cuda::Task::Values, &out)?;
         Ok(out)
     });
     with_real!(voxels.dtype(), T => {
-        read::<T, _>(voxels, |voxels| {
-            let with_u = |u: Option<&[T]>| {
-                write::<T, _>(&out, |o| cpu::pass(&place, voxels, u, cpu::Task::Values, o))
-            };
-            match u {
-                Some(u) => read::<T, _>(u, |u| with_u(Some(u)))?,
-                None => with_u(None),
-            }
-        })?
-    })?;
-    Ok(out)
+        let values = read::<T, _>(voxels, |image| match u {
+            Some(u) => read::<T, _>(u, |u| {
+                cpu::pass(&place, image, Some(u), cpu::Task::Values)
+            }),
+            None => Ok(cpu::pass(&place, image, None, cpu::Task::Values)),
+        })??;
+        Ok(Tensor::from_vec(values, shape, voxels.device())?)
+    })
 }
 
 /// [`warp_derivative`] of voxels or B-spline coefficients.
@@ -273,7 +270,6 @@ pub(crate) fn sampled_along(
     let (fixed, moving) = (size(u), size(voxels));
     let mut shape = vec![voxels.dims()[0]];
     shape.extend(fixed.iter().rev());
-    let out = Tensor::zeros(shape, voxels.dtype(), voxels.device())?;
     let place = Place {
         fixed: &fixed,
         moving: &moving,
@@ -282,15 +278,16 @@ pub(crate) fn sampled_along(
         continued: true,
     };
     twin!(voxels, launcher => {
+        let out = Tensor::zeros(shape, voxels.dtype(), voxels.device())?;
         cuda::pass(&launcher, &place, voxels, Some(u), cuda::Task::Along(step), &out)?;
         Ok(out)
     });
     with_real!(voxels.dtype(), T => {
-        read::<T, _>(voxels, |v| read::<T, _>(u, |u| read::<T, _>(step, |q| {
-            write::<T, _>(&out, |o| cpu::pass(&place, v, Some(u), cpu::Task::Along(q), o))
-        })))???
-    })?;
-    Ok(out)
+        let values = read::<T, _>(voxels, |v| read::<T, _>(u, |u| {
+            read::<T, _>(step, |q| cpu::pass(&place, v, Some(u), cpu::Task::Along(q)))
+        }))???;
+        Ok(Tensor::from_vec(values, shape, voxels.device())?)
+    })
 }
 
 /// Planar values of a grid of size `moving`, moved by a displacement on one of size `fixed`, interpolated linearly. Farther
@@ -310,15 +307,10 @@ pub(crate) fn warped_values(
         interpolation: Interpolation::Linear,
         continued,
     };
-    let channels = values.len() / moving.iter().product::<usize>();
-    let mut out = vec![0.0; channels * fixed.iter().product::<usize>()];
     match u {
-        Some(u) => read(u, |u| {
-            cpu::pass(&place, values, Some(u), cpu::Task::Values, &mut out)
-        })?,
-        None => cpu::pass(&place, values, None, cpu::Task::Values, &mut out),
+        Some(u) => read(u, |u| cpu::pass(&place, values, Some(u), cpu::Task::Values)),
+        None => Ok(cpu::pass(&place, values, None, cpu::Task::Values)),
     }
-    Ok(out)
 }
 
 /// Both grids (fastest axis first), the map between them and the interpolation.
