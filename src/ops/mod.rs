@@ -16,6 +16,7 @@ mod invert;
 mod jacobian;
 mod landmarks;
 mod lanes;
+mod lncc;
 mod mind;
 mod near;
 mod normalise;
@@ -63,6 +64,7 @@ pub use jacobian::{
 };
 pub use landmarks::{LandmarkCurvature, LandmarkData};
 pub use lanes::Instructions;
+pub use lncc::{lncc, lncc_gradient};
 pub use mind::mind;
 pub use normalise::normalise;
 pub(crate) use recorded::{record, record2};
