@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Convolutions, a whole network, warps and smoothing beside PyTorch, in one run on one machine.
+"""Convolutions, a whole network, warps, smoothing and local correlation beside PyTorch, in one run on one machine.
 
     python3 -m venv V && V/bin/pip install torch numpy && V/bin/python benches/beside_torch.py [THREADS]
 
@@ -128,7 +128,7 @@ def network(last):
 
 
 def operators(size):
-    """Warps by a smooth displacement and smoothing, of one volume; sizes slowest axis first."""
+    """Warps by a smooth displacement, smoothing and local correlation, of one volume; sizes slowest axis first."""
     image, g = torch.rand(1, 1, *size), torch.rand(1, 1, *size)
     coarse = torch.rand(1, 3, *(n // 16 for n in size)).sub_(0.5).mul_(0.04)
     u = F.interpolate(coarse, size=size, mode="trilinear", align_corners=True)
@@ -153,6 +153,24 @@ def operators(size):
             y = F.conv3d(y, taps.view(shape), padding=padding)
         return y
 
+    def mean(y):
+        for axis in range(3):
+            window, padding = [1] * 3, [0] * 3
+            window[axis], padding[axis] = 9, 4
+            y = F.avg_pool3d(y, window, 1, padding, count_include_pad=False)
+        return y
+
+    def correlation(a, b):
+        of_a, of_b = mean(a), mean(b)
+        ab = mean(a * b) - of_a * of_b
+        aa, bb = mean(a * a) - of_a * of_a, mean(b * b) - of_b * of_b
+        return 1 - (ab * ab / (aa * bb + 1e-5)).mean()
+
+    def correlation_gradient():
+        with torch.enable_grad():
+            a, b = (t.detach().requires_grad_() for t in (image, g))
+            torch.autograd.grad(correlation(a, b), (a, b))
+
     with torch.no_grad():
         return {
             "warp, Linear": median(lambda: sample(image)),
@@ -160,13 +178,15 @@ def operators(size):
             "warp adjoint, Linear": median(back([True, False])),
             "compose": median(lambda: u + sample(u)),
             "smooth, sigma 1": median(smooth),
+            "lncc, window 9": median(lambda: correlation(image, g)),
+            "lncc gradient, window 9": median(correlation_gradient),
         }
 
 
 def main():
     convolved = ours(["network", "--"], r"^(\S.*?) {2,}([\d.]+) ")
     size = "192x224x160"
-    of_size = ["ops", "--", f"(warp|compose|smooth).* {size}"]
+    of_size = ["ops", "--", f"(warp|compose|smooth|lncc).* {size}"]
     others = ours(of_size, r"^(\S.*?) {2,}[\d.]+ +([\d.]+) ")
     print(f"{THREADS} threads, PyTorch {torch.__version__}; ms\n")
     print(f"{'operator':<44} {'ours':>8} {'planar':>8} {'last':>8} {'ratio':>6}")

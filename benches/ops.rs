@@ -13,9 +13,10 @@ use candle_core::{DType, Device, Tensor};
 use criterion::Criterion;
 use machine::Roof;
 use stillpoint::{
-    compose, inverse_displacement, pull_to_steps, resize, smallest_determinant, smooth,
-    spline_coefficients, warp, warp_adjoint, warp_gradient, Affine, BlockSystem, Curvature,
-    Differences, Elastic, Grid, Instructions, Interpolation, Regulariser, Rng, SsdData,
+    compose, inverse_displacement, lncc, lncc_gradient, pull_to_steps, resize,
+    smallest_determinant, smooth, spline_coefficients, warp, warp_adjoint, warp_gradient, Affine,
+    BlockSystem, Curvature, Differences, Elastic, Grid, Instructions, Interpolation, Regulariser,
+    Rng, SsdData,
 };
 
 #[global_allocator]
@@ -261,6 +262,19 @@ fn images(bench: &mut Bench<'_>) {
     bench.time("smooth, sigma 1", 8.0, 3.0 * 14.0, || {
         smooth(&image, &[1.0; 3]).unwrap();
     });
+    let other = noise(1, size, 1.0, 2);
+    // products that enter and leave, sums along three axes, the formula; in double precision
+    bench.time("lncc, window 9", 4.0 * 2.0, 20.0 + 30.0 + 16.0, || {
+        lncc(&image, &other, &[9; 3]).unwrap();
+    });
+    bench.time(
+        "lncc gradient, window 9",
+        4.0 * 4.0,
+        66.0 + 16.0 + 40.0 + 12.0,
+        || {
+            lncc_gradient(&image, &other, &[9; 3]).unwrap();
+        },
+    );
     let half = size.map(|n| n / 2);
     bench.time(
         "resize to half",

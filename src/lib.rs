@@ -62,7 +62,7 @@
 //! | learn through a registration | [`RegistrationLayer`], [`LayerInput`], [`LayerOutput`]; networks: [`FeatureNetwork`], [`Unet`]; gradients: [`Adjoint`], [`Policy`], [`attach`] |
 //! | train features | [`Trainer`] with a [`TrainingConfig`]: [`DataConfig`], [`SynthesisConfig`], [`Augmentation`], [`PretrainingConfig`], [`LossConfig`] |
 //! | bring an energy or a map of your own | [`Residual`], [`attach_residual`], [`Energy`], [`AutodiffProblem`], [`Anderson`] |
-//! | use the operators alone | [`warp`](fn@warp), [`warp_adjoint`], [`warp_gradient`], [`smooth`], [`resize`], [`compose`], [`inverse_displacement`], [`determinants`], [`conjugate_gradients`] |
+//! | use the operators alone | [`warp`](fn@warp), [`warp_adjoint`], [`warp_gradient`], [`smooth`], [`resize`], [`compose`], [`inverse_displacement`], [`determinants`], [`lncc`](fn@lncc), [`lncc_gradient`], [`conjugate_gradients`] |
 //! | solve on a GPU | [`DeviceChoice`], [`Deformation::device`] |
 //! | try without data | [`Phantom`], [`Rng`] |
 //! | draw | [`ReportPage`] |
@@ -127,13 +127,14 @@ pub use linear::{
 pub use ops::{
     average_pool, compose, compose_unfolded, convolve, convolve_adjoint, convolve_joined,
     convolve_weight_gradient, corner_determinants_minimum, coverage, determinants, extend,
-    folded_voxels, inverse_displacement, mind, minimum_determinant, non_diffeomorphic_volume,
-    normalise, pull_to_steps, relax_folds, rescale, resize, resize_adjoint, smallest_determinant,
-    smooth, smooth_adjoint, spline_coefficients, spline_coefficients_adjoint, tanh, warp,
-    warp_adjoint, warp_adjoint_derivative, warp_derivative, warp_gradient, BarrierCurvature,
-    BlockSystem, CorrelationData, CorrelationDerivative, CorrelationSums, Curvature, DeviceChoice,
-    Differences, FoldBarrier, Instructions, Interpolation, LandmarkCurvature, LandmarkData, Opened,
-    Region, SsdCotangents, SsdData,
+    folded_voxels, inverse_displacement, lncc, lncc_gradient, mind, minimum_determinant,
+    non_diffeomorphic_volume, normalise, pull_to_steps, relax_folds, rescale, resize,
+    resize_adjoint, smallest_determinant, smooth, smooth_adjoint, spline_coefficients,
+    spline_coefficients_adjoint, tanh, warp, warp_adjoint, warp_adjoint_derivative,
+    warp_derivative, warp_gradient, BarrierCurvature, BlockSystem, CorrelationData,
+    CorrelationDerivative, CorrelationSums, Curvature, DeviceChoice, Differences, FoldBarrier,
+    Instructions, Interpolation, LandmarkCurvature, LandmarkData, Opened, Region, SsdCotangents,
+    SsdData,
 };
 pub use phantom::Phantom;
 pub use picture::{

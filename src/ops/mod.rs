@@ -17,6 +17,7 @@ mod invert;
 mod jacobian;
 mod landmarks;
 mod lanes;
+mod lncc;
 mod mind;
 mod near;
 mod normalise;
@@ -66,6 +67,7 @@ pub use jacobian::{
 };
 pub use landmarks::{LandmarkCurvature, LandmarkData};
 pub use lanes::Instructions;
+pub use lncc::{lncc, lncc_gradient};
 pub use mind::mind;
 pub use normalise::normalise;
 pub(crate) use recorded::{record, record2};

@@ -43,6 +43,7 @@ mod ops_correlation;
 mod ops_fields;
 mod ops_filters;
 mod ops_landmarks;
+mod ops_lncc;
 mod ops_mind;
 mod ops_normalise;
 mod ops_pullback;

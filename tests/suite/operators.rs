@@ -5,12 +5,12 @@ use std::sync::Arc;
 use candle_core::{DType, Tensor, Var};
 use stillpoint::{
     average_pool, compose, compose_unfolded, conjugate_gradients, convolve, convolve_adjoint,
-    convolve_weight_gradient, coverage, extend, gradient_energy, inverse_displacement, mind,
-    normalise, pull_to_steps, rescale, resize, resize_adjoint, smallest_determinant, smooth,
-    smooth_adjoint, spline_coefficients, spline_coefficients_adjoint, tanh, warp, warp_adjoint,
-    warp_gradient, Affine, Bending, BlockSystem, Curvature, Differences, Diffusion, Displacement,
-    Elastic, EnergyProblem, Grid, Interpolation, Krylov, LinearOptions, Problem, Regulariser,
-    SsdData,
+    convolve_weight_gradient, coverage, extend, gradient_energy, inverse_displacement,
+    lncc_gradient, mind, normalise, pull_to_steps, rescale, resize, resize_adjoint,
+    smallest_determinant, smooth, smooth_adjoint, spline_coefficients, spline_coefficients_adjoint,
+    tanh, warp, warp_adjoint, warp_gradient, Affine, Bending, BlockSystem, Curvature, Differences,
+    Diffusion, Displacement, Elastic, EnergyProblem, Grid, Interpolation, Krylov, LinearOptions,
+    Problem, Regulariser, SsdData,
 };
 
 use crate::samples::{noise, shape, uniform, values, zeros};
@@ -156,6 +156,14 @@ fn filters(results: &mut Results) {
     let offsets = [[1.6, 0.3, -0.2], [-0.4, 2.2, 0.5], [0.1, -0.6, 1.3]];
     results.tensor("mind", &mind(&x, &offsets, &sigma).unwrap());
     results.numbers("gradient energy", &[gradient_energy(&x).unwrap()]);
+    for window in [[7, 3, 5], [1, 9, 3]] {
+        let name = |what: &str| format!("{what} {window:?}");
+        let (value, gradients) = lncc_gradient(&x, &results.noise(2, &SIZE, 2), &window).unwrap();
+        results.numbers(&name("lncc"), &[value]);
+        for (k, gradient) in gradients.iter().enumerate() {
+            results.tensor(&name(&format!("lncc gradient {k}")), gradient);
+        }
+    }
 }
 
 fn fields(results: &mut Results) {

@@ -539,3 +539,30 @@ fn subjects_made_in_memory_teach_through_the_exact_gradient_of_fast_solves() {
         .unwrap();
     assert_eq!(trainer.step(), 2);
 }
+
+/// Images alone: no labels, no landmarks.
+#[test]
+fn local_correlation_alone_teaches() {
+    let folder = tempfile::tempdir().unwrap();
+    let subject = |seed: u64| {
+        let phantom = Phantom::pair(&[32, 40], &[5.0, 5.0], seed).unwrap();
+        let image = Image::new(phantom.grid.clone(), 1, phantom.fixed).unwrap();
+        Subject::new(&seed.to_string(), image, None, None, &[]).unwrap()
+    };
+    let mut config = config(folder.path());
+    config.synthesis = None;
+    config.augmentation = Augmentation::default();
+    (config.loss.dice, config.loss.lncc) = (0.0, 1.0);
+    (config.loss.levels, config.steps) = (vec![0.0, 1.0], 2);
+    let data = DataSet::of(vec![subject(1), subject(2)]);
+    let mut trainer = Trainer::with_data(&config, Some(data), None).unwrap();
+    trainer
+        .run(&mut |step, notes| {
+            let done =
+                step.step == 0 || (0.0 < step.loss && step.loss < 1.0 && step.gradient > 0.0);
+            assert!(done, "{step:?} {notes:?}");
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(trainer.step(), 2);
+}

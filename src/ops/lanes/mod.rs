@@ -223,6 +223,30 @@ pub trait Lanes: Copy {
             }
         }
     }
+    /// The first `count` lanes from single precision; the others are zero.
+    #[inline(always)]
+    unsafe fn from_singles(from: *const f32, count: usize) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mut lanes = [Self::Element::of(0.0); 16];
+            for k in 0..count {
+                lanes[k] = Self::Element::of(f64::from(*from.add(k)));
+            }
+            Self::load(lanes.as_ptr())
+        }
+    }
+    /// Stores the first `count` lanes in single precision.
+    #[inline(always)]
+    unsafe fn to_singles(self, to: *mut f32, count: usize) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mut lanes = [Self::Element::of(0.0); 16];
+            self.store(lanes.as_mut_ptr());
+            for k in 0..count {
+                *to.add(k) = lanes[k].narrow();
+            }
+        }
+    }
 }
 
 /// Asks for the cache line of an element that will be read soon. Any address will do.

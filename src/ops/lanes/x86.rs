@@ -472,6 +472,30 @@ impl Lanes for Avx512F64 {
         }
     }
     #[inline(always)]
+    unsafe fn from_singles(from: *const f32, count: usize) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe {
+            let narrow = if count == Self::COUNT {
+                _mm256_loadu_ps(from)
+            } else {
+                _mm256_maskz_loadu_ps(((1u32 << count) - 1) as __mmask8, from)
+            };
+            Self(_mm512_cvtps_pd(narrow))
+        }
+    }
+    #[inline(always)]
+    unsafe fn to_singles(self, to: *mut f32, count: usize) {
+        // SAFETY: the trait's contract.
+        unsafe {
+            let narrow = _mm512_cvtpd_ps(self.0);
+            if count == Self::COUNT {
+                _mm256_storeu_ps(to, narrow);
+            } else {
+                _mm256_mask_storeu_ps(to, ((1u32 << count) - 1) as __mmask8, narrow);
+            }
+        }
+    }
+    #[inline(always)]
     unsafe fn sum(self) -> f64 {
         let mut lanes = [0.0; 8];
         // SAFETY: the array has as many elements as the register.
@@ -502,6 +526,13 @@ unsafe fn part_f64(count: usize) -> __m256i {
             _mm256_setr_epi64x(0, 1, 2, 3),
         )
     }
+}
+
+/// The mask of the first `count` of four single lanes.
+#[inline(always)]
+unsafe fn part_of_four(count: usize) -> __m128i {
+    // SAFETY: the caller has AVX2.
+    unsafe { _mm_cmpgt_epi32(_mm_set1_epi32(count as i32), _mm_setr_epi32(0, 1, 2, 3)) }
 }
 
 /// 8 `f32` in one register.
@@ -849,6 +880,29 @@ impl Lanes for Avx2F64 {
                 Self(_mm256_permute2f128_pd::<0x31>(even, even_on)),
                 Self(_mm256_permute2f128_pd::<0x31>(odd, odd_on)),
             ]
+        }
+    }
+    #[inline(always)]
+    unsafe fn from_singles(from: *const f32, count: usize) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe {
+            if count == Self::COUNT {
+                Self(_mm256_cvtps_pd(_mm_loadu_ps(from)))
+            } else {
+                Self(_mm256_cvtps_pd(_mm_maskload_ps(from, part_of_four(count))))
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn to_singles(self, to: *mut f32, count: usize) {
+        // SAFETY: the trait's contract.
+        unsafe {
+            let narrow = _mm256_cvtpd_ps(self.0);
+            if count == Self::COUNT {
+                _mm_storeu_ps(to, narrow);
+            } else {
+                _mm_maskstore_ps(to, part_of_four(count), narrow);
+            }
         }
     }
     #[inline(always)]
