@@ -7,6 +7,7 @@
 mod machine;
 
 use std::cell::RefCell;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use candle_core::{DType, Device, Tensor};
@@ -15,8 +16,8 @@ use machine::Roof;
 use stillpoint::{
     compose, inverse_displacement, lncc, lncc_gradient, pull_to_steps, resize,
     smallest_determinant, smooth, spline_coefficients, warp, warp_adjoint, warp_gradient, Affine,
-    BlockSystem, Curvature, Differences, Elastic, Grid, Instructions, Interpolation, Regulariser,
-    Rng, SsdData,
+    BlockSystem, Compositive, Curvature, Differences, Diffusion, Elastic, EnergyProblem, Grid,
+    Instructions, Interpolation, Problem, Regulariser, Rng, SsdData,
 };
 
 #[global_allocator]
@@ -138,6 +139,56 @@ fn data_term(bench: &mut Bench<'_>) {
             },
         );
     }
+}
+
+/// What an iteration of the fast mode does beside its inner solve: one channel, compositive, halves.
+fn iteration(bench: &mut Bench<'_>) {
+    let size = bench.size;
+    let u = displacement(size);
+    let [fixed, moving] = [2, 3].map(|seed| smooth(&noise(1, size, 9.0, seed), &[1.5; 3]).unwrap());
+    let data = SsdData {
+        fixed,
+        moving,
+        mask: Some(noise(1, size, 1.0, 4).sqr().unwrap().squeeze(0).unwrap()),
+        channel_weight: vec![1.0],
+        map: Affine::identity(),
+        interpolation: Interpolation::Linear,
+    };
+    let grid = Grid::axis_aligned(&size, &[1.0; 3]).unwrap();
+    let (diffusion, compositive) = (Arc::new(Diffusion), Arc::new(Compositive));
+    let mut problem = EnergyProblem::new(data, diffusion, 0.2, compositive, grid);
+    problem.compact = true;
+    let step = u.zeros_like().unwrap().to_dtype(DType::F16).unwrap();
+    let out = u.zeros_like().unwrap();
+    // differences and slopes of three components along three axes, gradient and vector carried to steps
+    let near = 9.0 * 9.0 + 30.0;
+    bench.time(
+        "fused pass of an iteration",
+        4.0 * 6.0 + 2.0 * 6.0,
+        33.0 + 33.0 + 29.0 + near,
+        || {
+            problem
+                .linearise(&u, Curvature::GaussNewton, &step)
+                .unwrap();
+        },
+    );
+    bench.time(
+        "energy of an iteration",
+        4.0 * 6.0,
+        33.0 + 14.0 + 4.0 + 27.0,
+        || {
+            problem.value(&u).unwrap();
+        },
+    );
+    let step = (&u * 1e-3).unwrap().to_dtype(DType::F16).unwrap();
+    bench.time(
+        "step of an iteration",
+        4.0 * 9.0 + 2.0 * 3.0,
+        33.0 + 3.0 * 15.0 + 8.0 * 14.0,
+        || {
+            problem.retract(&u, &step, -1.0, &out).unwrap();
+        },
+    );
 }
 
 fn linear_system(bench: &mut Bench<'_>) {
@@ -297,6 +348,7 @@ fn main() {
             rows: Vec::new(),
         };
         data_term(&mut bench);
+        iteration(&mut bench);
         linear_system(&mut bench);
         fields(&mut bench);
         images(&mut bench);

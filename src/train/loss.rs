@@ -28,11 +28,11 @@ pub struct LossConfig {
     pub curriculum: usize,
     /// Most labels of one pair, drawn at random where there are more.
     pub labels: usize,
-    /// GradientSide which images' features gradients flow.
+    /// Through which images' features gradients flow.
     pub through: GradientSide,
 }
 
-/// GradientSide which images' features gradients flow: a step through one costs half of the network's backward pass.
+/// Through which images' features gradients flow: a step through one costs half of the network's backward pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum GradientSide {
