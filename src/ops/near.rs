@@ -1,8 +1,12 @@
 //! A field's differences to its neighbours, for the lanes of a row.
 
-use super::lanes::Lanes;
+use super::lanes::{prefetch, Lanes};
 use super::real::Real;
+use super::sample::{vectors, RUN};
 use super::stencil::row_neighbours;
+
+/// Vectors by which the plane behind is asked for before it is read.
+pub(crate) const AHEAD: usize = 4;
 
 /// A field of `D` planes, and how its differences are weighted.
 #[derive(Clone, Copy)]
@@ -64,63 +68,140 @@ impl<'a, L: Lanes, const D: usize> Neighbourhood<'a, L, D> {
         }
     }
 
-    /// The first `count` lanes from voxel `i` of a row on; lanes beyond them have no energy. Without `GRADIENT`, the
-    /// energy alone.
+    /// Room for a run.
     ///
     /// # Safety
-    /// The field has `D` planes of this size; the lanes lie within the row.
+    /// Within a kernel only.
     #[inline(always)]
-    pub(crate) unsafe fn at<const GRADIENT: bool>(
+    pub(crate) unsafe fn room(&self) -> [Near<L, D>; RUN] {
+        // SAFETY: within a kernel.
+        unsafe { [Near::none(); RUN] }
+    }
+
+    /// The vectors of a run from voxel `begin` of a row on; lanes beyond the row have no energy. Without `GRADIENT`, the
+    /// energy alone. One component is passed after the other, so that few rows are read at a time.
+    ///
+    /// # Safety
+    /// The field has `D` planes of this size; the run begins within the row, at a multiple of the lanes.
+    #[inline(always)]
+    pub(crate) unsafe fn run<const GRADIENT: bool>(
         &self,
         row: usize,
-        i: usize,
-        count: usize,
-    ) -> Near<L, D> {
+        begin: usize,
+        nears: &mut [Near<L, D>; RUN],
+    ) {
         // SAFETY: neighbours stay within the field.
         unsafe {
             let (n, width) = (self.size.iter().product::<usize>(), self.size[0]);
             let around = row_neighbours(self.size, row);
-            let ends = (i == 0, i + count == width);
             let half = L::constant(0.5);
-            let mut along = half;
-            if ends.0 || ends.1 {
-                let mut scales = [L::Element::of(0.5); 16];
-                if ends.0 {
-                    scales[0] = L::Element::of(1.0);
-                }
-                if ends.1 {
-                    scales[count - 1] = L::Element::of(1.0);
-                }
-                along = L::load(scales.as_ptr());
-            }
-            let mut near = Near::none();
             for a in 0..D {
-                let here = self.u.add(a * n + row * width + i);
-                let middle = L::load_some(here, count);
-                let (left, right) = beside(here, middle, count, ends);
-                for b in 0..D {
-                    let (mut back, mut ahead, mut scale) = (left, right, along);
-                    if b > 0 {
-                        let (down, up) = around[b];
-                        back = L::load_some(here.sub(down), count);
-                        ahead = L::load_some(here.add(up), count);
-                        scale = half;
-                        if down == 0 || up == 0 {
-                            scale = L::constant(1.0);
+                let plane = self.u.add(a * n + row * width);
+                let mut line = Line::at(plane, begin, width);
+                for k in 0..vectors::<L>(width - begin) {
+                    let i = begin + k * L::COUNT;
+                    let (here, count) = (plane.add(i), (width - i).min(L::COUNT));
+                    prefetch(here.wrapping_add(around[D - 1].1 + AHEAD * L::COUNT));
+                    let (middle, left, right) = line.step(i);
+                    let near = &mut nears[k];
+                    if a == 0 {
+                        near.energy = L::constant(0.0);
+                    }
+                    near.force[a] = L::constant(0.0);
+                    for b in 0..D {
+                        let (mut back, mut ahead, mut scale) = (left, right, half);
+                        if b > 0 {
+                            let (down, up) = around[b];
+                            back = L::load_some(here.sub(down), count);
+                            ahead = L::load_some(here.add(up), count);
+                            if down == 0 || up == 0 {
+                                scale = L::constant(1.0);
+                            }
+                        } else if GRADIENT && (i == 0 || i + count == width) {
+                            scale = at_ends(i == 0, i + count == width, count);
+                        }
+                        let weight = self.weight[a][b];
+                        let next = ahead.sub(middle);
+                        near.energy = next.mul(next).fma(weight, near.energy);
+                        if GRADIENT {
+                            let previous = middle.sub(back);
+                            near.force[a] = previous.sub(next).fma(weight, near.force[a]);
+                            let unit = L::constant(if a == b { 1.0 } else { 0.0 });
+                            near.slope[a][b] = ahead.sub(back).fma(scale, unit);
                         }
                     }
-                    let weight = self.weight[a][b];
-                    let next = ahead.sub(middle);
-                    near.energy = next.mul(next).fma(weight, near.energy);
-                    if GRADIENT {
-                        let previous = middle.sub(back);
-                        near.force[a] = previous.sub(next).fma(weight, near.force[a]);
-                        let unit = L::constant(if a == b { 1.0 } else { 0.0 });
-                        near.slope[a][b] = ahead.sub(back).fma(scale, unit);
-                    }
                 }
             }
-            near
+        }
+    }
+}
+
+/// The scales of central differences where some lanes are the ends of a row, whose differences are one-sided.
+#[inline(always)]
+unsafe fn at_ends<L: Lanes>(first: bool, last: bool, count: usize) -> L {
+    let mut scales = [L::Element::of(0.5); 16];
+    if first {
+        scales[0] = L::Element::of(1.0);
+    }
+    if last {
+        scales[count - 1] = L::Element::of(1.0);
+    }
+    // SAFETY: no vector has more than 16 lanes.
+    unsafe { L::load(scales.as_ptr()) }
+}
+
+/// Walks along a row, a vector after the other, with the neighbours on both sides; each vector is loaded once.
+pub(crate) struct Line<L: Lanes> {
+    row: *const L::Element,
+    width: usize,
+    before: L,
+    mine: L,
+}
+
+impl<L: Lanes> Line<L> {
+    /// Before the vector at voxel `begin`.
+    ///
+    /// # Safety
+    /// Within a kernel; the row has so many voxels, and `begin` is a multiple of the lanes below that.
+    #[inline(always)]
+    pub(crate) unsafe fn at(row: *const L::Element, begin: usize, width: usize) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mine = L::load_some(row.add(begin), (width - begin).min(L::COUNT));
+            let mut before = mine;
+            if begin > 0 {
+                before = L::load(row.add(begin - L::COUNT));
+            }
+            Self {
+                row,
+                width,
+                before,
+                mine,
+            }
+        }
+    }
+
+    /// The vector at voxel `i`, its neighbours before and those after it; at the ends of the row a voxel is its own.
+    ///
+    /// # Safety
+    /// As [`Line::at`]; the vectors are asked for in order.
+    #[inline(always)]
+    pub(crate) unsafe fn step(&mut self, i: usize) -> (L, L, L) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let (here, rest) = (self.row.add(i), self.width - i);
+            let last = rest <= L::COUNT;
+            let (mine, mut next) = (self.mine, self.mine);
+            if !last {
+                next = L::load_some(here.add(L::COUNT), (rest - L::COUNT).min(L::COUNT));
+            }
+            let (left, right) = if i == 0 || last {
+                beside(here, mine, rest.min(L::COUNT), (i == 0, last))
+            } else {
+                (mine.one_back(self.before), mine.one_on(next))
+            };
+            (self.before, self.mine) = (mine, next);
+            (mine, left, right)
         }
     }
 }
@@ -130,7 +211,7 @@ impl<'a, L: Lanes, const D: usize> Neighbourhood<'a, L, D> {
 /// # Safety
 /// Within a kernel only; the lanes lie within a row, whose ends among them are named.
 #[inline(always)]
-pub(crate) unsafe fn beside<L: Lanes>(
+unsafe fn beside<L: Lanes>(
     here: *const L::Element,
     middle: L,
     count: usize,

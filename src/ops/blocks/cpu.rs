@@ -1,7 +1,7 @@
 //! Rows of the Gauss-Newton system and of its block-diagonal inverse.
 
 use crate::ops::lanes::{dispatch, prefetch, Kernel, Lanes, Stores};
-use crate::ops::near::beside;
+use crate::ops::near::{Line, AHEAD};
 use crate::ops::real::Real;
 use crate::ops::rows::{sum_over_rows, Shared};
 use crate::ops::stencil::row_neighbours;
@@ -18,9 +18,6 @@ const RUN: usize = 32;
 
 /// Vectors of a plane that are read together: of halves, they make up a whole line.
 const PAIR: usize = 2;
-
-/// Vectors by which the plane behind is asked for before it is read.
-const AHEAD: usize = 4;
 
 /// How many lanes of a pair of vectors lie within the `left` voxels.
 #[inline(always)]
@@ -156,15 +153,10 @@ impl<T: Real, const D: usize> Product<'_, T, D> {
                     let vectors = RUN.min((width - begin).div_ceil(L::COUNT));
                     for a in 0..D {
                         let plane = self.p.as_ptr().add(a * n + row * width);
-                        let first = plane.add(begin);
-                        let mut mine = L::load_some(first, (width - begin).min(L::COUNT));
-                        let mut before = mine;
-                        if begin > 0 {
-                            before = L::load(first.sub(L::COUNT));
-                        }
+                        let mut line = Line::<L>::at(plane, begin, width);
                         for k in 0..vectors {
                             let i = begin + k * L::COUNT;
-                            let (here, left) = (plane.add(i), width - i);
+                            let (here, count) = (plane.add(i), (width - i).min(L::COUNT));
                             // what comes after this component: its part of the blocks, and the plane behind
                             let entry = a * n + row * width + i;
                             prefetch(self.blocks.as_ptr().wrapping_add(entry));
@@ -172,21 +164,10 @@ impl<T: Real, const D: usize> Product<'_, T, D> {
                             if self.stores.cached() {
                                 prefetch(self.out.at(entry));
                             }
-                            let (count, mut next) = (left.min(L::COUNT), mine);
-                            if left > L::COUNT {
-                                next = L::load_some(
-                                    here.add(L::COUNT),
-                                    (left - L::COUNT).min(L::COUNT),
-                                );
-                            }
-                            let (back, on) = if i == 0 || left <= L::COUNT {
-                                beside(here, mine, count, (i == 0, left <= L::COUNT))
-                            } else {
-                                (mine.one_back(before), mine.one_on(next))
-                            };
+                            let (mine, left, right) = line.step(i);
                             let mut sum = mine.mul(shift);
                             for b in 0..D {
-                                let mut pair = back.add(on);
+                                let mut pair = left.add(right);
                                 if b > 0 {
                                     let (down, up) = around[b];
                                     pair = L::load_some(here.sub(down), count)
@@ -196,7 +177,6 @@ impl<T: Real, const D: usize> Product<'_, T, D> {
                                 sum = bend.fma(weight[a][b], sum);
                             }
                             (middle[k][a], near[k][a]) = (mine, sum);
-                            (before, mine) = (mine, next);
                         }
                     }
                     if vectors % PAIR != 0 {

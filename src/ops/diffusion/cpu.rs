@@ -4,6 +4,7 @@ use crate::ops::lanes::{dispatch, Kernel, Lanes};
 use crate::ops::near::Neighbourhood;
 use crate::ops::real::Real;
 use crate::ops::rows::{sum_over_rows, Shared};
+use crate::ops::sample::{vectors, RUN};
 
 pub(super) fn value<T: Real>(u: &[T], size: &[usize], weight: &[[f64; 3]; 3]) -> f64 {
     if size.len() == 2 {
@@ -68,22 +69,27 @@ impl<T: Real, const D: usize> Kernel<T> for Rows<'_, T, D> {
         // SAFETY: lengths were checked; each task writes its own rows.
         unsafe {
             let field = Neighbourhood::<L, D>::new(self.u.as_ptr(), self.size, self.weight);
+            let mut nears = field.room();
             for row in self.rows.clone() {
                 let mut energy = L::constant(0.0);
-                let mut i = 0;
-                while i < width {
-                    let count = (width - i).min(L::COUNT);
-                    if let Some(out) = self.out {
-                        let near = field.at::<true>(row, i, count);
+                for begin in (0..width).step_by(RUN * L::COUNT) {
+                    match self.out {
+                        Some(_) => field.run::<true>(row, begin, &mut nears),
+                        None => field.run::<false>(row, begin, &mut nears),
+                    }
+                    for k in 0..vectors::<L>(width - begin) {
+                        let i = begin + k * L::COUNT;
+                        let count = (width - i).min(L::COUNT);
+                        let Some(out) = self.out else {
+                            energy = energy.add(nears[k].energy);
+                            continue;
+                        };
                         for a in 0..D {
                             let to = out.at(a * n + row * width + i);
-                            let sum = L::load_some(to, count).add(near.force[a]);
+                            let sum = L::load_some(to, count).add(nears[k].force[a]);
                             sum.store_some(to, count);
                         }
-                    } else {
-                        energy = energy.add(field.at::<false>(row, i, count).energy);
                     }
-                    i += count;
                 }
                 total += energy.sum();
             }

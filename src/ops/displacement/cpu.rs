@@ -5,7 +5,7 @@ use crate::ops::near::Neighbourhood;
 use crate::ops::pull::{pull, pull_block};
 use crate::ops::real::Real;
 use crate::ops::rows::{for_rows, Shared};
-use crate::ops::sample::{Cell, Frame, Multilinear};
+use crate::ops::sample::{vectors, Cell, Frame, Multilinear, RUN};
 use crate::Affine;
 use half::f16;
 
@@ -96,24 +96,30 @@ impl<T: Real, B: Stored<T>, const D: usize> Compose<'_, T, B, D> {
         let (n, width) = (self.frame.voxels(), self.frame.fixed[0]);
         // SAFETY: as in `run`.
         unsafe {
-            let begin = self.frame.row_start(row);
-            let mut i = run.start;
-            while i < run.end {
-                let count = (run.end - i).min(L::COUNT);
-                let at = row * width + i;
-                let mut d = [t; D];
-                for a in 0..D {
-                    d[a] = t.mul(B::take(self.d.as_ptr().add(a * n + at), count));
+            let start = self.frame.row_start(row);
+            let (mut between, mut steps) = (self.frame.room::<L>(), [[t; D]; RUN]);
+            for begin in run.clone().step_by(RUN * L::COUNT) {
+                let vectors = vectors::<L>(run.end - begin);
+                for k in 0..vectors {
+                    let i = begin + k * L::COUNT;
+                    let (at, count) = (row * width + i, (run.end - i).min(L::COUNT));
+                    for a in 0..D {
+                        steps[k][a] = t.mul(B::take(self.d.as_ptr().add(a * n + at), count));
+                    }
+                    let position = self.frame.positions(&start, i, steps[k]);
+                    let cell = Cell::at(position, &self.frame.moving);
+                    between[k] = Multilinear::of(&cell, &self.frame.stride);
                 }
-                let cell = Cell::at(self.frame.positions(&begin, i, d), &self.frame.moving);
-                let here = Multilinear::of(&cell, &self.frame.stride);
                 for a in 0..D {
                     let image = self.u.as_ptr().add(a * n);
-                    let moved = here.value(image, &self.frame.stride);
-                    self.stores
-                        .put(d[a].add(moved), self.out.at(a * n + at), count);
+                    for k in 0..vectors {
+                        let i = begin + k * L::COUNT;
+                        let (at, count) = (row * width + i, (run.end - i).min(L::COUNT));
+                        let moved = between[k].value(image, &self.frame.stride);
+                        let to = self.out.at(a * n + at);
+                        self.stores.put(steps[k][a].add(moved), to, count);
+                    }
                 }
-                i += count;
             }
         }
     }
@@ -235,25 +241,27 @@ impl<T: Real, B: Stored<T>, const D: usize> Kernel<T> for Pull<'_, T, B, D> {
         // SAFETY: lengths were checked; each task writes its own rows.
         unsafe {
             let field = Neighbourhood::<L, D>::new(self.u.as_ptr(), self.size, &[[0.0; 3]; 3]);
+            let mut nears = field.room();
             for row in self.rows.clone() {
-                let mut i = 0;
-                while i < width {
-                    let count = (width - i).min(L::COUNT);
-                    let at = row * width + i;
-                    let p = field.at::<true>(row, i, count).slope;
-                    pull_vector(&p, self.gradient, n, at, count);
-                    i += count;
-                    if self.vector {
-                        pull_vector(&p, self.blocks, n, at, count);
-                        continue;
-                    }
-                    let mut block = [L::constant(0.0); 6];
-                    for k in 0..D * (D + 1) / 2 {
-                        block[k] = B::take(self.blocks.at(k * n + at), count);
-                    }
-                    let block = pull_block(&p, block);
-                    for k in 0..D * (D + 1) / 2 {
-                        B::put(block[k], self.blocks.at(k * n + at), count);
+                for begin in (0..width).step_by(RUN * L::COUNT) {
+                    field.run::<true>(row, begin, &mut nears);
+                    for k in 0..vectors::<L>(width - begin) {
+                        let i = begin + k * L::COUNT;
+                        let (at, count) = (row * width + i, (width - i).min(L::COUNT));
+                        let p = &nears[k].slope;
+                        pull_vector(p, self.gradient, n, at, count);
+                        if self.vector {
+                            pull_vector(p, self.blocks, n, at, count);
+                            continue;
+                        }
+                        let mut block = [L::constant(0.0); 6];
+                        for e in 0..D * (D + 1) / 2 {
+                            block[e] = B::take(self.blocks.at(e * n + at), count);
+                        }
+                        let block = pull_block(p, block);
+                        for e in 0..D * (D + 1) / 2 {
+                            B::put(block[e], self.blocks.at(e * n + at), count);
+                        }
                     }
                 }
             }

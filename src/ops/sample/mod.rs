@@ -133,6 +133,43 @@ impl<T: Real, const D: usize> Frame<T, D> {
         }
     }
 
+    /// Room for the places of a run.
+    ///
+    /// # Safety
+    /// Within a kernel only.
+    #[inline(always)]
+    pub(crate) unsafe fn room<L: Lanes<Element = T>>(&self) -> [Multilinear<L, D>; RUN] {
+        // SAFETY: within a kernel.
+        unsafe {
+            let origin = Cell::at([L::constant(0.0); D], &self.moving);
+            [Multilinear::of(&origin, &self.stride); RUN]
+        }
+    }
+
+    /// Where the vectors of a run from voxel `begin` of a row on lie, for linear interpolation.
+    ///
+    /// # Safety
+    /// As [`Frame::cell`].
+    #[inline(always)]
+    pub(crate) unsafe fn run<L: Lanes<Element = T>>(
+        &self,
+        u: Option<&[T]>,
+        start: &[T; D],
+        (row, begin): (usize, usize),
+        between: &mut [Multilinear<L, D>; RUN],
+    ) {
+        let width = self.fixed[0];
+        // SAFETY: the caller's promise.
+        unsafe {
+            for k in 0..vectors::<L>(width - begin) {
+                let i = begin + k * L::COUNT;
+                let place = (i, row * width + i, (width - i).min(L::COUNT));
+                let cell = self.cell::<L, false>(u, start, place);
+                between[k] = Multilinear::of(&cell, &self.stride);
+            }
+        }
+    }
+
     /// The step of the position that a step of the displacement makes: `B q`.
     ///
     /// # Safety

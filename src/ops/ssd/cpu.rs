@@ -3,9 +3,10 @@
 use super::interleaved;
 use super::output::{pull_hessian, Model, Output, Sink, Smoothness};
 use crate::ops::lanes::{dispatch, Kernel, Lanes};
+use crate::ops::near::Near;
 use crate::ops::real::Real;
 use crate::ops::rows::sum_over_rows;
-use crate::ops::sample::{cubic, vectors, Cell, Frame, Interpolation, Multilinear, RUN};
+use crate::ops::sample::{cubic, vectors, Frame, Interpolation, RUN};
 use crate::Affine;
 
 /// What a pass reads.
@@ -149,8 +150,7 @@ impl<T: Real, const D: usize> Pass<'_, T, D> {
             let zero = L::splat(T::of(0.0));
             let ones = [T::of(1.0); 16];
             let near = sink.near::<L>(input.u);
-            let origin = Cell::at([zero; D], &frame.moving);
-            let mut between = [Multilinear::of(&origin, &frame.stride); RUN];
+            let (mut between, mut nears) = (frame.room::<L>(), [Near::none(); RUN]);
             let (mut gradients, mut blocks) = ([[zero; D]; RUN], [[zero; 6]; RUN]);
             let channels = input.weights.len();
             let (mut total, mut total_near) = (0.0, 0.0);
@@ -159,11 +159,18 @@ impl<T: Real, const D: usize> Pass<'_, T, D> {
                 let (mut energy, mut energy_near) = (zero, zero);
                 for begin in (0..width).step_by(RUN * L::COUNT) {
                     let vectors = vectors::<L>(width - begin);
-                    for k in 0..if CUBIC { 0 } else { vectors } {
-                        let i = begin + k * L::COUNT;
-                        let place = (i, row * width + i, (width - i).min(L::COUNT));
-                        let cell = frame.cell::<L, CUBIC>(input.u, &start, place);
-                        between[k] = Multilinear::of(&cell, &frame.stride);
+                    if !CUBIC {
+                        frame.run(input.u, &start, (row, begin), &mut between);
+                    }
+                    if let Some(near) = near {
+                        if WHAT == 0 {
+                            near.run::<false>(row, begin, &mut nears);
+                        } else {
+                            near.run::<true>(row, begin, &mut nears);
+                        }
+                        for near in &nears[..vectors] {
+                            energy_near = energy_near.add(near.energy);
+                        }
                     }
                     for c in 0..channels {
                         let image = input.moving.as_ptr().add(c * moving_voxels);
@@ -221,15 +228,8 @@ impl<T: Real, const D: usize> Pass<'_, T, D> {
                                 (gradients[k], blocks[k]) = (gradient, block);
                                 continue;
                             }
-                            let near = sink.put::<L, WHAT>(near, (row, i), gradient, block);
-                            energy_near = energy_near.add(near);
-                        }
-                    }
-                    if let (0, Some(near)) = (WHAT, near) {
-                        for k in 0..vectors {
-                            let i = begin + k * L::COUNT;
-                            let count = (width - i).min(L::COUNT);
-                            energy_near = energy_near.add(near.at::<false>(row, i, count).energy);
+                            let near = near.map(|_| &nears[k]);
+                            sink.put::<L, WHAT>(near, (at, count), gradient, block);
                         }
                     }
                 }

@@ -7,9 +7,10 @@ use super::output::{pull_hessian, Model, Sink};
 use super::SsdData;
 use crate::ops::device::is_cpu;
 use crate::ops::lanes::{prefetch, Kernel, Lanes};
+use crate::ops::near::Near;
 use crate::ops::real::Real;
 use crate::ops::rows::{for_rows, Shared};
-use crate::ops::sample::{vectors, Cell, Frame, Interpolation, Multilinear, RUN};
+use crate::ops::sample::{vectors, Frame, Interpolation, RUN};
 use crate::ops::storage::{computed, read, with_real};
 use crate::Result;
 
@@ -131,8 +132,7 @@ impl<T: Real, const D: usize> Pass<'_, T, D> {
             let zero = L::splat(T::of(0.0));
             let ones = [T::of(1.0); 16];
             let near = sink.near::<L>(input.u);
-            let origin = Cell::at([zero; D], &frame.moving);
-            let mut between = [Multilinear::of(&origin, &frame.stride); RUN];
+            let (mut between, mut nears) = (frame.room::<L>(), [Near::none(); RUN]);
             let mut octet = [[zero; OCTET]; 4];
             let (mut total, mut total_near) = (0.0, 0.0);
             for row in self.rows.clone() {
@@ -140,11 +140,16 @@ impl<T: Real, const D: usize> Pass<'_, T, D> {
                 let (mut energy, mut energy_near) = (zero, zero);
                 for begin in (0..width).step_by(RUN * L::COUNT) {
                     let vectors = vectors::<L>(width - begin);
-                    for k in 0..vectors {
-                        let i = begin + k * L::COUNT;
-                        let place = (i, row * width + i, (width - i).min(L::COUNT));
-                        let cell = frame.cell::<L, false>(input.u, &start, place);
-                        between[k] = Multilinear::of(&cell, &frame.stride);
+                    frame.run(input.u, &start, (row, begin), &mut between);
+                    if let Some(near) = near {
+                        if MODEL {
+                            near.run::<true>(row, begin, &mut nears);
+                        } else {
+                            near.run::<false>(row, begin, &mut nears);
+                        }
+                        for near in &nears[..vectors] {
+                            energy_near = energy_near.add(near.energy);
+                        }
                     }
                     for k in 0..vectors {
                         let i = begin + k * L::COUNT;
@@ -185,10 +190,6 @@ impl<T: Real, const D: usize> Pass<'_, T, D> {
                         };
                         energy = mask.fma(squares, energy);
                         if !MODEL {
-                            if let Some(near) = near {
-                                let near = near.at::<false>(row, i, count);
-                                energy_near = energy_near.add(near.energy);
-                            }
                             continue;
                         }
                         between[k].clamp_slopes(&mut gradient, &mut block);
@@ -200,8 +201,8 @@ impl<T: Real, const D: usize> Pass<'_, T, D> {
                         }
                         let gradient = frame.pull_gradient(gradient);
                         let block = pull_hessian::<L, D>(frame, block);
-                        let near = sink.put::<L, 2>(near, (row, i), gradient, block);
-                        energy_near = energy_near.add(near);
+                        let near = near.map(|_| &nears[k]);
+                        sink.put::<L, 2>(near, (at, count), gradient, block);
                     }
                 }
                 total += energy.sum();

@@ -1,7 +1,7 @@
 //! Where a pass leaves gradients and blocks.
 
 use crate::ops::lanes::{Lanes, Stores};
-use crate::ops::near::Neighbourhood;
+use crate::ops::near::{Near, Neighbourhood};
 use crate::ops::pull::{packed, pull, pull_block};
 use crate::ops::real::Real;
 use crate::ops::rows::Shared;
@@ -145,23 +145,19 @@ impl<'a, T: Real, const D: usize> Sink<'a, T, D> {
         self.second.stores.settle();
     }
 
-    /// Stores gradient and block of the lanes that start at voxel `i` of a row, with what the differences add; their energy.
+    /// Stores gradient and block of the first `count` lanes from voxel `at` on, with what the differences add.
     #[inline(always)]
     pub unsafe fn put<L: Lanes<Element = T>, const WHAT: usize>(
         &self,
-        neighbourhood: Option<Neighbourhood<'_, L, D>>,
-        (row, i): (usize, usize),
+        near: Option<&Near<L, D>>,
+        (at, count): (usize, usize),
         mut gradient: [L; D],
         mut block: [L; 6],
-    ) -> L {
-        let (n, width) = (self.frame.voxels(), self.frame.fixed[0]);
-        let (at, count) = (row * width + i, (width - i).min(L::COUNT));
+    ) {
+        let n = self.frame.voxels();
         // SAFETY: the contract of `run`.
         unsafe {
-            let mut energy = L::constant(0.0);
-            if let Some(neighbourhood) = neighbourhood {
-                let near = neighbourhood.at::<true>(row, i, count);
-                energy = near.energy;
+            if let Some(near) = near {
                 for a in 0..D {
                     gradient[a] = gradient[a].add(near.force[a]);
                 }
@@ -183,7 +179,6 @@ impl<'a, T: Real, const D: usize> Sink<'a, T, D> {
             for e in 0..entries {
                 self.second.put(block[e], e * n + at, count);
             }
-            energy
         }
     }
 }

@@ -4,7 +4,7 @@ use super::Place;
 use crate::ops::lanes::{dispatch, Kernel, Lanes, Stores};
 use crate::ops::real::Real;
 use crate::ops::rows::{for_rows, Shared};
-use crate::ops::sample::{cubic, vectors, Cell, Frame, Interpolation, Multilinear, RUN};
+use crate::ops::sample::{cubic, vectors, Frame, Interpolation, Multilinear, RUN};
 use crate::ops::storage::computed;
 
 /// What a pass computes.
@@ -111,33 +111,6 @@ impl<T: Real, const D: usize> Kernel<T> for Warp<'_, T, D> {
 }
 
 impl<T: Real, const D: usize> Warp<'_, T, D> {
-    /// Where the vectors of a run lie in the moving volume, for linear interpolation.
-    #[inline(always)]
-    unsafe fn run_of<L: Lanes<Element = T>, const CUBIC: bool>(
-        &self,
-        start: &[T; D],
-        row: usize,
-        begin: usize,
-    ) -> [Multilinear<L, D>; RUN] {
-        let (frame, width) = (self.frame, self.frame.fixed[0]);
-        // SAFETY: as in `run`.
-        unsafe {
-            let origin = Cell::at([L::constant(0.0); D], &frame.moving);
-            let mut run = [Multilinear::of(&origin, &frame.stride); RUN];
-            for k in 0..if CUBIC {
-                0
-            } else {
-                vectors::<L>(width - begin)
-            } {
-                let i = begin + k * L::COUNT;
-                let place = (i, row * width + i, (width - i).min(L::COUNT));
-                let cell = frame.cell::<L, false>(self.u, start, place);
-                run[k] = Multilinear::of(&cell, &frame.stride);
-            }
-            run
-        }
-    }
-
     /// The gradient of one channel with respect to the position.
     #[inline(always)]
     unsafe fn slope<L: Lanes<Element = T>, const CUBIC: bool>(
@@ -166,10 +139,13 @@ impl<T: Real, const D: usize> Warp<'_, T, D> {
         let m: usize = frame.moving.iter().product();
         // SAFETY: as in `run`.
         unsafe {
+            let mut run = frame.room::<L>();
             for row in self.rows.clone() {
                 let start = frame.row_start(row);
                 for begin in (0..width).step_by(RUN * L::COUNT) {
-                    let run = self.run_of::<L, CUBIC>(&start, row, begin);
+                    if !CUBIC {
+                        frame.run(self.u, &start, (row, begin), &mut run);
+                    }
                     for c in 0..self.channels {
                         let image = self.image.as_ptr().add(c * m);
                         for k in 0..vectors::<L>(width - begin) {
@@ -199,10 +175,13 @@ impl<T: Real, const D: usize> Warp<'_, T, D> {
         let m: usize = frame.moving.iter().product();
         // SAFETY: as in `run`.
         unsafe {
+            let mut run = frame.room::<L>();
             for row in self.rows.clone() {
                 let start = frame.row_start(row);
                 for begin in (0..width).step_by(RUN * L::COUNT) {
-                    let run = self.run_of::<L, CUBIC>(&start, row, begin);
+                    if !CUBIC {
+                        frame.run(self.u, &start, (row, begin), &mut run);
+                    }
                     for c in 0..self.channels {
                         let image = self.image.as_ptr().add(c * m);
                         for k in 0..vectors::<L>(width - begin) {
@@ -235,10 +214,13 @@ impl<T: Real, const D: usize> Warp<'_, T, D> {
         // SAFETY: as in `run`.
         unsafe {
             let mut sums = [[L::constant(0.0); D]; RUN];
+            let mut run = frame.room::<L>();
             for row in self.rows.clone() {
                 let start = frame.row_start(row);
                 for begin in (0..width).step_by(RUN * L::COUNT) {
-                    let run = self.run_of::<L, CUBIC>(&start, row, begin);
+                    if !CUBIC {
+                        frame.run(self.u, &start, (row, begin), &mut run);
+                    }
                     for c in 0..self.channels {
                         let image = self.image.as_ptr().add(c * m);
                         for k in 0..vectors::<L>(width - begin) {
