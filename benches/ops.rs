@@ -141,16 +141,17 @@ fn data_term(bench: &mut Bench<'_>) {
     }
 }
 
-/// What an iteration of the fast mode does beside its inner solve: one channel, compositive, halves.
-fn iteration(bench: &mut Bench<'_>) {
+/// What an iteration of the fast mode does beside its inner solve: compositive, halves.
+fn iteration(bench: &mut Bench<'_>, channels: usize) {
     let size = bench.size;
     let u = displacement(size);
-    let [fixed, moving] = [2, 3].map(|seed| smooth(&noise(1, size, 9.0, seed), &[1.5; 3]).unwrap());
+    let features = |seed| smooth(&noise(channels, size, 9.0, seed), &[1.5; 3]).unwrap();
+    let (fixed, moving) = (features(2), features(3));
     let data = SsdData {
         fixed,
         moving,
         mask: Some(noise(1, size, 1.0, 4).sqr().unwrap().squeeze(0).unwrap()),
-        channel_weight: vec![1.0],
+        channel_weight: vec![1.0; channels],
         map: Affine::identity(),
         interpolation: Interpolation::Linear,
     };
@@ -161,11 +162,17 @@ fn iteration(bench: &mut Bench<'_>) {
     let step = u.zeros_like().unwrap().to_dtype(DType::F16).unwrap();
     let out = u.zeros_like().unwrap();
     // differences and slopes of three components along three axes, gradient and vector carried to steps
-    let near = 9.0 * 9.0 + 30.0;
+    let (c, near) = (channels as f64, 9.0 * 9.0 + 30.0);
+    let (entries, block) = if channels == 1 {
+        (3.0, 4.0)
+    } else {
+        (6.0, 15.0)
+    };
+    let name = |what: &str| format!("{what} of an iteration, {channels} channels");
     bench.time(
-        "fused pass of an iteration",
-        4.0 * 6.0 + 2.0 * 6.0,
-        33.0 + 33.0 + 29.0 + near,
+        &name("fused pass"),
+        4.0 * (4.0 + 2.0 * c) + 2.0 * (3.0 + entries),
+        33.0 + c * (33.0 + 10.0 + block) + near,
         || {
             problem
                 .linearise(&u, Curvature::GaussNewton, &step)
@@ -173,13 +180,16 @@ fn iteration(bench: &mut Bench<'_>) {
         },
     );
     bench.time(
-        "energy of an iteration",
-        4.0 * 6.0,
-        33.0 + 14.0 + 4.0 + 27.0,
+        &name("energy"),
+        4.0 * (4.0 + 2.0 * c),
+        33.0 + c * (14.0 + 4.0) + 27.0,
         || {
             problem.value(&u).unwrap();
         },
     );
+    if channels > 1 {
+        return;
+    }
     let step = (&u * 1e-3).unwrap().to_dtype(DType::F16).unwrap();
     bench.time(
         "step of an iteration",
@@ -348,7 +358,9 @@ fn main() {
             rows: Vec::new(),
         };
         data_term(&mut bench);
-        iteration(&mut bench);
+        for channels in [1, 4, 16] {
+            iteration(&mut bench, channels);
+        }
         linear_system(&mut bench);
         fields(&mut bench);
         images(&mut bench);

@@ -122,7 +122,7 @@ impl Lanes for Avx512F32 {
     unsafe fn stream(self, to: *mut f32) {
         // SAFETY: the trait's contract; aligned where that is asked for.
         unsafe {
-            if to.addr() % 64 == 0 {
+            if to.addr().is_multiple_of(64) {
                 _mm512_stream_ps(to, self.0);
             } else {
                 self.store(to);
@@ -934,7 +934,7 @@ impl HalfStorage for Avx512F32 {
     #[inline(always)]
     unsafe fn stream_half(self, to: *mut f16) {
         unsafe {
-            if to.addr() % 32 == 0 {
+            if to.addr().is_multiple_of(32) {
                 _mm256_stream_si256(to.cast(), _mm512_cvtps_ph::<0>(self.0));
             } else {
                 self.store_half(to);
