@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::{cpu, BlockSystem};
+use super::{inverse, BlockSystem};
 use crate::ops::device::{rank, Argument, Launcher, Size, Source, Stored, Vector, Weights};
 use crate::ops::diffusion::size;
 use crate::Result;
@@ -39,7 +39,7 @@ impl Form {
 
     fn diagonal(&self, system: &BlockSystem) -> Argument {
         let weight = &system.differences.weight;
-        let diagonal = cpu::diagonal(&self.size, weight, system.diagonal());
+        let diagonal = inverse::diagonal(&self.size, weight, system.diagonal());
         Argument::of(Vector::of(diagonal))
     }
 }

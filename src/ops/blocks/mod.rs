@@ -1,9 +1,11 @@
 //! The Gauss-Newton system: one symmetric block a voxel plus differences between neighbours.
 
-mod cpu;
 #[cfg(any(feature = "cuda", test))]
 mod cuda;
 mod definite;
+mod inverse;
+mod product;
+mod run;
 
 use candle_core::Tensor;
 
@@ -37,7 +39,7 @@ impl BlockSystem {
         with_stored!(p.dtype(), T => {
             read::<T, _>(p, |p| {
                 read::<T, _>(&self.blocks, |b| {
-                    write::<T, _>(out, |q| cpu::apply(b, p, &size, &self.differences.weight, self.shift, q))
+                    write::<T, _>(out, |q| product::apply(b, p, &size, &self.differences.weight, self.shift, q))
                 })
             })??
         })
@@ -54,7 +56,7 @@ impl BlockSystem {
             read::<T, _>(r, |r| {
                 read::<T, _>(&self.blocks, |b| {
                     write::<T, _>(z, |z| {
-                        cpu::precondition(b, &size, &self.differences.weight, self.diagonal(), cpu::Vectors::Apply { r, z })
+                        inverse::precondition(b, &size, &self.differences.weight, self.diagonal(), inverse::Vectors::Apply { r, z })
                     })
                 })
             })??
@@ -78,8 +80,8 @@ impl BlockSystem {
                     write::<T, _>(x, |x| {
                         write::<T, _>(r, |r| {
                             write::<T, _>(q, |q| {
-                                cpu::precondition(b, &size, &self.differences.weight, self.diagonal(),
-                                    cpu::Vectors::Advance { alpha, p, x, r, q })
+                                inverse::precondition(b, &size, &self.differences.weight, self.diagonal(),
+                                    inverse::Vectors::Advance { alpha, p, x, r, q })
                             })
                         })
                     })
@@ -92,7 +94,7 @@ impl BlockSystem {
     /// a tenth of the coupling are mirrored at zero and raised to it. For preconditioners of an indefinite system.
     pub fn make_definite(&self) -> Result<()> {
         let size = size(&self.blocks);
-        let c = cpu::diagonal(&size, &self.differences.weight, self.diagonal());
+        let c = inverse::diagonal(&size, &self.differences.weight, self.diagonal());
         let c = &c[..size.len()];
         let floor = 0.1 * c.iter().copied().fold(f64::INFINITY, f64::min);
         self.bound_below(c, floor)
@@ -114,7 +116,7 @@ impl BlockSystem {
     pub fn main_diagonal(&self) -> Result<Tensor> {
         let size = size(&self.blocks);
         let (rank, entries) = (size.len(), self.blocks.dims()[0]);
-        let c = cpu::diagonal(&size, &self.differences.weight, self.diagonal());
+        let c = inverse::diagonal(&size, &self.differences.weight, self.diagonal());
         let mut rows = Vec::with_capacity(rank);
         let mut entry = 0;
         for (a, c) in c.iter().enumerate().take(rank) {
