@@ -1,6 +1,6 @@
 //! Moving features with eight channels of a voxel side by side, and the fused pass over them.
 
-use candle_core::Tensor;
+use candle_core::{Tensor, TensorId};
 
 use super::cpu::Input;
 use super::output::{pull_hessian, Model, Sink};
@@ -28,9 +28,9 @@ pub(super) fn planes(channels: usize) -> usize {
     channels.next_multiple_of(OCTET)
 }
 
-/// Whether so many channels fill octets well enough.
-fn pays(channels: usize) -> bool {
-    channels >= FEWEST * channels.div_ceil(OCTET)
+/// Whether so many channels fill octets well enough, and every octet of so many voxels has an index.
+fn pays(channels: usize, voxels: u64) -> bool {
+    channels >= FEWEST * channels.div_ceil(OCTET) && voxels <= i32::MAX as u64 / OCTET as u64
 }
 
 /// A copy of the moving features in octets, `[octets, (mz,) my, mx, 8]`, the last filled up with zeros.
@@ -38,29 +38,36 @@ fn pays(channels: usize) -> bool {
 /// A cell of eight voxels then takes eight loads for eight channels, where channel by channel it takes four for each; passes
 /// over few voxels or many channels gain most.
 #[derive(Debug, Clone)]
-pub(crate) struct Interleaved(pub(super) Tensor);
+pub(crate) struct Interleaved {
+    pub(super) octets: Tensor,
+    of: TensorId,
+}
 
 impl Interleaved {
     /// How many elements the copy has for features of so many channels and voxels that are interpolated linearly.
     pub fn elements(channels: usize, voxels: u64) -> u64 {
-        match pays(channels) {
+        match pays(channels, voxels) {
             true => planes(channels) as u64 * voxels,
             false => 0,
         }
     }
 
+    /// Whether these are of a term's moving features.
+    pub fn are_of(&self, data: &SsdData) -> bool {
+        self.of == data.moving.id()
+    }
+
     /// The moving features of a term in octets; none where a pass would gain nothing from them.
     pub fn of(data: &SsdData) -> Result<Option<Self>> {
         let moving = &data.moving;
-        let channels = moving.dims()[0];
-        if !pays(channels)
+        let (channels, size) = (moving.dims()[0], &moving.dims()[1..]);
+        let voxels: usize = size.iter().product();
+        if !pays(channels, voxels as u64)
             || data.interpolation != Interpolation::Linear
             || !is_cpu(moving.device())
         {
             return Ok(None);
         }
-        let size = &moving.dims()[1..];
-        let voxels: usize = size.iter().product();
         let octets = channels.div_ceil(OCTET);
         let shape = [&[octets], size, &[OCTET]].concat();
         with_real!(moving.dtype(), T => {
@@ -70,7 +77,8 @@ impl Interleaved {
                     computed(octets * voxels * OCTET, |to| interleave(from, voxels, channels, to))
                 }
             })?;
-            Ok(Some(Self(Tensor::from_vec(values, shape, moving.device())?)))
+            let octets = Tensor::from_vec(values, shape, moving.device())?;
+            Ok(Some(Self { octets, of: moving.id() }))
         })
     }
 }
@@ -348,9 +356,10 @@ mod tests {
         let size = [12, 6, 5];
         for (channels, octets) in [(1, 0), (5, 0), (6, 1), (8, 1), (9, 0), (12, 2), (16, 2)] {
             let made = Interleaved::of(&data(&size, &size, channels, false)).unwrap();
-            let made = made.map_or(0, |made| made.0.dims()[0]);
+            let made = made.map_or(0, |made| made.octets.dims()[0]);
             assert_eq!(made, octets, "{channels} channels");
             assert_eq!(Interleaved::elements(channels, 7), 7 * 8 * octets as u64);
+            assert_eq!(Interleaved::elements(channels, 1 << 28), 0, "no index");
         }
         let cubic = SsdData {
             interpolation: Interpolation::Cubic,

@@ -164,7 +164,7 @@ impl SsdData {
         };
         let weights: Vec<T> = self.channel_weight.iter().map(|&a| T::of(a)).collect();
         read::<T, _>(&self.fixed, |fixed| {
-            let moving = octets.map_or(&self.moving, |octets| &octets.0);
+            let moving = octets.map_or(&self.moving, |octets| &octets.octets);
             read::<T, _>(moving, |moving| {
                 let with_mask = |mask: Option<&[T]>| {
                     let with_u = |u: Option<&[T]>| {

@@ -129,7 +129,10 @@ impl EnergyProblem {
     /// The moving features as passes read them fastest, kept from call to call.
     fn octets(&self) -> Result<Option<Interleaved>> {
         let mut slot = self.octets.lock().unwrap_or_else(|e| e.into_inner());
-        if slot.is_none() {
+        if !slot
+            .as_ref()
+            .is_some_and(|octets| octets.are_of(&self.data))
+        {
             *slot = Interleaved::of(&self.data)?;
         }
         Ok(slot.clone())
