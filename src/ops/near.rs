@@ -29,19 +29,20 @@ pub(crate) struct Near<L, const D: usize> {
 }
 
 impl<L: Lanes, const D: usize> Near<L, D> {
-    /// That of a field without differences.
+    /// Room for a run.
     ///
     /// # Safety
     /// Within a kernel only.
     #[inline(always)]
-    pub(crate) unsafe fn none() -> Self {
+    pub(crate) unsafe fn room() -> [Self; RUN] {
         // SAFETY: within a kernel.
         let zero = unsafe { L::constant(0.0) };
-        Self {
+        let none = Self {
             energy: zero,
             force: [zero; D],
             slope: [[zero; D]; D],
-        }
+        };
+        [none; RUN]
     }
 }
 
@@ -68,26 +69,32 @@ impl<'a, L: Lanes, const D: usize> Neighbourhood<'a, L, D> {
         }
     }
 
-    /// Room for a run.
-    ///
-    /// # Safety
-    /// Within a kernel only.
-    #[inline(always)]
-    pub(crate) unsafe fn room(&self) -> [Near<L, D>; RUN] {
-        // SAFETY: within a kernel.
-        unsafe { [Near::none(); RUN] }
-    }
-
-    /// The vectors of a run from voxel `begin` of a row on; lanes beyond the row have no energy. Without `GRADIENT`, the
+    /// The vectors of a run from voxel `begin` of a row on; lanes beyond the row have no energy. Without `gradient`, the
     /// energy alone. One component is passed after the other, so that few rows are read at a time.
     ///
     /// # Safety
     /// The field has `D` planes of this size; the run begins within the row, at a multiple of the lanes.
     #[inline(always)]
-    pub(crate) unsafe fn run<const GRADIENT: bool>(
+    pub(crate) unsafe fn run(
         &self,
-        row: usize,
-        begin: usize,
+        gradient: bool,
+        (row, begin): (usize, usize),
+        nears: &mut [Near<L, D>; RUN],
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if gradient {
+                self.fill::<true>((row, begin), nears);
+            } else {
+                self.fill::<false>((row, begin), nears);
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn fill<const GRADIENT: bool>(
+        &self,
+        (row, begin): (usize, usize),
         nears: &mut [Near<L, D>; RUN],
     ) {
         // SAFETY: neighbours stay within the field.

@@ -1,7 +1,7 @@
 //! Rows of the difference operator.
 
 use crate::ops::lanes::{dispatch, Kernel, Lanes};
-use crate::ops::near::Neighbourhood;
+use crate::ops::near::{Near, Neighbourhood};
 use crate::ops::real::Real;
 use crate::ops::rows::{sum_over_rows, Shared};
 use crate::ops::sample::{vectors, RUN};
@@ -69,14 +69,11 @@ impl<T: Real, const D: usize> Kernel<T> for Rows<'_, T, D> {
         // SAFETY: lengths were checked; each task writes its own rows.
         unsafe {
             let field = Neighbourhood::<L, D>::new(self.u.as_ptr(), self.size, self.weight);
-            let mut nears = field.room();
+            let mut nears = Near::room();
             for row in self.rows.clone() {
                 let mut energy = L::constant(0.0);
                 for begin in (0..width).step_by(RUN * L::COUNT) {
-                    match self.out {
-                        Some(_) => field.run::<true>(row, begin, &mut nears),
-                        None => field.run::<false>(row, begin, &mut nears),
-                    }
+                    field.run(self.out.is_some(), (row, begin), &mut nears);
                     for k in 0..vectors::<L>(width - begin) {
                         let i = begin + k * L::COUNT;
                         let count = (width - i).min(L::COUNT);

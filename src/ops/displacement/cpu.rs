@@ -1,7 +1,7 @@
 //! Rows of composition and of the change to compositive steps.
 
 use crate::ops::lanes::{dispatch, Kernel, Lanes, Stores};
-use crate::ops::near::Neighbourhood;
+use crate::ops::near::{Near, Neighbourhood};
 use crate::ops::pull::{pull, pull_block};
 use crate::ops::real::Real;
 use crate::ops::rows::{for_rows, Shared};
@@ -241,10 +241,10 @@ impl<T: Real, B: Stored<T>, const D: usize> Kernel<T> for Pull<'_, T, B, D> {
         // SAFETY: lengths were checked; each task writes its own rows.
         unsafe {
             let field = Neighbourhood::<L, D>::new(self.u.as_ptr(), self.size, &[[0.0; 3]; 3]);
-            let mut nears = field.room();
+            let mut nears = Near::room();
             for row in self.rows.clone() {
                 for begin in (0..width).step_by(RUN * L::COUNT) {
-                    field.run::<true>(row, begin, &mut nears);
+                    field.run(true, (row, begin), &mut nears);
                     for k in 0..vectors::<L>(width - begin) {
                         let i = begin + k * L::COUNT;
                         let (at, count) = (row * width + i, (width - i).min(L::COUNT));

@@ -150,7 +150,7 @@ impl<T: Real, const D: usize> Pass<'_, T, D> {
             let zero = L::splat(T::of(0.0));
             let ones = [T::of(1.0); 16];
             let near = sink.near::<L>(input.u);
-            let (mut between, mut nears) = (frame.room::<L>(), [Near::none(); RUN]);
+            let (mut between, mut nears) = (frame.room::<L>(), Near::room());
             let (mut gradients, mut blocks) = ([[zero; D]; RUN], [[zero; 6]; RUN]);
             let channels = input.weights.len();
             let (mut total, mut total_near) = (0.0, 0.0);
@@ -163,11 +163,7 @@ impl<T: Real, const D: usize> Pass<'_, T, D> {
                         frame.run(input.u, &start, (row, begin), &mut between);
                     }
                     if let Some(near) = near {
-                        if WHAT == 0 {
-                            near.run::<false>(row, begin, &mut nears);
-                        } else {
-                            near.run::<true>(row, begin, &mut nears);
-                        }
+                        near.run(WHAT > 0, (row, begin), &mut nears);
                         for near in &nears[..vectors] {
                             energy_near = energy_near.add(near.energy);
                         }

@@ -145,7 +145,7 @@ impl<T: Real, const D: usize> Pass<'_, T, D> {
             let zero = L::splat(T::of(0.0));
             let ones = [T::of(1.0); 16];
             let near = sink.near::<L>(input.u);
-            let (mut between, mut nears) = (frame.room::<L>(), [Near::none(); RUN]);
+            let (mut between, mut nears) = (frame.room::<L>(), Near::room());
             let mut octet = [[zero; OCTET]; 4];
             let (mut total, mut total_near) = (0.0, 0.0);
             for row in self.rows.clone() {
@@ -155,11 +155,7 @@ impl<T: Real, const D: usize> Pass<'_, T, D> {
                     let vectors = vectors::<L>(width - begin);
                     frame.run(input.u, &start, (row, begin), &mut between);
                     if let Some(near) = near {
-                        if MODEL {
-                            near.run::<true>(row, begin, &mut nears);
-                        } else {
-                            near.run::<false>(row, begin, &mut nears);
-                        }
+                        near.run(MODEL, (row, begin), &mut nears);
                         for near in &nears[..vectors] {
                             energy_near = energy_near.add(near.energy);
                         }

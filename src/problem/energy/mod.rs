@@ -294,6 +294,11 @@ impl EnergyProblem {
         let extra = self.regulariser.extra_diagonal(&self.grid);
         let steps = steps && curvature == Curvature::GaussNewton;
         let composes = steps && self.barrier.is_none() && self.transform.composes();
+        // a Hessian needs more than octets are read for
+        let octets = match curvature {
+            Curvature::GaussNewton => self.octets()?,
+            _ => None,
+        };
         let [data, penalty] = self.data.model(
             Some(&u),
             // what is added below must be carried too
@@ -301,7 +306,7 @@ impl EnergyProblem {
             curvature,
             (g, &blocks),
             factor,
-            self.octets()?.as_ref(),
+            octets.as_ref(),
         )?;
         let mut energy = data + penalty;
         if velocity {
