@@ -197,13 +197,7 @@ pub trait Lanes: Copy {
     #[inline(always)]
     unsafe fn from_halves(from: *const f16, count: usize) -> Self {
         // SAFETY: the caller's promise.
-        unsafe {
-            let mut lanes = [Self::Element::of(0.0); 16];
-            for k in 0..count {
-                lanes[k] = Self::Element::of(f64::from(*from.add(k)));
-            }
-            Self::load(lanes.as_ptr())
-        }
+        unsafe { widened(from, count) }
     }
     /// Stores all lanes as halves, past the caches where the machine can.
     #[inline(always)]
@@ -227,13 +221,7 @@ pub trait Lanes: Copy {
     #[inline(always)]
     unsafe fn from_singles(from: *const f32, count: usize) -> Self {
         // SAFETY: the caller's promise.
-        unsafe {
-            let mut lanes = [Self::Element::of(0.0); 16];
-            for k in 0..count {
-                lanes[k] = Self::Element::of(f64::from(*from.add(k)));
-            }
-            Self::load(lanes.as_ptr())
-        }
+        unsafe { widened(from, count) }
     }
     /// Stores the first `count` lanes in single precision.
     #[inline(always)]
@@ -246,6 +234,19 @@ pub trait Lanes: Copy {
                 *to.add(k) = lanes[k].narrow();
             }
         }
+    }
+}
+
+/// The first `count` elements of a narrower type as lanes; the others are zero.
+#[inline(always)]
+unsafe fn widened<L: Lanes, S: Copy + Into<f64>>(from: *const S, count: usize) -> L {
+    let mut lanes = [L::Element::of(0.0); 16];
+    // SAFETY: the caller's elements; no vector has more than 16 lanes.
+    unsafe {
+        for k in 0..count {
+            lanes[k] = L::Element::of((*from.add(k)).into());
+        }
+        L::load(lanes.as_ptr())
     }
 }
 
