@@ -91,9 +91,10 @@
 //!
 //! # Memory
 //!
-//! A step keeps the network's maps of both images until gradients have passed them. `recompute = true` keeps none: the pair is
-//! registered on features outside the network's graph, and each image then passes the network once more with what the
-//! features' gradient is. The gradients are the same up to rounding.
+//! The graph of a step begins at the features. Of the network it keeps, of each image, the sums of every convolution, and nothing
+//! of what is made of them: activations, pooled and joined maps are computed again on the way back, which costs a few per cent.
+//! When the solver's graph is gone the network takes the features' gradients back, an image after the other. `recompute = true`
+//! keeps the sums of one image at a time only: each passes the network once more before its way back. The gradients are the same.
 //!
 //! # The network
 //!

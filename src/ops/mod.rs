@@ -3,6 +3,7 @@
 mod barrier;
 mod blocks;
 mod bspline;
+mod carried;
 mod convolve;
 mod correlation;
 mod coverage;
@@ -41,6 +42,8 @@ mod zeros;
 pub use barrier::{BarrierCurvature, FoldBarrier};
 pub use blocks::BlockSystem;
 pub use bspline::{spline_coefficients, spline_coefficients_adjoint};
+pub(crate) use carried::{CarriedLabels, Shares};
+pub(crate) use convolve::{add_centred, centre, convolve_bias_gradient};
 pub use convolve::{convolve, convolve_adjoint, convolve_joined, convolve_weight_gradient};
 pub use correlation::{CorrelationData, CorrelationDerivative, CorrelationSums};
 pub use coverage::coverage;
@@ -70,16 +73,19 @@ pub use lanes::Instructions;
 pub use lncc::{lncc, lncc_gradient};
 pub use mind::mind;
 pub use normalise::normalise;
-pub(crate) use recorded::{record, record2};
+pub(crate) use normalise::Normalised;
+pub(crate) use recorded::{record, record2, record_all, Cotangent};
 pub use region::Region;
 pub(crate) use round_trip::RoundTrip;
 pub use sample::Interpolation;
 pub use separable::{average_pool, rescale, resize, resize_adjoint, smooth, smooth_adjoint};
+pub(crate) use separable::{average_pool_adjoint, rescale_adjoint};
 pub(crate) use separable::{separable, separable_adjoint, separable_diagonal, Table};
 pub(crate) use ssd::Interleaved;
 pub use ssd::{Curvature, SsdCotangents, SsdData};
 pub(crate) use storage::read;
 pub use tanh::tanh;
+pub(crate) use tanh::tanh_pull_back;
 pub(crate) use vector::{clear, combine, convert, copy, dot};
 pub(crate) use warp::{
     adjoint_of_both, sampled, sampled_along, sampled_gradient, voxels, warped_values,

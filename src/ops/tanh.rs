@@ -26,7 +26,12 @@ pub fn tanh(x: &Tensor) -> Result<Tensor> {
     let still = x.detach().contiguous()?;
     let value = pass(&still, None)?;
     let of = value.clone();
-    record("tanh", x, value, move |g| pass(&of, Some(g)))
+    record("tanh", x, value, move |g| tanh_pull_back(&of, g))
+}
+
+/// The cotangent of what [`tanh`] made `value` of, both contiguous.
+pub(crate) fn tanh_pull_back(value: &Tensor, cotangent: &Tensor) -> Result<Tensor> {
+    pass(value, Some(cotangent))
 }
 
 /// The tangent of `x`, or a cotangent taken back at the tangent `x`.

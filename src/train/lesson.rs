@@ -30,13 +30,19 @@ pub(super) fn gradients(
         .iter()
         .map(|(_, var)| store.get(var).cloned())
         .collect();
+    finite(&gradients, what)?;
+    Ok(gradients)
+}
+
+/// An error where gradients are not finite; `what` has the loss, for messages.
+pub(super) fn finite(gradients: &[Option<Tensor>], what: &str) -> Result<()> {
     for gradient in gradients.iter().flatten() {
         let finite = read::<f32, _>(&gradient.contiguous()?, |g| g.iter().all(|v| v.is_finite()))?;
         if !finite {
             return Err(Error::data(what, "the gradient is not finite"));
         }
     }
-    Ok(gradients)
+    Ok(())
 }
 
 /// The mean gradient of each parameter.

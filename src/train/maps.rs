@@ -1,12 +1,14 @@
 //! The features of a pair, and how gradients get from them to the network.
 
+use std::sync::{Mutex, PoisonError};
+
 use candle_core::{Tensor, Var};
 
-use super::lesson::gradients;
+use super::lesson::finite;
 use super::Subject;
-use crate::features::{FeatureLevel, FeatureNetwork, Unet};
-use crate::ops::record;
-use crate::Result;
+use crate::features::{check_images, plus, FeatureLevel, FeatureNetwork, Parameters, Trail, Unet};
+use crate::ops::Cotangent;
+use crate::{Grid, Result};
 
 /// The feature pyramids of a pair, batches of one.
 pub(super) fn pyramids(network: &Unet, pair: &[Subject; 2]) -> Result<[Vec<FeatureLevel>; 2]> {
@@ -14,7 +16,11 @@ pub(super) fn pyramids(network: &Unet, pair: &[Subject; 2]) -> Result<[Vec<Featu
 }
 
 /// That of the fixed image, number 0, or the moving one, number 1.
-fn pyramid(network: &Unet, pair: &[Subject; 2], number: usize) -> Result<Vec<FeatureLevel>> {
+fn pyramid(
+    network: &dyn FeatureNetwork,
+    pair: &[Subject; 2],
+    number: usize,
+) -> Result<Vec<FeatureLevel>> {
     let image = &pair[number].image;
     let (images, grid) = (image.features.unsqueeze(0)?, &pair[0].image.grid);
     match number {
@@ -23,116 +29,172 @@ fn pyramid(network: &Unet, pair: &[Subject; 2], number: usize) -> Result<Vec<Fea
     }
 }
 
-/// The network that learns and, where its maps are computed again on the way back, its twin outside all graphs.
-#[derive(Clone, Copy)]
-pub(super) struct Networks<'a> {
-    pub learning: &'a Unet,
-    pub twin: Option<&'a Unet>,
-}
-
-/// The maps of a pair.
+/// The maps of a pair, at which the graph of a step begins.
 ///
-/// Without a twin they are part of the network's graph. With one the graph of a step begins at the maps, and nothing of the
-/// network is kept while a pair is solved; the network is then passed again, an image after the other.
+/// When the cotangents of the maps are known the graph goes, and the network takes them back an image after the other: what
+/// the solver keeps and what the way back needs never take memory together.
 pub(super) struct Maps<'a> {
-    networks: Networks<'a>,
-    pair: &'a [Subject; 2],
+    network: &'a Unet,
     /// Of the fixed and the moving image.
     pub levels: [Vec<FeatureLevel>; 2],
-    /// The variables that the levels of an image are, where the graph begins at them.
-    leaves: Vec<(usize, Vec<Var>)>,
+    /// Of the images through which gradients flow.
+    passes: Vec<Pass>,
+}
+
+/// What is kept of a network's pass over an image.
+#[derive(Debug)]
+struct Pass {
+    images: Tensor,
+    grid: Grid,
+    /// None where the network is passed again for it.
+    trail: Option<Trail>,
+    /// The network's own features of each level.
+    leaves: Vec<Var>,
 }
 
 impl<'a> Maps<'a> {
-    /// Those of as many levels as are `active` of all; no gradient flows through the image `still`.
+    /// Those of as many levels as are `active` of all; no gradient flows through the image `still`. With `recompute` nothing
+    /// of the network is kept while a pair is solved.
     pub fn new(
-        networks: Networks<'a>,
-        pair: &'a [Subject; 2],
+        network: &'a Unet,
+        pair: &[Subject; 2],
         still: Option<usize>,
+        recompute: bool,
         active: impl Fn(usize) -> usize,
     ) -> Result<Self> {
-        let mut levels = pyramids(networks.twin.unwrap_or(networks.learning), pair)?;
-        let mut leaves = Vec::new();
-        for (side, levels) in levels.iter_mut().enumerate() {
+        let mut passes = Vec::new();
+        let mut of_image = |number: usize| {
+            let cut = Cut {
+                network,
+                recompute,
+                still: still == Some(number),
+                pass: Mutex::new(None),
+            };
+            let mut levels = pyramid(&cut, pair, number)?;
             levels.truncate(active(levels.len()));
-            if Some(side) == still {
-                for level in levels {
-                    level.features = level.features.detach();
-                }
-            } else if networks.twin.is_some() {
-                leaves.push((side, leaves_of(levels)?));
-            }
-        }
+            passes.extend(
+                cut.pass
+                    .into_inner()
+                    .unwrap_or_else(PoisonError::into_inner),
+            );
+            Ok::<_, crate::Error>(levels)
+        };
+        let levels = [of_image(0)?, of_image(1)?];
         Ok(Self {
-            networks,
-            pair,
+            network,
             levels,
-            leaves,
+            passes,
         })
     }
 
     /// The gradients of a loss with respect to the network's parameters; `what` has the loss, for messages.
     pub fn gradients(self, loss: Tensor, what: &str) -> Result<Vec<Option<Tensor>>> {
         let Self {
-            networks,
-            pair,
+            network,
             levels,
-            leaves,
+            passes,
         } = self;
-        let network = networks.learning;
-        let parameters = network.parameters();
-        if networks.twin.is_none() {
-            return gradients(&loss, &parameters, what);
-        }
         let store = loss.backward()?;
-        let cotangent = |leaf: &Var| store.get(leaf).cloned();
-        let cotangents: Vec<(usize, Vec<Option<Tensor>>)> = leaves
+        let cotangents: Vec<Vec<Option<Cotangent>>> = passes
             .iter()
-            .map(|(side, leaves)| (*side, leaves.iter().map(cotangent).collect()))
-            .collect();
-        // what the solver and the losses have kept goes before the network is passed again
-        drop((store, loss, levels, leaves));
-        let mut sums = vec![None; parameters.iter().count()];
-        for (side, cotangents) in cotangents {
-            let Some(paired) = paired(&pyramid(network, pair, side)?, cotangents)? else {
-                continue;
-            };
-            let parts = gradients(&paired, &parameters, what)?;
-            for (sum, part) in sums.iter_mut().zip(parts) {
-                *sum = match (sum.take(), part) {
-                    (Some(sum), Some(part)) => Some((sum + part)?),
-                    (sum, part) => sum.or(part),
+            .map(|pass| {
+                let leaves = pass.leaves.iter();
+                let of = |leaf: &Var| -> Result<Option<Cotangent>> {
+                    let Some(cotangent) = store.get(leaf) else {
+                        return Ok(None);
+                    };
+                    Ok(Some(Cotangent {
+                        result: leaf.as_tensor().detach(),
+                        cotangent: cotangent.contiguous()?,
+                    }))
                 };
+                leaves.map(of).collect::<Result<_>>()
+            })
+            .collect::<Result<_>>()?;
+        // what the solver and the losses have kept goes before the network takes memory
+        drop((store, loss, levels));
+        let mut sums = vec![None; network.parameters().iter().count()];
+        for (pass, cotangents) in passes.into_iter().zip(cotangents) {
+            if cotangents.iter().all(Option::is_none) {
+                continue;
+            }
+            let Pass {
+                images,
+                grid,
+                trail,
+                leaves,
+            } = pass;
+            drop(leaves);
+            let trail = match trail {
+                Some(trail) => trail,
+                None => network.pass(&images, &grid)?.1,
+            };
+            let parts = network.pull_back(trail, cotangents)?;
+            for (sum, part) in sums.iter_mut().zip(parts) {
+                *sum = plus(sum.take(), part)?;
             }
         }
+        finite(&sums, what)?;
         Ok(sums)
     }
 }
 
-/// Makes variables of the features of some levels.
-fn leaves_of(levels: &mut [FeatureLevel]) -> Result<Vec<Var>> {
-    let mut leaves = Vec::with_capacity(levels.len());
-    for level in levels {
-        let leaf = Var::from_tensor(&level.features)?;
-        level.features = leaf.as_tensor().clone();
-        leaves.push(leaf);
-    }
-    Ok(leaves)
+/// A network that is cut off from its features: they are variables, and a pass is kept aside.
+#[derive(Debug)]
+struct Cut<'a> {
+    network: &'a Unet,
+    recompute: bool,
+    /// Whether no gradient is asked for.
+    still: bool,
+    pass: Mutex<Option<Pass>>,
 }
 
-/// A number whose gradient with respect to the features of each level is its cotangent; none where there is no cotangent.
-fn paired(levels: &[FeatureLevel], cotangents: Vec<Option<Tensor>>) -> Result<Option<Tensor>> {
-    let mut sum: Option<Tensor> = None;
-    for (level, cotangent) in levels.iter().zip(cotangents) {
-        let Some(cotangent) = cotangent else { continue };
-        let zero = Tensor::zeros((), cotangent.dtype(), cotangent.device())?;
-        let part = record("paired", &level.features, zero, move |_| {
-            Ok(cotangent.clone())
-        })?;
-        sum = Some(match sum {
-            Some(sum) => (sum + part)?,
-            None => part,
-        });
+impl FeatureNetwork for Cut<'_> {
+    fn rank(&self) -> usize {
+        self.network.rank()
     }
-    Ok(sum)
+
+    fn inputs(&self) -> usize {
+        self.network.inputs()
+    }
+
+    fn channels(&self) -> usize {
+        self.network.channels()
+    }
+
+    fn shrinks(&self) -> &[usize] {
+        self.network.shrinks()
+    }
+
+    fn parameters(&self) -> Parameters {
+        self.network.parameters()
+    }
+
+    fn maps(&self, images: &Tensor, grid: &Grid, targets: &[Grid]) -> Result<Vec<Tensor>> {
+        check_images(self, images, grid, targets)?;
+        if self.still {
+            let own = self.network.still_pass(images, grid)?;
+            return self.network.placed(own, images, grid, targets);
+        }
+        let (own, trail) = if self.recompute {
+            (self.network.still_pass(images, grid)?, None)
+        } else {
+            let (own, trail) = self.network.pass(images, grid)?;
+            (own, Some(trail))
+        };
+        let leaves = own.into_iter().map(|map| Var::from_tensor(&map));
+        let leaves: Vec<Var> = leaves.collect::<candle_core::Result<_>>()?;
+        let features = leaves.iter().map(|leaf| leaf.as_tensor().clone());
+        let maps = self
+            .network
+            .placed(features.collect(), images, grid, targets)?;
+        let mut pass = self.pass.lock().unwrap_or_else(PoisonError::into_inner);
+        *pass = Some(Pass {
+            images: images.clone(),
+            grid: grid.clone(),
+            trail,
+            leaves,
+        });
+        Ok(maps)
+    }
 }

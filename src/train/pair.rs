@@ -5,9 +5,9 @@ use candle_core::{DType, Tensor};
 use super::config::PairStart;
 use super::lesson::Lesson;
 use super::loss::GradientSide;
-use super::maps::{Maps, Networks};
+use super::maps::Maps;
 use super::{DataSet, Subject, TrainingConfig};
-use crate::features::FeatureLevel;
+use crate::features::{FeatureLevel, Unet};
 use crate::layer::{LayerInput, LayerOutput, RegistrationLayer};
 use crate::solver::{align, AlignmentPair, AlignmentStart, Status};
 use crate::transform::LinearKind;
@@ -99,7 +99,7 @@ pub(super) fn draw(
 /// Forward and back; none where no loss applies to the pair.
 pub(super) fn learn(
     config: &TrainingConfig,
-    networks: Networks<'_>,
+    network: &Unet,
     layer: &RegistrationLayer,
     data: Option<&DataSet>,
     step: usize,
@@ -111,7 +111,7 @@ pub(super) fn learn(
         GradientSide::Either => Some(usize::from(rng.uniform() >= 0.5)),
     };
     let steps = step - config.pretraining_steps();
-    let maps = Maps::new(networks, &pair, still, |levels| {
+    let maps = Maps::new(network, &pair, still, config.recompute, |levels| {
         config.loss.active(steps, levels)
     })?;
     let [fixed, moving] = &maps.levels;

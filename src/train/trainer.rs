@@ -8,7 +8,7 @@ use super::checkpoint::{self, Progress};
 use super::classifier::{classifiers, Classifier};
 use super::lesson::{mean_gradients, Lesson};
 use super::log::{Log, TrainingStep};
-use super::maps::{pyramids, Networks};
+use super::maps::pyramids;
 use super::optimiser::AdamW;
 use super::pair::{draw, learn};
 use super::segmentation::learn_labels;
@@ -30,8 +30,6 @@ use crate::{Error, Result};
 pub struct Trainer {
     config: TrainingConfig,
     network: Unet,
-    /// The network outside all graphs, where maps are computed again on the way back.
-    twin: Option<Unet>,
     /// A network of the same make that holds the mean weights, outside all graphs.
     average: Unet,
     /// What the pretraining sorts voxels by, and a twin that holds the mean weights; none after it.
@@ -166,7 +164,6 @@ impl Trainer {
                 seconds: 0.0,
             },
             config: config.clone(),
-            twin: config.recompute.then(|| network.twin()).transpose()?,
             network,
             average,
             classifiers,
@@ -313,13 +310,7 @@ impl Trainer {
                 let parameters = self.optimiser.parameters();
                 learn_labels(config, network, classifier, parameters, data, step, number)
             }
-            None => {
-                let networks = Networks {
-                    learning: network,
-                    twin: self.twin.as_ref(),
-                };
-                learn(config, networks, &self.layer, data, step, number)
-            }
+            None => learn(config, network, &self.layer, data, step, number),
         });
         let mut notes = Vec::new();
         let mut learnt: Vec<Lesson> = Vec::new();

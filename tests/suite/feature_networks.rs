@@ -160,6 +160,40 @@ fn gradients_of_all_weights_and_of_the_images_agree_with_finite_differences() {
     }
 }
 
+/// A level alone, and the way back taken twice: the second time as if there had been no first.
+#[test]
+fn levels_are_passed_back_alone_and_again() {
+    let grid = Grid::axis_aligned(&[13, 10], &[1.0, 1.0]).unwrap();
+    let x = images(1, 2, &grid, 1);
+    for config in configs(2) {
+        let network = network(&config, 3);
+        let levels = network.fixed_pyramid(&x, &grid).unwrap();
+        let weights = network.parameters().variables();
+        let gradients = |loss: &Tensor| -> Vec<Option<Tensor>> {
+            let store = loss.backward().unwrap();
+            weights.iter().map(|w| store.get(w).cloned()).collect()
+        };
+        let squares = |level: usize| levels[level].features.sqr().unwrap().sum_all().unwrap();
+        let mut sums: Vec<f64> = vec![0.0; weights.len()];
+        for level in 0..levels.len() {
+            for (sum, gradient) in sums.iter_mut().zip(gradients(&squares(level))) {
+                *sum += gradient.map_or(0.0, |g| dot(&g, &noise(g.dims(), 4)));
+            }
+        }
+        let mut all = squares(0);
+        for level in 1..levels.len() {
+            all = (all + squares(level)).unwrap();
+        }
+        for _ in 0..2 {
+            for (sum, gradient) in sums.iter().zip(gradients(&all)) {
+                let gradient = gradient.expect("a gradient of each weight");
+                let got = dot(&gradient, &noise(gradient.dims(), 4));
+                close(got, *sum, 1e-9, &format!("{:?}", config.architecture));
+            }
+        }
+    }
+}
+
 #[test]
 fn a_seed_gives_the_same_network() {
     let config = &configs(2)[3];

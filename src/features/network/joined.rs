@@ -4,7 +4,10 @@ use std::ops::Range;
 
 use candle_core::Tensor;
 
-use crate::ops::{convolve_joined, rescale};
+use super::layers::spatial;
+use crate::ops::{
+    convolve_adjoint, convolve_joined, convolve_weight_gradient, rescale, rescale_adjoint,
+};
 use crate::Result;
 
 /// The channels of a map and, after them, those of the next coarser scale, interpolated to its voxels.
@@ -28,17 +31,43 @@ const DIM: usize = 2;
 impl Joined {
     /// The convolution of all channels with a kernel of three voxels.
     ///
-    /// Where no gradient is asked for it is made slab by slab, and the interpolated map, the largest of a network, is never there
-    /// as a whole.
+    /// It is made slab by slab, so that the interpolated map, the largest of a network, is never there as a whole.
     pub(super) fn convolved(&self, weight: &Tensor) -> Result<Tensor> {
-        let tracked = [&self.fine, &self.coarse, weight]
-            .iter()
-            .any(|x| x.track_op());
         let slabs = slabs(self.fine.dims(), SLAB);
-        if tracked || slabs.len() == 1 {
+        if slabs.len() == 1 {
             return self.slab(0..self.fine.dims()[DIM], weight);
         }
         self.by_slabs(&slabs, weight)
+    }
+
+    /// The gradient of the kernel and the cotangents of both maps, from the cotangent of [`convolved`](Self::convolved).
+    pub(super) fn pull_back(
+        self,
+        weight: &Tensor,
+        cotangent: &Tensor,
+    ) -> Result<(Tensor, [Tensor; 2])> {
+        let (size, coarse_size) = (spatial(&self.fine), spatial(&self.coarse));
+        let rank = size.len();
+        let (unit, kernel, shrink) = (vec![1; rank], vec![3; rank], self.shrink());
+        let channels = [self.fine.dims()[1], self.coarse.dims()[1]];
+        let of_weights = |x: &Tensor| convolve_weight_gradient(x, cotangent, &unit, &kernel);
+        let of_fine = of_weights(&self.fine)?;
+        drop(self.fine);
+        let of_coarse = of_weights(&rescale(&self.coarse, &shrink, &size)?)?;
+        drop(self.coarse);
+        let gradient = Tensor::cat(&[of_fine, of_coarse], 1)?;
+        let back = |first: usize, count: usize| {
+            let weight = weight.narrow(1, first, count)?.contiguous()?;
+            convolve_adjoint(cotangent, &weight, &unit, &size)
+        };
+        let fine = back(0, channels[0])?;
+        let coarse = rescale_adjoint(&back(channels[0], channels[1])?, &shrink, &coarse_size)?;
+        Ok((gradient, [fine, coarse]))
+    }
+
+    /// Voxels of the coarse map in one of the fine map along each axis.
+    fn shrink(&self) -> Vec<f64> {
+        self.step.iter().map(|&s| 1.0 / s as f64).collect()
     }
 
     /// Elements that a convolution takes beside maps of this shape `[(nz,) ny, nx]` and its result, for so many channels of the
@@ -72,8 +101,8 @@ impl Joined {
         let mut size: Vec<usize> = self.fine.dims()[DIM..].iter().rev().copied().collect();
         let last = size.len() - 1;
         size[last] = end - start;
-        let shrink: Vec<f64> = self.step.iter().map(|&s| 1.0 / s as f64).collect();
-        let coarse = rescale(&self.coarse.narrow(DIM, from, to - from)?, &shrink, &size)?;
+        let coarse = self.coarse.narrow(DIM, from, to - from)?;
+        let coarse = rescale(&coarse, &self.shrink(), &size)?;
         let fine = self.fine.narrow(DIM, start, end - start)?;
         let sums = convolve_joined(&fine, &coarse, weight)?;
         let kept = sums.narrow(DIM, planes.start - start, planes.len())?;

@@ -1,11 +1,14 @@
 //! The parts that networks are built of.
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 
 use super::config::{HeadActivation, NetworkConfig, Normalisation};
 use super::joined::Joined;
-use super::parameters::Maker;
-use crate::ops::{convolve, normalise, tanh};
+use super::parameters::{Gradients, Maker, Parameter};
+use crate::ops::{
+    add_centred, centre, convolve, convolve_adjoint, convolve_bias_gradient,
+    convolve_weight_gradient, tanh, tanh_pull_back, Cotangent, Normalised,
+};
 use crate::Result;
 
 /// Weights `[outputs, inputs]` with a kernel of `size` along each axis.
@@ -18,24 +21,47 @@ fn kernel_shape(outputs: usize, inputs: usize, size: usize, rank: usize) -> Vec<
 /// The weights of a convolution.
 #[derive(Debug)]
 enum Kernel {
-    Plain(Tensor),
-    /// Kernels of five, three and one voxels, and the identity as a kernel of five.
-    Sum([Tensor; 4]),
+    Plain(Parameter),
+    /// Kernels of five, three and one voxels, and the identity.
+    Sum([Parameter; 3]),
 }
 
 impl Kernel {
+    /// All that is added up as one kernel: convolved once.
     fn merged(&self) -> Result<Tensor> {
         match self {
-            Self::Plain(weight) => Ok(weight.clone()),
-            Self::Sum([five, three, one, identity]) => {
-                let widened = |small: &Tensor, by: usize| -> Result<Tensor> {
-                    let mut wide = small.clone();
-                    for dim in 2..small.rank() {
-                        wide = wide.pad_with_zeros(dim, by, by)?;
-                    }
-                    Ok(wide)
-                };
-                Ok((((five + widened(three, 1)?)? + widened(one, 2)?)? + identity)?)
+            Self::Plain(weight) => Ok(weight.value.clone()),
+            Self::Sum([five, three, one]) => {
+                let sum = five.value.copy()?;
+                let (width, dtype) = (sum.dims()[0], sum.dtype());
+                let identity = Tensor::eye(width, dtype, sum.device())?;
+                for part in [
+                    &three.value,
+                    &one.value,
+                    &identity.reshape(one.value.dims())?,
+                ] {
+                    add_centred(part, &sum)?;
+                }
+                Ok(sum)
+            }
+        }
+    }
+
+    /// Sizes, fastest axis first.
+    fn size(&self) -> Vec<usize> {
+        let (Self::Plain(largest) | Self::Sum([largest, ..])) = self;
+        let dims = largest.value.dims();
+        dims[2..].iter().rev().copied().collect()
+    }
+
+    /// Carries the gradient of the merged kernel to its parts.
+    fn pull_back(&self, gradient: Tensor, to: &mut Gradients) -> Result<()> {
+        match self {
+            Self::Plain(weight) => to.add(weight, gradient),
+            Self::Sum([five, three, one]) => {
+                to.add(three, centre(&gradient, 1)?)?;
+                to.add(one, centre(&gradient, 2)?)?;
+                to.add(five, gradient)
             }
         }
     }
@@ -45,8 +71,8 @@ impl Kernel {
 #[derive(Debug)]
 pub(super) struct Block {
     kernel: Kernel,
-    gain: Tensor,
-    offset: Tensor,
+    gain: Parameter,
+    offset: Parameter,
     groups: usize,
     slope: f64,
 }
@@ -72,22 +98,12 @@ impl Block {
         config: &NetworkConfig,
         width: usize,
     ) -> Result<Self> {
-        let rank = config.rank;
         let mut weight = |size: usize| {
-            let shape = kernel_shape(width, width, size, rank);
-            maker.normal(
-                format!("{name}.weight{size}"),
-                &shape,
-                he_gain(config.slope),
-            )
+            let shape = kernel_shape(width, width, size, config.rank);
+            let name = format!("{name}.weight{size}");
+            maker.normal(name, &shape, he_gain(config.slope))
         };
-        let [five, three, one] = [weight(5)?, weight(3)?, weight(1)?];
-        let mut identity = Tensor::eye(width, maker.dtype(), &Device::Cpu)?
-            .reshape(kernel_shape(width, width, 1, rank))?;
-        for dim in 2..rank + 2 {
-            identity = identity.pad_with_zeros(dim, 2, 2)?;
-        }
-        let kernel = Kernel::Sum([five, three, one, identity]);
+        let kernel = Kernel::Sum([weight(5)?, weight(3)?, weight(1)?]);
         Self::new(maker, name, config, width, kernel)
     }
 
@@ -111,21 +127,69 @@ impl Block {
     }
 
     /// Strides fastest axis first. What it is given is let go before the normalisation takes memory.
-    pub(super) fn apply(&self, x: Tensor, stride: &[usize]) -> Result<Tensor> {
+    pub(super) fn apply(&self, x: Tensor, stride: &[usize]) -> Result<Normalised> {
         let sums = convolve(&x, &self.kernel.merged()?, None, stride)?;
         drop(x);
-        self.finish(&sums)
+        self.normalised(sums)
     }
 
     /// On the channels of two maps.
-    pub(super) fn apply_joined(&self, maps: Joined) -> Result<Tensor> {
+    pub(super) fn apply_joined(&self, maps: Joined) -> Result<Normalised> {
         let sums = maps.convolved(&self.kernel.merged()?)?;
         drop(maps);
-        self.finish(&sums)
+        self.normalised(sums)
     }
 
-    fn finish(&self, sums: &Tensor) -> Result<Tensor> {
-        normalise(sums, &self.gain, &self.offset, self.groups, self.slope)
+    fn normalised(&self, sums: Tensor) -> Result<Normalised> {
+        let (gain, offset) = (self.gain.value.clone(), self.offset.value.clone());
+        Normalised::new(sums, gain, offset, self.groups, self.slope)
+    }
+
+    /// The cotangent of the convolution's result from that of the block's.
+    pub(super) fn pull_to_sums(
+        &self,
+        sums: &Normalised,
+        cotangent: &Tensor,
+        to: &mut Gradients,
+    ) -> Result<Tensor> {
+        let [of_sums, of_gain, of_offset] = sums.pull_back(cotangent)?;
+        to.add(&self.gain, of_gain)?;
+        to.add(&self.offset, of_offset)?;
+        Ok(of_sums)
+    }
+
+    /// Adds the gradient of the kernel, from what the block was applied to and the cotangent of the convolution's result.
+    pub(super) fn pull_to_weights(
+        &self,
+        x: &Tensor,
+        sums: &Tensor,
+        stride: &[usize],
+        to: &mut Gradients,
+    ) -> Result<()> {
+        let gradient = convolve_weight_gradient(x, sums, stride, &self.kernel.size())?;
+        self.kernel.pull_back(gradient, to)
+    }
+
+    /// The cotangent of what the block was applied to, on a grid of `size`, from that of the convolution's result.
+    pub(super) fn pull_to_input(
+        &self,
+        sums: &Tensor,
+        stride: &[usize],
+        size: &[usize],
+    ) -> Result<Tensor> {
+        convolve_adjoint(sums, &self.kernel.merged()?, stride, size)
+    }
+
+    /// The cotangents of two maps that the block was applied to, and the gradient of its kernel.
+    pub(super) fn pull_to_joined(
+        &self,
+        maps: Joined,
+        sums: &Tensor,
+        to: &mut Gradients,
+    ) -> Result<[Tensor; 2]> {
+        let (gradient, cotangents) = maps.pull_back(&self.kernel.merged()?, sums)?;
+        self.kernel.pull_back(gradient, to)?;
+        Ok(cotangents)
     }
 }
 
@@ -137,8 +201,8 @@ fn he_gain(slope: f64) -> f64 {
 /// A convolution with bias that ends in feature channels.
 #[derive(Debug)]
 pub(super) struct Head {
-    weight: Tensor,
-    bias: Tensor,
+    weight: Parameter,
+    bias: Parameter,
     activation: HeadActivation,
 }
 
@@ -166,13 +230,39 @@ impl Head {
     /// What it is given is let go as soon as it is read.
     pub(super) fn apply(&self, x: Tensor) -> Result<Tensor> {
         let stride = vec![1; x.rank() - 2];
-        let out = convolve(&x, &self.weight, Some(&self.bias), &stride)?;
+        let out = convolve(&x, &self.weight.value, Some(&self.bias.value), &stride)?;
         drop(x);
         match self.activation {
             HeadActivation::Linear => Ok(out),
             HeadActivation::Tanh => tanh(&out),
         }
     }
+
+    /// The cotangent of `x`, which it was applied to.
+    pub(super) fn pull_back(
+        &self,
+        x: Tensor,
+        out: Cotangent,
+        to: &mut Gradients,
+    ) -> Result<Tensor> {
+        let cotangent = match self.activation {
+            HeadActivation::Linear => out.cotangent,
+            HeadActivation::Tanh => tanh_pull_back(&out.result, &out.cotangent)?,
+        };
+        drop(out.result);
+        let rank = x.rank() - 2;
+        let (stride, size) = (vec![1; rank], spatial(&x));
+        let gradient = convolve_weight_gradient(&x, &cotangent, &stride, &vec![3; rank])?;
+        drop(x);
+        to.add(&self.weight, gradient)?;
+        to.add(&self.bias, convolve_bias_gradient(&cotangent)?)?;
+        convolve_adjoint(&cotangent, &self.weight.value, &stride, &size)
+    }
+}
+
+/// The sizes of maps, fastest axis first.
+pub(super) fn spatial(maps: &Tensor) -> Vec<usize> {
+    maps.dims()[2..].iter().rev().copied().collect()
 }
 
 #[cfg(test)]
@@ -189,13 +279,14 @@ mod tests {
             let block = Block::large(&mut maker, "block", &config, 4).unwrap();
             let size = [9, 6, 7];
             let shape: Vec<usize> = [&[2, 4], &size[..rank]].concat();
-            let x = maker.normal("x".into(), &shape, 1.0).unwrap();
+            let x = maker.normal("x".into(), &shape, 1.0).unwrap().value;
             let unit = vec![1; rank];
             let with = |w: &Tensor| convolve(&x, w, None, &unit).unwrap();
-            let Kernel::Sum([five, three, one, _]) = &block.kernel else {
+            let Kernel::Sum(parts) = &block.kernel else {
                 panic!("not a sum of kernels")
             };
-            let parts = (((with(five) + with(three)).unwrap() + with(one)).unwrap() + &x).unwrap();
+            let [five, three, one] = parts.each_ref().map(|p| with(&p.value));
+            let parts = (((five + three).unwrap() + one).unwrap() + &x).unwrap();
             let gap = (parts - with(&block.kernel.merged().unwrap())).unwrap();
             let gap = gap
                 .abs()

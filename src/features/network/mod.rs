@@ -14,9 +14,11 @@ use candle_core::Tensor;
 
 pub use base::{named_base, BaseFeatures, HandMade, Intensities, Mind};
 pub use config::{Architecture, Downsampling, HeadActivation, NetworkConfig, Normalisation};
+pub(crate) use parameters::plus;
 pub use parameters::Parameters;
 pub(crate) use tensor_file::{difference, read_described};
 pub use tensor_file::{read_tensors, write_tensors};
+pub(crate) use unet::Trail;
 pub use unet::Unet;
 pub use weights::{Provenance, Weights};
 
@@ -158,7 +160,7 @@ fn check_images_on(inputs: usize, images: &Tensor, grid: &Grid) -> Result<()> {
 }
 
 /// Whether images, their grid and the targets fit each other and the network.
-fn check_images(
+pub(crate) fn check_images(
     network: &dyn FeatureNetwork,
     images: &Tensor,
     grid: &Grid,

@@ -2,6 +2,7 @@
 
 use candle_core::{DType, Device, Tensor, Var};
 
+use crate::ops::combine;
 use crate::{Error, Result, Rng};
 
 /// Named variables in the order in which a network makes them. A clone shares the variables.
@@ -87,15 +88,19 @@ impl Parameters {
     }
 }
 
+/// A parameter as layers read it: outside all graphs, with the values of its variable at any time.
+#[derive(Debug)]
+pub(super) struct Parameter {
+    /// Which of the network's parameters it is.
+    pub place: usize,
+    pub value: Tensor,
+}
+
 /// Makes parameters from a seed.
 pub(super) struct Maker {
     rng: Rng,
     dtype: DType,
     parameters: Parameters,
-    /// Whether gradients flow to what is made.
-    tracked: bool,
-    /// Variables that are taken rather than made.
-    given: Parameters,
 }
 
 impl Maker {
@@ -104,34 +109,12 @@ impl Maker {
             rng: Rng::new(seed),
             dtype,
             parameters: Parameters::default(),
-            tracked: true,
-            given: Parameters::default(),
-        }
-    }
-
-    /// One that takes the variables of a network of the same make.
-    pub(super) fn over(parameters: Parameters) -> Self {
-        let dtype = parameters.dtype().unwrap_or(DType::F32);
-        Self {
-            given: parameters,
-            ..Self::new(0, dtype)
-        }
-    }
-
-    /// One whose tensors follow their variables but take no part in graphs.
-    pub(super) fn untracked(self) -> Self {
-        Self {
-            tracked: false,
-            ..self
         }
     }
 
     /// Normal numbers with a variance of `gain / (numbers an output)`: with a gain of `2 / (1 + slope^2)` those of
     /// He et al. 2015, arXiv 1502.01852.
-    pub(super) fn normal(&mut self, name: String, shape: &[usize], gain: f64) -> Result<Tensor> {
-        if self.given.get(&name).is_some() {
-            return self.constant(name, shape, 0.0);
-        }
+    pub(super) fn normal(&mut self, name: String, shape: &[usize], gain: f64) -> Result<Parameter> {
         let fan: usize = shape[1..].iter().product();
         let deviation = (gain / fan as f64).sqrt();
         let count = shape.iter().product();
@@ -140,29 +123,56 @@ impl Maker {
     }
 
     /// The same number everywhere.
-    pub(super) fn constant(&mut self, name: String, shape: &[usize], value: f64) -> Result<Tensor> {
+    pub(super) fn constant(
+        &mut self,
+        name: String,
+        shape: &[usize],
+        value: f64,
+    ) -> Result<Parameter> {
         self.add(name, Tensor::full(value, shape, &Device::Cpu)?)
     }
 
-    fn add(&mut self, name: String, value: Tensor) -> Result<Tensor> {
-        let var = match self.given.get(&name) {
-            Some(var) => var.clone(),
-            None => Var::from_tensor(&value.to_dtype(self.dtype)?)?,
-        };
-        // a detached tensor shares the storage that assignments change
-        let tensor = match self.tracked {
-            true => var.as_tensor().clone(),
-            false => var.as_tensor().detach(),
+    fn add(&mut self, name: String, value: Tensor) -> Result<Parameter> {
+        let var = Var::from_tensor(&value.to_dtype(self.dtype)?)?;
+        let parameter = Parameter {
+            place: self.parameters.entries.len(),
+            // a detached tensor shares the storage that assignments change
+            value: var.as_tensor().detach(),
         };
         self.parameters.entries.push((name, var));
-        Ok(tensor)
-    }
-
-    pub(super) fn dtype(&self) -> DType {
-        self.dtype
+        Ok(parameter)
     }
 
     pub(super) fn done(self) -> Parameters {
         self.parameters
     }
+}
+
+/// A gradient a parameter, in their order; none of those that have had no part.
+#[derive(Debug)]
+pub(super) struct Gradients(Vec<Option<Tensor>>);
+
+impl Gradients {
+    pub(super) fn new(count: usize) -> Self {
+        Self(vec![None; count])
+    }
+
+    /// Adds to what a parameter has so far.
+    pub(super) fn add(&mut self, parameter: &Parameter, part: Tensor) -> Result<()> {
+        let sum = &mut self.0[parameter.place];
+        *sum = plus(sum.take(), Some(part))?;
+        Ok(())
+    }
+
+    pub(super) fn done(self) -> Vec<Option<Tensor>> {
+        self.0
+    }
+}
+
+/// The sum of what there is, in the place of the first; outside all graphs.
+pub(crate) fn plus(sum: Option<Tensor>, part: Option<Tensor>) -> Result<Option<Tensor>> {
+    if let (Some(sum), Some(part)) = (&sum, &part) {
+        combine(1.0, part, 1.0, sum)?;
+    }
+    Ok(sum.or(part))
 }

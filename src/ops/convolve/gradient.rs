@@ -4,6 +4,7 @@ use candle_core::Tensor;
 
 use super::{Channels, Sizes};
 use crate::ops::real::Real;
+use crate::ops::rows::sum_over_rows;
 use crate::ops::storage::{computed, read, with_real};
 use crate::{Error, Result};
 
@@ -43,6 +44,33 @@ pub fn convolve_weight_gradient(
     let sizes = Sizes::new(images.dims(), shape[1], &shape, stride)?;
     sizes.check_cotangent(cotangent)?;
     sizes.weight_gradient(&[&images.contiguous()?], &cotangent.contiguous()?, &shape)
+}
+
+/// Voxels that are added up in one piece.
+const PIECE: usize = 1024;
+
+/// The gradient of `sum(cotangent * convolve(images, weight, bias))` with respect to the bias: the sum of each channel of a
+/// contiguous tensor.
+pub(crate) fn convolve_bias_gradient(cotangent: &Tensor) -> Result<Tensor> {
+    let dims = cotangent.dims();
+    let (batch, channels, voxels) = (dims[0], dims[1], dims[2..].iter().product::<usize>());
+    with_real!(cotangent.dtype(), T => {
+        let values: Vec<T> = read::<T, _>(cotangent, |g| {
+            let of_volume = |volume: &[T]| {
+                let [sum] = sum_over_rows(voxels.div_ceil(PIECE), PIECE, |rows| {
+                    let part = &volume[rows.start * PIECE..(rows.end * PIECE).min(voxels)];
+                    [part.iter().map(|v| v.wide()).sum()]
+                });
+                sum
+            };
+            let of_channel = |channel: usize| {
+                let volumes = (0..batch).map(|item| &g[(item * channels + channel) * voxels..][..voxels]);
+                T::of(volumes.map(of_volume).sum())
+            };
+            (0..channels).map(of_channel).collect()
+        })?;
+        Ok(Tensor::from_vec(values, channels, cotangent.device())?)
+    })
 }
 
 impl Sizes {
@@ -98,12 +126,5 @@ impl Sizes {
 
     fn weight_sums<T: Real>(&self, parts: Vec<(&[T], usize)>, cotangent: &[T]) -> Vec<T> {
         self.backward_weights(&Channels::new(parts, self.batch, self.voxels()), cotangent)
-    }
-
-    pub(super) fn bias_gradient(&self, cotangent: &Tensor) -> Result<Tensor> {
-        with_real!(cotangent.dtype(), T => {
-            let values = read::<T, _>(cotangent, |g| self.backward_bias(g))?;
-            Ok(Tensor::from_vec(values, self.outputs, cotangent.device())?)
-        })
     }
 }

@@ -1,6 +1,7 @@
 //! Convolution of channels with small kernels, and its adjoints.
 
 mod axis;
+mod centred;
 mod gather;
 mod gradient;
 mod op;
@@ -9,14 +10,16 @@ mod window;
 mod winograd;
 
 use axis::{outputs, Axis};
+pub(crate) use centred::{add_centred, centre};
 use gather::{gather, PackedWeights};
+pub(crate) use gradient::convolve_bias_gradient;
 pub use gradient::{convolve_adjoint, convolve_weight_gradient};
 pub use op::{convolve, convolve_joined};
 use window::Window;
 use winograd::Winograd;
 
 use super::real::Real;
-use super::rows::{sum_over_rows, Shared};
+use super::rows::Shared;
 use crate::{Error, Result};
 
 /// Volumes `[batch, channels, z, y, x]` of one or more tensors, channels one after the other.
@@ -217,25 +220,5 @@ impl Sizes {
         let window = Window::new(self.axes(), self.inputs);
         let (offsets, _) = window.taps(self.inputs, self.kernel);
         weights::correlate(&window, &offsets, source, &cotangent)
-    }
-
-    /// The adjoint with respect to the bias.
-    fn backward_bias<T: Real>(&self, cotangent: &[T]) -> Vec<T> {
-        let voxels = self.result_voxels();
-        (0..self.outputs)
-            .map(|o| {
-                let sum: f64 = (0..self.batch)
-                    .map(|item| {
-                        let channel = &cotangent[(item * self.outputs + o) * voxels..][..voxels];
-                        let [sum] = sum_over_rows(voxels.div_ceil(1024), 1024, |rows| {
-                            let part = &channel[rows.start * 1024..(rows.end * 1024).min(voxels)];
-                            [part.iter().map(|v| v.wide()).sum()]
-                        });
-                        sum
-                    })
-                    .sum();
-                T::of(sum)
-            })
-            .collect()
     }
 }

@@ -3,6 +3,7 @@
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Shape, Tensor};
 
+use super::gradient::convolve_bias_gradient;
 use super::{Channels, Sizes};
 use crate::ops::real::Real;
 use crate::ops::storage::{computed, slice, with_real};
@@ -185,7 +186,7 @@ impl CustomOp3 for Convolve {
             .map_err(candle_core::Error::wrap)?;
         let of_bias = bias
             .track_op()
-            .then(|| self.sizes.bias_gradient(&cotangent))
+            .then(|| convolve_bias_gradient(&cotangent))
             .transpose()
             .map_err(candle_core::Error::wrap)?;
         Ok((of_images, of_weight, of_bias))

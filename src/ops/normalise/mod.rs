@@ -2,13 +2,11 @@
 
 mod cpu;
 
-use std::sync::OnceLock;
-
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp3, Layout, Shape, Tensor};
+use candle_core::Tensor;
 
 use super::real::Real;
-use super::storage::{computed, read, slice, with_real};
+use super::recorded::record_all;
+use super::storage::{computed, read, with_real};
 use crate::{Error, Result};
 use cpu::Scaling;
 
@@ -65,44 +63,81 @@ pub fn normalise(
             format!("must lie between 0 and 1, got {slope}"),
         ));
     }
-    let op = Normalise {
-        voxels: dims[2..].iter().product(),
-        channels,
-        together: channels / groups,
-        slope,
-        statistics: OnceLock::new(),
-    };
-    Ok(images
-        .contiguous()?
-        .apply_op3(&gain.contiguous()?, &offset.contiguous()?, op)?)
+    let still = |x: &Tensor| x.detach().contiguous();
+    let normalised = Normalised::new(still(images)?, still(gain)?, still(offset)?, groups, slope)?;
+    let value = normalised.value()?;
+    let results = record_all(
+        "normalise",
+        &[images, gain, offset],
+        vec![value],
+        move |g| {
+            let mut g = g.into_iter().flatten();
+            match g.next() {
+                Some(g) => Ok(normalised.pull_back(&g.cotangent)?.map(Some).into()),
+                None => Ok(vec![None; 3]),
+            }
+        },
+    )?;
+    let mut results = results.into_iter();
+    results
+        .next()
+        .ok_or_else(|| Error::argument("normalise", "has no result"))
 }
 
-struct Normalise {
+/// Maps and what a normalisation makes of them, outside all graphs: either is computed from the maps when it is asked for.
+#[derive(Debug, Clone)]
+pub(crate) struct Normalised {
+    maps: Tensor,
+    gain: Tensor,
+    offset: Tensor,
     voxels: usize,
-    channels: usize,
     /// Channels of a group.
     together: usize,
     slope: f64,
-    /// Mean and reciprocal deviation of every group of every item, kept for the way back.
-    statistics: OnceLock<Vec<[f64; 2]>>,
+    /// Mean and reciprocal deviation of every group of every item.
+    statistics: Vec<[f64; 2]>,
 }
 
-impl Normalise {
-    fn statistics<T: Real>(&self, x: &[T]) -> &[[f64; 2]] {
-        self.statistics.get_or_init(|| {
-            cpu::moments(x, self.together * self.voxels)
-                .iter()
-                .map(|m| [m.mean, 1.0 / (m.squares / m.count + EPSILON).sqrt()])
-                .collect()
+impl Normalised {
+    /// Of contiguous tensors that fit each other; see [`normalise`].
+    pub(crate) fn new(
+        maps: Tensor,
+        gain: Tensor,
+        offset: Tensor,
+        groups: usize,
+        slope: f64,
+    ) -> Result<Self> {
+        let (channels, voxels) = (maps.dims()[1], maps.dims()[2..].iter().product());
+        let together = channels / groups;
+        let statistics = with_real!(maps.dtype(), T => {
+            read::<T, _>(&maps, |x| {
+                let moments = cpu::moments(x, together * voxels);
+                let one = |m: &cpu::Moments| [m.mean, 1.0 / (m.squares / m.count + EPSILON).sqrt()];
+                moments.iter().map(one).collect()
+            })
+        })?;
+        Ok(Self {
+            maps,
+            gain,
+            offset,
+            voxels,
+            together,
+            slope,
+            statistics,
         })
     }
 
+    /// Sizes of the maps, fastest axis first.
+    pub(crate) fn size(&self) -> Vec<usize> {
+        self.maps.dims()[2..].iter().rev().copied().collect()
+    }
+
     /// What is done to each channel of each item.
-    fn scale<T: Real>(&self, statistics: &[[f64; 2]], gain: &[T], offset: &[T]) -> Vec<Scaling> {
-        (0..statistics.len() * self.together)
+    fn scale<T: Real>(&self, gain: &[T], offset: &[T]) -> Vec<Scaling> {
+        (0..self.statistics.len() * self.together)
             .map(|run| {
-                let [centre, reciprocal] = statistics[run / self.together];
-                let c = run % self.channels;
+                let [centre, reciprocal] = self.statistics[run / self.together];
+                let c = run % gain.len();
                 Scaling {
                     centre,
                     factor: gain[c].wide() * reciprocal,
@@ -112,28 +147,45 @@ impl Normalise {
             .collect()
     }
 
-    fn forward<T: Real>(&self, x: &[T], gain: &[T], offset: &[T]) -> Vec<T> {
-        let scale = self.scale(self.statistics(x), gain, offset);
-        // SAFETY: every element lies in one chunk.
-        unsafe {
-            computed(x.len(), |out| {
-                cpu::activate(x, self.voxels, &scale, self.slope, out)
-            })
-        }
+    /// The normalised maps.
+    pub(crate) fn value(&self) -> Result<Tensor> {
+        with_real!(self.maps.dtype(), T => {
+            let scale = read::<T, _>(&self.gain, |a| read::<T, _>(&self.offset, |b| self.scale(a, b)))??;
+            let values = read::<T, _>(&self.maps, |x| {
+                // SAFETY: every element lies in one chunk.
+                unsafe { computed(x.len(), |out| cpu::activate(x, self.voxels, &scale, self.slope, out)) }
+            })?;
+            Ok(Tensor::from_vec(values, self.maps.dims(), self.maps.device())?)
+        })
     }
 
-    /// The gradients of images, gain and offset.
-    fn backward<T: Real>(&self, x: &[T], gain: &[T], offset: &[T], g: &[T]) -> [Vec<T>; 3] {
-        let statistics = self.statistics(x);
-        let scale = self.scale(statistics, gain, offset);
+    /// The cotangents of maps, gain and offset from that of the normalised maps, which is contiguous.
+    pub(crate) fn pull_back(&self, cotangent: &Tensor) -> Result<[Tensor; 3]> {
+        with_real!(self.maps.dtype(), T => {
+            let [x, a, b] = read::<T, _>(&self.maps, |x| read::<T, _>(&self.gain, |a| {
+                read::<T, _>(&self.offset, |b| read::<T, _>(cotangent, |g| self.cotangents(x, a, b, g)))
+            }))????;
+            let device = self.maps.device();
+            let channels = a.len();
+            Ok([
+                Tensor::from_vec(x, self.maps.dims(), device)?,
+                Tensor::from_vec(a, channels, device)?,
+                Tensor::from_vec(b, channels, device)?,
+            ])
+        })
+    }
+
+    fn cotangents<T: Real>(&self, x: &[T], gain: &[T], offset: &[T], g: &[T]) -> [Vec<T>; 3] {
+        let (statistics, channels) = (&self.statistics, gain.len());
+        let scale = self.scale(gain, offset);
         let sums = cpu::cotangent_sums(x, g, self.voxels, &scale, self.slope);
-        let mut of_gain = vec![0.0; self.channels];
-        let mut of_offset = vec![0.0; self.channels];
+        let mut of_gain = vec![0.0; channels];
+        let mut of_offset = vec![0.0; channels];
         // means over each group of the cotangent of the normalised image, and of its product with that image
         let mut means = vec![[0.0; 2]; statistics.len()];
         let share = 1.0 / (self.together * self.voxels) as f64;
         for (run, [plain, with_x]) in sums.into_iter().enumerate() {
-            let (group, c) = (run / self.together, run % self.channels);
+            let (group, c) = (run / self.together, run % channels);
             let product = with_x * statistics[group][1];
             of_gain[c] += product;
             of_offset[c] += plain;
@@ -152,76 +204,12 @@ impl Normalise {
             })
             .collect();
         // SAFETY: every element lies in one chunk.
-        let of_images = unsafe {
+        let of_maps = unsafe {
             computed(x.len(), |out| {
                 cpu::cotangent(x, g, self.voxels, &scale, self.slope, &factors, out)
             })
         };
         let rounded = |v: Vec<f64>| v.into_iter().map(T::of).collect();
-        [of_images, rounded(of_gain), rounded(of_offset)]
-    }
-
-    fn gradients(
-        &self,
-        images: &Tensor,
-        gain: &Tensor,
-        offset: &Tensor,
-        cotangent: &Tensor,
-    ) -> Result<[Tensor; 3]> {
-        with_real!(images.dtype(), T => {
-            let [x, a, b] = read::<T, _>(images, |x| read::<T, _>(gain, |a| read::<T, _>(offset, |b| {
-                read::<T, _>(cotangent, |g| self.backward(x, a, b, g))
-            })))????;
-            let device = images.device();
-            Ok([
-                Tensor::from_vec(x, images.dims(), device)?,
-                Tensor::from_vec(a, self.channels, device)?,
-                Tensor::from_vec(b, self.channels, device)?,
-            ])
-        })
-    }
-}
-
-impl CustomOp3 for Normalise {
-    fn name(&self) -> &'static str {
-        "normalise"
-    }
-
-    fn cpu_fwd(
-        &self,
-        images: &CpuStorage,
-        images_layout: &Layout,
-        gain: &CpuStorage,
-        gain_layout: &Layout,
-        offset: &CpuStorage,
-        offset_layout: &Layout,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let compute = || -> Result<CpuStorage> {
-            with_real!(images.dtype(), T => {
-                let x = slice::<T>(images, images_layout)?;
-                let gain = slice::<T>(gain, gain_layout)?;
-                Ok(T::storage(self.forward(x, gain, slice::<T>(offset, offset_layout)?)))
-            })
-        };
-        let storage = compute().map_err(candle_core::Error::wrap)?;
-        Ok((storage, images_layout.shape().clone()))
-    }
-
-    fn bwd(
-        &self,
-        images: &Tensor,
-        gain: &Tensor,
-        offset: &Tensor,
-        _: &Tensor,
-        cotangent: &Tensor,
-    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let [of_images, of_gain, of_offset] = self
-            .gradients(images, gain, offset, &cotangent.contiguous()?)
-            .map_err(candle_core::Error::wrap)?;
-        Ok((
-            images.track_op().then_some(of_images),
-            gain.track_op().then_some(of_gain),
-            offset.track_op().then_some(of_offset),
-        ))
+        [of_maps, rounded(of_gain), rounded(of_offset)]
     }
 }

@@ -198,10 +198,19 @@ pub fn average_pool(x: &Tensor, factor: &[usize]) -> Result<Tensor> {
             "must be at least 1 along every axis",
         ));
     }
-    let tables: Vec<_> = (0..factor.len())
-        .map(|a| (factor[a] > 1).then(|| Table::average(x.dims()[x.rank() - 1 - a], factor[a])))
-        .collect();
-    separable(x, &tables)
+    separable(x, &average_tables(&axes(x, factor.len()), factor))
+}
+
+/// The adjoint of [`average_pool`] on a grid of `size` (fastest first).
+pub(crate) fn average_pool_adjoint(x: &Tensor, factor: &[usize], size: &[usize]) -> Result<Tensor> {
+    separable_adjoint(x, &average_tables(size, factor))
+}
+
+fn average_tables(from: &[usize], factor: &[usize]) -> Vec<Option<Table>> {
+    from.iter()
+        .zip(factor)
+        .map(|(&from, &factor)| (factor > 1).then(|| Table::average(from, factor)))
+        .collect()
 }
 
 /// Linear interpolation of a tensor `[..., (nz,) ny, nx]` at `(o + 1/2) scale - 1/2` for the voxels `o` of a grid of
@@ -219,13 +228,21 @@ pub fn rescale(x: &Tensor, scale: &[f64], size: &[usize]) -> Result<Tensor> {
             format!("expected {} positive factors, got {scale:?}", size.len()),
         ));
     }
-    let tables: Vec<_> = (0..size.len())
+    separable(x, &linear_tables(&axes(x, size.len()), scale, size))
+}
+
+/// The adjoint of [`rescale`] from a grid of `size` (fastest first) to the spatial shape of `x`.
+pub(crate) fn rescale_adjoint(x: &Tensor, scale: &[f64], size: &[usize]) -> Result<Tensor> {
+    separable_adjoint(x, &linear_tables(size, scale, &axes(x, size.len())))
+}
+
+fn linear_tables(from: &[usize], scale: &[f64], to: &[usize]) -> Vec<Option<Table>> {
+    (0..from.len())
         .map(|a| {
-            let here = x.dims()[x.rank() - 1 - a];
-            (scale[a] != 1.0 || here != size[a]).then(|| Table::linear(here, size[a], scale[a]))
+            let same = scale[a] == 1.0 && from[a] == to[a];
+            (!same).then(|| Table::linear(from[a], to[a], scale[a]))
         })
-        .collect();
-    separable(x, &tables)
+        .collect()
 }
 
 /// Gaussian smoothing with `sigma` voxels an axis (0 leaves the axis alone), cut at 3 sigma, weights renormalised at

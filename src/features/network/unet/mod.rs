@@ -1,0 +1,254 @@
+//! U-Nets.
+
+mod backward;
+mod body;
+
+use std::sync::Arc;
+
+use candle_core::{DType, Tensor};
+
+use body::Body;
+pub(crate) use body::Trail;
+
+use super::base::{base_features, BaseFeatures};
+use super::config::{scale_of, NetworkConfig};
+use super::joined::Joined;
+use super::parameters::{Maker, Parameters};
+use super::scales::Scales;
+use super::{check_images, FeatureNetwork};
+use crate::ops::{combine, record_all, resize, Cotangent};
+use crate::{Error, Grid, Result};
+
+/// A network of the U-Net family: see [`Architecture`] for its kinds.
+#[derive(Debug)]
+pub struct Unet {
+    body: Arc<Body>,
+    parameters: Parameters,
+    base: Option<Arc<dyn BaseFeatures>>,
+    /// Whether gradients flow to the parameters.
+    learns: bool,
+}
+
+impl Unet {
+    /// A network with random weights: the same for the same seed on every machine.
+    ///
+    /// `base` are the features that its own are added to, where the configuration names some; its heads then start at
+    /// zero, and the network with them.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] when the configuration contradicts itself or the base.
+    pub fn new(
+        config: &NetworkConfig,
+        base: Option<Arc<dyn BaseFeatures>>,
+        seed: u64,
+        dtype: DType,
+    ) -> Result<Self> {
+        Self::made(config, base, seed, dtype, true)
+    }
+
+    /// A network outside all graphs: it keeps nothing of its passes, and no gradient flows to its parameters.
+    pub(crate) fn still(
+        config: &NetworkConfig,
+        base: Option<Arc<dyn BaseFeatures>>,
+        seed: u64,
+        dtype: DType,
+    ) -> Result<Self> {
+        Self::made(config, base, seed, dtype, false)
+    }
+
+    fn made(
+        config: &NetworkConfig,
+        base: Option<Arc<dyn BaseFeatures>>,
+        seed: u64,
+        dtype: DType,
+        learns: bool,
+    ) -> Result<Self> {
+        config.check()?;
+        check_base(config, base.as_deref())?;
+        let mut maker = Maker::new(seed, dtype);
+        let body = Arc::new(Body::new(config, &mut maker)?);
+        Ok(Self {
+            body,
+            parameters: maker.done(),
+            base,
+            learns,
+        })
+    }
+
+    /// What the network is made of.
+    pub fn config(&self) -> &NetworkConfig {
+        &self.body.config
+    }
+
+    fn scales(&self, grid: &Grid) -> Scales {
+        Scales::new(grid, self.config().widths.len())
+    }
+
+    /// Its own features of every level, coarse first, on the voxels of its scales and outside all graphs, with what the way
+    /// back needs.
+    pub(crate) fn pass(&self, images: &Tensor, grid: &Grid) -> Result<(Vec<Tensor>, Trail)> {
+        let scales = self.scales(grid);
+        let images = images.detach().contiguous()?;
+        let mut trail = Trail::new(&images, &scales);
+        let own = self.body.forward(&images, &scales, Some(&mut trail))?;
+        Ok((own, trail))
+    }
+
+    /// [`pass`](Self::pass) without a way back.
+    pub(crate) fn still_pass(&self, images: &Tensor, grid: &Grid) -> Result<Vec<Tensor>> {
+        let images = images.detach().contiguous()?;
+        self.body.forward(&images, &self.scales(grid), None)
+    }
+
+    /// The gradients of the parameters, from the cotangents of what a pass gave.
+    pub(crate) fn pull_back(
+        &self,
+        trail: Trail,
+        cotangents: Vec<Option<Cotangent>>,
+    ) -> Result<Vec<Option<Tensor>>> {
+        let count = self.parameters.iter().count();
+        let pulled = self.body.backward(trail, cotangents, count, false)?;
+        Ok(pulled.parameters)
+    }
+
+    /// The features of all levels on their grids, of what a pass over the images gave. Gradients flow through it.
+    pub(crate) fn placed(
+        &self,
+        own: Vec<Tensor>,
+        images: &Tensor,
+        grid: &Grid,
+        targets: &[Grid],
+    ) -> Result<Vec<Tensor>> {
+        let scales = self.scales(grid);
+        let base = match &self.base {
+            Some(base) => Some(base_features(&**base, images, grid)?),
+            None => None,
+        };
+        let levels = own.into_iter().zip(&self.config().shrinks).zip(targets);
+        levels
+            .map(|((map, &shrink), target)| {
+                let map = scales.on(&map, scale_of(shrink), target)?;
+                match &base {
+                    Some(base) => sum(map, &resize(base, target.size())?),
+                    None => Ok(map),
+                }
+            })
+            .collect()
+    }
+
+    /// [`pass`](Self::pass) as a part of the graph.
+    fn recorded(&self, images: &Tensor, grid: &Grid) -> Result<Vec<Tensor>> {
+        let (own, trail) = self.pass(images, grid)?;
+        let (body, of_images) = (self.body.clone(), images.track_op());
+        let variables = self.parameters.iter().map(|(_, var)| var.as_tensor());
+        let parameters: Vec<&Tensor> = variables.filter(|_| self.learns).collect();
+        let (learning, count) = (parameters.len(), self.parameters.iter().count());
+        let arguments = [&[images], parameters.as_slice()].concat();
+        record_all("unet", &arguments, own, move |features| {
+            let pulled = body.backward(trail.clone(), features, count, of_images)?;
+            let parameters = pulled.parameters.into_iter().take(learning);
+            Ok(std::iter::once(pulled.images).chain(parameters).collect())
+        })
+    }
+}
+
+/// The sum of two maps; in the place of the first where no gradient is asked for.
+fn sum(map: Tensor, other: &Tensor) -> Result<Tensor> {
+    if map.track_op() || other.track_op() {
+        return Ok((map + other)?);
+    }
+    combine(1.0, other, 1.0, &map)?;
+    Ok(map)
+}
+
+fn check_base(config: &NetworkConfig, base: Option<&dyn BaseFeatures>) -> Result<()> {
+    let given = base.map(BaseFeatures::name);
+    if given != config.base {
+        let name = |n: &Option<String>| n.as_ref().map_or("none".into(), |n| format!("'{n}'"));
+        return Err(Error::argument(
+            "base",
+            format!(
+                "the network builds on base features {}, given were {}",
+                name(&config.base),
+                name(&given)
+            ),
+        ));
+    }
+    if let Some(base) = base {
+        let channels = base.channels(config.inputs, config.rank);
+        if channels != config.outputs {
+            return Err(Error::argument(
+                "outputs",
+                format!(
+                    "must be {channels}, the channels of base '{}', got {}",
+                    base.name(),
+                    config.outputs
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+impl FeatureNetwork for Unet {
+    fn rank(&self) -> usize {
+        self.config().rank
+    }
+
+    fn inputs(&self) -> usize {
+        self.config().inputs
+    }
+
+    fn channels(&self) -> usize {
+        self.config().outputs
+    }
+
+    fn shrinks(&self) -> &[usize] {
+        &self.config().shrinks
+    }
+
+    fn parameters(&self) -> Parameters {
+        self.parameters.clone()
+    }
+
+    fn workspace(&self, grid: &Grid) -> u64 {
+        let (config, scales) = (self.config(), self.scales(grid));
+        let shape = |scale| -> Vec<usize> { scales.size(scale).into_iter().rev().collect() };
+        let voxels = |scale| shape(scale).iter().product::<usize>();
+        let map = |scale: usize| config.widths[scale] * voxels(scale);
+        let finer = |scale| (0..scale).map(map).sum::<usize>();
+        let outputs = |shrink: &usize| config.outputs * voxels(scale_of(*shrink));
+        let made = |above: usize| -> usize {
+            let shrinks = config.shrinks.iter();
+            shrinks.filter(|&&s| scale_of(s) > above).map(outputs).sum()
+        };
+        // a block reads one map and writes another
+        let encoded = (0..config.widths.len()).map(|scale| finer(scale) + 2 * map(scale));
+        let decoded = (0..self.body.decoder.len()).map(|place| {
+            let scale = config.finest() + place;
+            let channels = [config.widths[scale], config.widths[scale + 1]];
+            let slab = Joined::workspace(&shape(scale), channels);
+            let read = finer(scale + 1) - finer(config.finest()) + map(scale + 1);
+            read + map(scale) + slab + made(scale)
+        });
+        let finest = config.finest();
+        let all = config.shrinks.iter().map(outputs).sum::<usize>();
+        let last = match &self.base {
+            Some(base) => all + base.channels(config.inputs, config.rank) * voxels(0),
+            None => made(finest) + map(finest) + 2 * config.outputs * voxels(finest),
+        };
+        let most = encoded.chain(decoded).max().unwrap_or(0).max(last);
+        let element = self.parameters.dtype().map_or(4, |d| d.size_in_bytes());
+        (most * element) as u64
+    }
+
+    fn maps(&self, images: &Tensor, grid: &Grid, targets: &[Grid]) -> Result<Vec<Tensor>> {
+        check_images(self, images, grid, targets)?;
+        let own = if self.learns || images.track_op() {
+            self.recorded(images, grid)?
+        } else {
+            self.still_pass(images, grid)?
+        };
+        self.placed(own, images, grid, targets)
+    }
+}
