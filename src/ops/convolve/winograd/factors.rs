@@ -3,7 +3,7 @@
 use crate::ops::lanes::{Kernel, Lanes};
 
 /// The most products of an axis.
-pub(super) const MOST: usize = 6;
+pub(super) const MOST: usize = 8;
 /// Kernels that are taken at once.
 pub(super) const ABREAST: usize = 16;
 

@@ -3,6 +3,9 @@
 use super::factors::Factors;
 use super::points;
 
+/// Results of a tile across rows, whatever the taps.
+pub(super) const ROWS: usize = 4;
+
 /// The algorithm for an axis.
 pub(super) struct Filter {
     pub taps: usize,
@@ -30,15 +33,15 @@ impl Filter {
     };
     const FOUR_OF_THREE: Self = Self {
         taps: 3,
-        results: 4,
+        results: ROWS,
         products: 6,
-        factors: points::factors_of_six(3),
+        factors: points::factors_of_six(),
     };
-    const TWO_OF_FIVE: Self = Self {
+    const FOUR_OF_FIVE: Self = Self {
         taps: 5,
-        results: 2,
-        products: 6,
-        factors: points::factors_of_six(5),
+        results: ROWS,
+        products: 8,
+        factors: points::factors_of_eight(),
     };
 
     /// For kernels of so many taps across rows and planes, if there are any: of the rows and of the planes.
@@ -46,8 +49,8 @@ impl Filter {
         match (rows, planes) {
             (3, 1) => Some([&Self::FOUR_OF_THREE, &Self::NONE]),
             (3, 3) => Some([&Self::FOUR_OF_THREE, &Self::TWO_OF_THREE]),
-            (5, 1) => Some([&Self::TWO_OF_FIVE, &Self::NONE]),
-            (5, 5) => Some([&Self::TWO_OF_FIVE, &Self::TWO_OF_FIVE]),
+            (5, 1) => Some([&Self::FOUR_OF_FIVE, &Self::NONE]),
+            (5, 5) => Some([&Self::FOUR_OF_FIVE, &Self::FOUR_OF_FIVE]),
             _ => None,
         }
     }

@@ -3,8 +3,9 @@
 use rayon::prelude::*;
 
 use super::factors::{Both, ABREAST, MOST};
+use super::filter::ROWS;
 use super::points::{inputs, results};
-use super::{Room, Tiles, Winograd, ROW_PRODUCTS};
+use super::{Room, Tiles, Winograd};
 use crate::ops::convolve::axis::Axis;
 use crate::ops::convolve::gather::{run, side_by_side, TOGETHER};
 use crate::ops::convolve::window::{Block, SLACK};
@@ -117,7 +118,8 @@ impl Winograd {
                     .enumerate()
                     .take(self.products())
                 {
-                    let from = &products[product / ROW_PRODUCTS][product % ROW_PRODUCTS];
+                    let line = self.rows.products;
+                    let from = &products[product / line][product % line];
                     for (to, &from) in to[start * together..end * together].iter_mut().zip(from) {
                         *to = T::of(from);
                     }
@@ -144,7 +146,7 @@ impl Winograd {
     /// Elements that [`transform`](Self::transform) needs beside its result.
     pub(super) fn lines(&self) -> usize {
         let Tiles { planes, rows, .. } = self.tiles_of(self.window.planes, self.window.rows);
-        self.planes.inputs(planes) * ROW_PRODUCTS * rows * self.window.pitch
+        self.planes.inputs(planes) * self.rows.products * rows * self.window.pitch
     }
 
     /// What the products of a block take from the inputs: products, channels, tiles of planes, of rows, and a row, which
@@ -191,13 +193,27 @@ impl<T: Real> Kernel<T> for Inputs<'_, T> {
 
     #[inline(always)]
     unsafe fn run<L: Lanes<Element = T>>(self) {
-        let plane = self.tiles.rows * self.plan.window.pitch;
         // SAFETY: rows are read inside the volume; lines and products hold what is written.
+        unsafe {
+            match self.plan.rows.products {
+                6 => self.both::<L, 6>(),
+                _ => self.both::<L, 8>(),
+            }
+        }
+    }
+}
+
+impl<T: Real> Inputs<'_, T> {
+    /// Transforms across rows, from which `LINE` products are made, and across planes.
+    #[inline(always)]
+    unsafe fn both<L: Lanes<Element = T>, const LINE: usize>(&self) {
+        let plane = self.tiles.rows * self.plan.window.pitch;
+        // SAFETY: the caller's promise.
         unsafe {
             if !self.plan.deep() {
                 for tz in 0..self.tiles.planes {
                     let to = self.out.as_ptr().cast_mut().add(tz * plane);
-                    self.rows::<L>(self.block.plane + tz, to, self.product);
+                    self.rows::<L, LINE>(self.block.plane + tz, to, self.product);
                 }
                 return;
             }
@@ -205,21 +221,23 @@ impl<T: Real> Kernel<T> for Inputs<'_, T> {
             let planes = self.plan.planes;
             for z in 0..planes.inputs(self.tiles.planes) {
                 let from = (self.block.plane + z).wrapping_sub(planes.before());
-                self.rows::<L>(from, to.add(z * ROW_PRODUCTS * plane), plane);
+                self.rows::<L, LINE>(from, to.add(z * LINE * plane), plane);
             }
-            if planes.products == 4 {
-                self.planes::<L, 4>(plane);
-            } else {
-                self.planes::<L, 6>(plane);
+            match planes.products {
+                4 => self.planes::<L, LINE, 4>(plane),
+                _ => self.planes::<L, LINE, 8>(plane),
             }
         }
     }
-}
 
-impl<T: Real> Inputs<'_, T> {
     /// Transforms the rows of a plane of the volume; zero where there is none.
     #[inline(always)]
-    unsafe fn rows<L: Lanes<Element = T>>(&self, plane: usize, to: *mut T, product: usize) {
+    unsafe fn rows<L: Lanes<Element = T>, const LINE: usize>(
+        &self,
+        plane: usize,
+        to: *mut T,
+        product: usize,
+    ) {
         let window = &self.plan.window;
         let [nx, ny, nz] = std::array::from_fn(|a| window.axes[a].input);
         let before = window.pitch - nx;
@@ -227,7 +245,7 @@ impl<T: Real> Inputs<'_, T> {
         unsafe {
             let zero = L::splat(T::of(0.0));
             if plane >= nz {
-                for p in 0..ROW_PRODUCTS {
+                for p in 0..LINE {
                     std::ptr::write_bytes(to.add(p * product), 0, self.tiles.rows * window.pitch);
                 }
                 return;
@@ -235,22 +253,22 @@ impl<T: Real> Inputs<'_, T> {
             let volume = self.volume.as_ptr().add(plane * ny * nx);
             for tile in 0..self.tiles.rows {
                 let to = to.add(tile * window.pitch);
-                for p in 0..ROW_PRODUCTS {
+                for p in 0..LINE {
                     zero.store_part(to.add(p * product), before);
                 }
                 let to = to.add(before);
                 let first = self.block.row + tile * self.plan.rows.results;
                 for x in (0..nx).step_by(L::COUNT) {
                     let count = (nx - x).min(L::COUNT);
-                    let mut d = [zero; ROW_PRODUCTS];
-                    for y in 0..ROW_PRODUCTS {
+                    let mut d = [zero; MOST];
+                    for y in 0..LINE {
                         let row = (first + y).wrapping_sub(self.plan.rows.before());
                         if row < ny {
                             d[y] = L::load_some(volume.add(row * nx + x), count);
                         }
                     }
-                    let d = inputs::<L, ROW_PRODUCTS>(d);
-                    for p in 0..ROW_PRODUCTS {
+                    let d = inputs::<L, LINE>(d);
+                    for p in 0..LINE {
                         d[p].store_some(to.add(p * product + x), count);
                     }
                 }
@@ -260,24 +278,27 @@ impl<T: Real> Inputs<'_, T> {
 
     /// Transforms the lines along planes, of which a tile takes `DEEP`.
     #[inline(always)]
-    unsafe fn planes<L: Lanes<Element = T>, const DEEP: usize>(&self, plane: usize) {
+    unsafe fn planes<L: Lanes<Element = T>, const LINE: usize, const DEEP: usize>(
+        &self,
+        plane: usize,
+    ) {
         // SAFETY: the caller's promise.
         unsafe {
             let to = self.out.as_ptr().cast_mut();
             for tz in 0..self.tiles.planes {
-                for y in 0..ROW_PRODUCTS {
+                for y in 0..LINE {
                     let from = self.lines.as_ptr();
-                    let from = from.add((self.plan.planes.results * tz * ROW_PRODUCTS + y) * plane);
+                    let from = from.add((self.plan.planes.results * tz * LINE + y) * plane);
                     let to = to.add(y * self.product + tz * plane);
                     for x in (0..plane).step_by(L::COUNT) {
                         let count = (plane - x).min(L::COUNT);
                         let mut d = [L::splat(T::of(0.0)); MOST];
                         for z in 0..DEEP {
-                            d[z] = L::load_some(from.add(z * ROW_PRODUCTS * plane + x), count);
+                            d[z] = L::load_some(from.add(z * LINE * plane + x), count);
                         }
                         let d = inputs::<L, DEEP>(d);
                         for z in 0..DEEP {
-                            d[z].store_some(to.add(z * ROW_PRODUCTS * self.product + x), count);
+                            d[z].store_some(to.add(z * LINE * self.product + x), count);
                         }
                     }
                 }
@@ -307,7 +328,7 @@ impl<T: Real> Kernel<T> for Results<'_, T> {
     #[inline(always)]
     unsafe fn run<L: Lanes<Element = T>>(self) {
         let outputs = self.bias.len();
-        let tile = (self.plan.planes.products, self.plan.rows.results);
+        let tile = (self.plan.planes.products, self.plan.rows.products);
         let zeros = [T::of(0.0); TOGETHER];
         let vectors = self.tiles.elements.div_ceil(L::COUNT);
         let stride = self.tiles.elements.next_multiple_of(16);
@@ -329,10 +350,10 @@ impl<T: Real> Kernel<T> for Results<'_, T> {
                 // SAFETY: rows lie inside the results, and no two blocks share one.
                 unsafe {
                     match tile {
-                        (1, 4) => self.rows::<L, 1, 1, 4>(o, o - first, stride),
-                        (1, _) => self.rows::<L, 1, 1, 2>(o, o - first, stride),
-                        (4, _) => self.rows::<L, 4, 2, 4>(o, o - first, stride),
-                        _ => self.rows::<L, 6, 2, 2>(o, o - first, stride),
+                        (1, 6) => self.rows::<L, 1, 1, 6>(o, o - first, stride),
+                        (1, _) => self.rows::<L, 1, 1, 8>(o, o - first, stride),
+                        (4, _) => self.rows::<L, 4, 2, 6>(o, o - first, stride),
+                        _ => self.rows::<L, 8, 4, 8>(o, o - first, stride),
                     }
                 }
             }
@@ -342,13 +363,13 @@ impl<T: Real> Kernel<T> for Results<'_, T> {
 
 impl<T: Real> Results<'_, T> {
     /// The results of channel `o` from its sums, `lane` of the group: tiles of `HIGH` planes, from `DEEP` products along
-    /// them, and of `LONG` rows.
+    /// them, and of four rows, from `LINE` products.
     #[inline(always)]
     unsafe fn rows<
         L: Lanes<Element = T>,
         const DEEP: usize,
         const HIGH: usize,
-        const LONG: usize,
+        const LINE: usize,
     >(
         &self,
         o: usize,
@@ -361,9 +382,9 @@ impl<T: Real> Results<'_, T> {
         let volume = (self.block.item * self.bias.len() + o) * nz * ny * nx;
         for tile in 0..self.tiles.planes * self.tiles.rows {
             let (tz, ty) = (tile / self.tiles.rows, tile % self.tiles.rows);
-            let (plane, row) = (tz * HIGH, ty * LONG);
+            let (plane, row) = (tz * HIGH, ty * ROWS);
             let planes = (self.block.planes - plane).min(HIGH);
-            let rows = (self.block.rows - row).min(LONG);
+            let rows = (self.block.rows - row).min(ROWS);
             let first = volume + ((self.block.plane + plane) * ny + self.block.row + row) * nx;
             for x in (0..nx).step_by(L::COUNT) {
                 let count = (nx - x).min(L::COUNT);
@@ -374,11 +395,11 @@ impl<T: Real> Results<'_, T> {
                         .as_ptr()
                         .add(lane * stride + tile * window.pitch + x);
                     let bias = L::splat(self.bias[o]);
-                    let mut m = [[bias; ROW_PRODUCTS]; HIGH];
-                    for y in 0..ROW_PRODUCTS {
+                    let mut m = [[bias; MOST]; HIGH];
+                    for y in 0..LINE {
                         let mut column = [bias; MOST];
                         for z in 0..DEEP {
-                            column[z] = L::load(from.add((z * ROW_PRODUCTS + y) * product));
+                            column[z] = L::load(from.add((z * LINE + y) * product));
                         }
                         let column = results::<L, DEEP, HIGH>(column);
                         for z in 0..HIGH {
@@ -386,7 +407,7 @@ impl<T: Real> Results<'_, T> {
                         }
                     }
                     for z in 0..planes {
-                        let results = results::<L, ROW_PRODUCTS, LONG>(m[z]);
+                        let results = results::<L, LINE, ROWS>(m[z]);
                         for y in 0..rows {
                             let to = self.out.at(first + (z * ny + y) * nx + x);
                             results[y].add(bias).store_some(to, count);

@@ -1,8 +1,8 @@
-//! Convolution of kernels with three or five taps across rows and planes by minimal filtering: about a third of the products
-//! in three dimensions, half of them or three fifths in two.
+//! Convolution of kernels with three or five taps across rows and planes by minimal filtering: a third of the products in three
+//! dimensions where kernels have three taps, a sixth where they have five; half of them or two fifths in two.
 //!
-//! Rows and planes are filtered, a tile of two by two results (of three taps, four rows of them) from its products at a
-//! time; along rows the taps stay as they are, so that every transform is one of whole rows and needs no shuffles.
+//! Rows and planes are filtered, a tile of four rows of results in two or four planes from its products at a time; along rows
+//! the taps stay as they are, so that every transform is one of whole rows and needs no shuffles.
 
 mod factors;
 mod filter;
@@ -14,8 +14,6 @@ use super::axis::Axis;
 use super::window::{Block, Window};
 use filter::Filter;
 
-/// Products along rows: all filters of rows have six points.
-const ROW_PRODUCTS: usize = 6;
 /// How much dearer a product is here than in the plain sum, transforms included, and how many products take the time in
 /// which a product's factor is made of the taps.
 const DEARER: f64 = 1.3;
@@ -77,7 +75,7 @@ impl Winograd {
 
     /// Products of a tile of results.
     fn products(&self) -> usize {
-        ROW_PRODUCTS * self.planes.products
+        self.rows.products * self.planes.products
     }
 
     /// The tiles of a block.

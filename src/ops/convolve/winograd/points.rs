@@ -1,8 +1,9 @@
 //! Transforms between inputs, products and results along one axis.
 //!
-//! Winograd's algorithms (Lavin and Gray, arXiv 1509.09308) at the four points 0, +-1 and infinity, and at the six points 0,
-//! +-3/4, +-3/2 and infinity: with these, single precision rounds hardly worse than the plain sum does, for four results of
-//! three taps as for two results of five. What products take from the inputs depends on the points alone.
+//! Winograd's algorithms (Lavin and Gray, arXiv 1509.09308) at the four points 0, +-1 and infinity, at the six points 0,
+//! +-3/4, +-3/2 and infinity, and at the eight points 0, +-1/2, +-1, +-2 and infinity. With six, single precision rounds
+//! hardly worse than the plain sum does, for four results of three taps; with eight, for four results of five taps along both
+//! axes, four times as coarsely. What products take from the inputs depends on the points alone.
 
 use super::factors::{Factors, MOST};
 use crate::ops::lanes::Lanes;
@@ -12,6 +13,12 @@ const NEAR: f64 = 0.75;
 const FAR: f64 = 1.5;
 const NEAR2: f64 = NEAR * NEAR;
 const FAR2: f64 = FAR * FAR;
+
+/// The eight points, beside zero and infinity.
+const THREE: [f64; 3] = [0.5, 1.0, 2.0];
+/// Their squares, and the sums of one, two and all three of them multiplied.
+const SQUARES: [f64; 3] = [0.25, 1.0, 4.0];
+const SUMS: [f64; 3] = [5.25, 5.25, 1.0];
 
 #[inline(always)]
 const fn power(base: f64, exponent: usize) -> f64 {
@@ -31,18 +38,20 @@ pub(super) const fn factors_of_four() -> Factors {
         rows: 4,
         columns: 3,
         at: [
-            [-1.0, 0.0, 0.0, 0.0, 0.0, 0.0],
-            [0.5, 0.5, 0.5, 0.0, 0.0, 0.0],
-            [0.5, -0.5, 0.5, 0.0, 0.0, 0.0],
-            [0.0, 0.0, 1.0, 0.0, 0.0, 0.0],
+            [-1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0],
+            [0.5, 0.5, 0.5, 0.0, 0.0, 0.0, 0.0, 0.0],
+            [0.5, -0.5, 0.5, 0.0, 0.0, 0.0, 0.0, 0.0],
+            [0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0],
+            none,
+            none,
             none,
             none,
         ],
     }
 }
 
-/// Factors of so many taps in the six products of what they leave of six results.
-pub(super) const fn factors_of_six(taps: usize) -> Factors {
+/// Factors of three taps in the six products of four results.
+pub(super) const fn factors_of_six() -> Factors {
     let near = 0.5 / (NEAR2 * (NEAR2 - FAR2));
     let far = 0.5 / (FAR2 * (FAR2 - NEAR2));
     let points = [
@@ -57,21 +66,46 @@ pub(super) const fn factors_of_six(taps: usize) -> Factors {
     while k < points.len() {
         let (scale, point) = points[k];
         let mut tap = 0;
-        while tap < taps {
+        while tap < 3 {
             at[k][tap] = scale * power(point, tap);
             tap += 1;
         }
         k += 1;
     }
-    at[5][taps - 1] = 1.0;
+    at[5][2] = 1.0;
     Factors {
         rows: 6,
-        columns: taps,
+        columns: 3,
         at,
     }
 }
 
-/// What `N` products, four or six, take from as many inputs.
+/// Factors of five taps in the eight products of four results.
+pub(super) const fn factors_of_eight() -> Factors {
+    let mut at = [[0.0; MOST]; MOST];
+    at[0][0] = -1.0 / SUMS[2];
+    let mut pair = 0;
+    while pair < 3 {
+        let (point, square) = (THREE[pair], SQUARES[pair]);
+        let (one, other) = (SQUARES[(pair + 1) % 3], SQUARES[(pair + 2) % 3]);
+        let scale = 0.5 / (square * (square - one) * (square - other));
+        let mut tap = 0;
+        while tap < 5 {
+            at[2 * pair + 1][tap] = scale * power(point, tap);
+            at[2 * pair + 2][tap] = scale * power(-point, tap);
+            tap += 1;
+        }
+        pair += 1;
+    }
+    at[7][4] = 1.0;
+    Factors {
+        rows: 8,
+        columns: 5,
+        at,
+    }
+}
+
+/// What `N` products, four, six or eight, take from as many inputs.
 #[inline(always)]
 pub(super) unsafe fn inputs<L: Lanes, const N: usize>(d: [L; MOST]) -> [L; MOST] {
     // SAFETY: the caller's promise.
@@ -84,9 +118,13 @@ pub(super) unsafe fn inputs<L: Lanes, const N: usize>(d: [L; MOST]) -> [L; MOST]
                 d[3].sub(d[1]),
                 d[4],
                 d[5],
+                d[6],
+                d[7],
             ]
-        } else {
+        } else if N == 6 {
             inputs_of_six(d)
+        } else {
+            inputs_of_eight(d)
         }
     }
 }
@@ -104,6 +142,8 @@ pub(super) unsafe fn results<L: Lanes, const POINTS: usize, const N: usize>(
             y
         } else if POINTS == 6 {
             results_of_six(m)
+        } else if POINTS == 8 {
+            results_of_eight(m)
         } else {
             [m[0]; N]
         }
@@ -118,6 +158,9 @@ pub(super) unsafe fn spread<L: Lanes, const POINTS: usize, const N: usize>(y: [L
         if POINTS == 6 {
             return spread_six(y);
         }
+        if POINTS == 8 {
+            return spread_eight(y);
+        }
         let (first, second) = (y[0], y[1 % N]);
         let mut m = [first; MOST];
         if POINTS == 4 {
@@ -130,7 +173,7 @@ pub(super) unsafe fn spread<L: Lanes, const POINTS: usize, const N: usize>(y: [L
 }
 
 #[inline(always)]
-unsafe fn inputs_of_six<L: Lanes>(d: [L; 6]) -> [L; 6] {
+unsafe fn inputs_of_six<L: Lanes>(d: [L; MOST]) -> [L; MOST] {
     // SAFETY: the caller's promise.
     unsafe {
         let product = L::constant(NEAR2 * FAR2);
@@ -146,13 +189,37 @@ unsafe fn inputs_of_six<L: Lanes>(d: [L; 6]) -> [L; 6] {
             odd_far.fma(L::constant(FAR), even_far),
             odd_far.fma(L::constant(-FAR), even_far),
             d[1].fma(product, d[3].fma(sum, d[5])),
+            d[6],
+            d[7],
         ]
+    }
+}
+
+#[inline(always)]
+unsafe fn inputs_of_eight<L: Lanes>(d: [L; MOST]) -> [L; MOST] {
+    // SAFETY: within a kernel.
+    unsafe {
+        let mut v = d;
+        for (place, k) in [(0, 0), (7, 1)] {
+            let high = d[k + 4].fma(L::constant(-SUMS[0]), d[k + 6]);
+            let low = d[k + 2].fma(L::constant(SUMS[1]), high);
+            v[place] = d[k].fma(L::constant(-SUMS[2]), low);
+        }
+        for pair in 0..3 {
+            let (a, b) = (SQUARES[(pair + 1) % 3], SQUARES[(pair + 2) % 3]);
+            let (sum, product) = (L::constant(-a - b), L::constant(a * b));
+            let even = d[2].fma(product, d[4].fma(sum, d[6]));
+            let odd = d[1].fma(product, d[3].fma(sum, d[5]));
+            v[2 * pair + 1] = odd.fma(L::constant(THREE[pair]), even);
+            v[2 * pair + 2] = odd.fma(L::constant(-THREE[pair]), even);
+        }
+        v
     }
 }
 
 /// Result `k` weighs the product of a point by the point to the power of `k`; that of infinity is part of the last one.
 #[inline(always)]
-unsafe fn results_of_six<L: Lanes, const N: usize>(m: [L; 6]) -> [L; N] {
+unsafe fn results_of_six<L: Lanes, const N: usize>(m: [L; MOST]) -> [L; N] {
     // SAFETY: the caller's promise.
     unsafe {
         let near = [m[1].add(m[2]), m[1].sub(m[2])];
@@ -172,7 +239,7 @@ unsafe fn results_of_six<L: Lanes, const N: usize>(m: [L; 6]) -> [L; N] {
 }
 
 #[inline(always)]
-unsafe fn spread_six<L: Lanes, const N: usize>(y: [L; N]) -> [L; 6] {
+unsafe fn spread_six<L: Lanes, const N: usize>(y: [L; N]) -> [L; MOST] {
     // SAFETY: the caller's promise.
     unsafe {
         let mut near = [y[0], y[1 % N]];
@@ -188,7 +255,57 @@ unsafe fn spread_six<L: Lanes, const N: usize>(y: [L; N]) -> [L; 6] {
             far[1].fma(L::constant(FAR), far[0]),
             far[1].fma(L::constant(-FAR), far[0]),
             y[N - 1],
+            y[0],
+            y[0],
         ]
+    }
+}
+
+/// As [`results_of_six`].
+#[inline(always)]
+unsafe fn results_of_eight<L: Lanes, const N: usize>(m: [L; MOST]) -> [L; N] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut y = [m[0]; N];
+        y[N - 1] = m[7];
+        y[0] = m[0];
+        for pair in 0..3 {
+            let both = [
+                m[2 * pair + 1].add(m[2 * pair + 2]),
+                m[2 * pair + 1].sub(m[2 * pair + 2]),
+            ];
+            y[0] = y[0].add(both[0]);
+            for k in 1..N {
+                let value = both[k % 2];
+                let factor = power(THREE[pair], k);
+                let first = pair == 0 && k + 1 < N;
+                y[k] = if first {
+                    value.mul(L::constant(factor))
+                } else {
+                    value.fma(L::constant(factor), y[k])
+                };
+            }
+        }
+        y
+    }
+}
+
+/// The transpose of [`results_of_eight`].
+#[inline(always)]
+unsafe fn spread_eight<L: Lanes, const N: usize>(y: [L; N]) -> [L; MOST] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut m = [y[0]; MOST];
+        m[7] = y[N - 1];
+        for (pair, &point) in THREE.iter().enumerate() {
+            let mut both = [y[0], y[1 % N]];
+            for k in 2..N {
+                both[k % 2] = y[k].fma(L::constant(power(point, k - k % 2)), both[k % 2]);
+            }
+            m[2 * pair + 1] = both[1].fma(L::constant(point), both[0]);
+            m[2 * pair + 2] = both[1].fma(L::constant(-point), both[0]);
+        }
+        m
     }
 }
 
@@ -212,8 +329,8 @@ mod tests {
     }
 
     const G: [f64; 5] = [0.3, -1.7, 0.9, 1.1, -0.6];
-    const D: [f64; 6] = [0.4, -0.2, 1.3, 0.7, -1.1, 0.25];
-    const M: [f64; 6] = [0.3, 1.2, -0.7, 0.5, 0.9, -1.4];
+    const D: [f64; MOST] = [0.4, -0.2, 1.3, 0.7, -1.1, 0.25, 0.8, -0.9];
+    const M: [f64; MOST] = [0.3, 1.2, -0.7, 0.5, 0.9, -1.4, 0.6, 1.1];
     const Y: [f64; 4] = [0.8, -0.6, 1.1, 0.2];
 
     fn results_are_sums<const POINTS: usize, const N: usize>(factors: &Factors) {
@@ -234,8 +351,8 @@ mod tests {
     #[test]
     fn results_are_their_sums() {
         results_are_sums::<4, 2>(&factors_of_four());
-        results_are_sums::<6, 4>(&factors_of_six(3));
-        results_are_sums::<6, 2>(&factors_of_six(5));
+        results_are_sums::<6, 4>(&factors_of_six());
+        results_are_sums::<8, 4>(&factors_of_eight());
     }
 
     fn spread_is_the_transpose<const POINTS: usize, const N: usize>() {
@@ -260,6 +377,6 @@ mod tests {
         spread_is_the_transpose::<1, 1>();
         spread_is_the_transpose::<4, 2>();
         spread_is_the_transpose::<6, 4>();
-        spread_is_the_transpose::<6, 2>();
+        spread_is_the_transpose::<8, 4>();
     }
 }

@@ -3,8 +3,9 @@
 use rayon::prelude::*;
 
 use super::factors::{Both, ABREAST, MOST};
+use super::filter::ROWS;
 use super::points::spread;
-use super::{Room, Tiles, Winograd, ROW_PRODUCTS};
+use super::{Room, Tiles, Winograd};
 use crate::ops::convolve::axis::Axis;
 use crate::ops::convolve::gather::TOGETHER;
 use crate::ops::convolve::weights::{Products, GROUP};
@@ -134,7 +135,8 @@ impl Winograd {
             let count = (taps - start).min(ABREAST);
             for product in 0..self.products() {
                 let at = (product * padded + channel) * taps + start;
-                let lanes = &mut products[product / ROW_PRODUCTS][product % ROW_PRODUCTS];
+                let line = self.rows.products;
+                let lanes = &mut products[product / line][product % line];
                 lanes.fill(0.0);
                 for sums in sums {
                     for (lane, sum) in lanes.iter_mut().zip(&sums[at..at + count]) {
@@ -178,24 +180,24 @@ impl<T: Real> Kernel<T> for Spread<'_, T> {
     unsafe fn run<L: Lanes<Element = T>>(self) {
         // SAFETY: rows are read inside the volumes, products written inside `out`.
         unsafe {
-            match (self.plan.planes.products, self.plan.rows.results) {
-                (1, 4) => self.rows::<L, 1, 1, 4>(),
-                (1, _) => self.rows::<L, 1, 1, 2>(),
-                (4, _) => self.rows::<L, 4, 2, 4>(),
-                _ => self.rows::<L, 6, 2, 2>(),
+            match (self.plan.planes.products, self.plan.rows.products) {
+                (1, 6) => self.rows::<L, 1, 1, 6>(),
+                (1, _) => self.rows::<L, 1, 1, 8>(),
+                (4, _) => self.rows::<L, 4, 2, 6>(),
+                _ => self.rows::<L, 8, 4, 8>(),
             }
         }
     }
 }
 
 impl<T: Real> Spread<'_, T> {
-    /// Tiles of `HIGH` planes, for `DEEP` products along them, and of `LONG` rows.
+    /// Tiles of `HIGH` planes, for `DEEP` products along them, and of four rows, for `LINE` products.
     #[inline(always)]
     unsafe fn rows<
         L: Lanes<Element = T>,
         const DEEP: usize,
         const HIGH: usize,
-        const LONG: usize,
+        const LINE: usize,
     >(
         self,
     ) {
@@ -206,7 +208,7 @@ impl<T: Real> Spread<'_, T> {
         let run = self.tiles.elements.next_multiple_of(16);
         let product = padded * run;
         for channel in 0..padded {
-            for p in 0..DEEP * ROW_PRODUCTS {
+            for p in 0..DEEP * LINE {
                 let to = &mut self.out[p * product + channel * run..][..run];
                 let end = if channel < outputs {
                     self.tiles.elements
@@ -222,9 +224,9 @@ impl<T: Real> Spread<'_, T> {
             let volume = self.cotangent.volume(self.block.item, volume).as_ptr();
             for tile in 0..self.tiles.planes * self.tiles.rows {
                 let (tz, ty) = (tile / self.tiles.rows, tile % self.tiles.rows);
-                let (plane, row) = (tz * HIGH, ty * LONG);
+                let (plane, row) = (tz * HIGH, ty * ROWS);
                 let planes = (self.block.planes - plane).min(HIGH);
-                let rows = (self.block.rows - row).min(LONG);
+                let rows = (self.block.rows - row).min(ROWS);
                 let first = ((self.block.plane + plane) * ny + self.block.row + row) * nx;
                 // SAFETY: the caller's promise.
                 unsafe {
@@ -233,28 +235,28 @@ impl<T: Real> Spread<'_, T> {
                         .out
                         .as_mut_ptr()
                         .add(channel * run + tile * window.pitch);
-                    for p in 0..DEEP * ROW_PRODUCTS {
+                    for p in 0..DEEP * LINE {
                         zero.store_part(to.add(p * product + nx), window.pitch - nx);
                     }
                     for x in (0..nx).step_by(L::COUNT) {
                         let count = (nx - x).min(L::COUNT);
                         let mut v = [[zero; MOST]; HIGH];
                         for z in 0..planes {
-                            let mut y = [zero; LONG];
+                            let mut y = [zero; ROWS];
                             for k in 0..rows {
                                 y[k] =
                                     L::load_some(volume.add(first + (z * ny + k) * nx + x), count);
                             }
-                            v[z] = spread::<L, ROW_PRODUCTS, LONG>(y);
+                            v[z] = spread::<L, LINE, ROWS>(y);
                         }
-                        for y in 0..ROW_PRODUCTS {
+                        for y in 0..LINE {
                             let mut column = [zero; HIGH];
                             for z in 0..HIGH {
                                 column[z] = v[z][y];
                             }
                             let column = spread::<L, DEEP, HIGH>(column);
                             for z in 0..DEEP {
-                                let to = to.add((z * ROW_PRODUCTS + y) * product + x);
+                                let to = to.add((z * LINE + y) * product + x);
                                 column[z].store_some(to, count);
                             }
                         }
