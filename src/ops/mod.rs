@@ -35,6 +35,7 @@ mod ssd;
 mod stencil;
 mod storage;
 mod tanh;
+mod transfer;
 mod vector;
 mod warp;
 mod zeros;
@@ -86,6 +87,7 @@ pub use ssd::{Curvature, SsdCotangents, SsdData};
 pub(crate) use storage::read;
 pub use tanh::tanh;
 pub(crate) use tanh::tanh_pull_back;
+pub(crate) use transfer::Transfer;
 pub(crate) use vector::{clear, combine, convert, copy, dot};
 pub(crate) use warp::{
     adjoint_of_both, sampled, sampled_along, sampled_gradient, voxels, warped_values,
