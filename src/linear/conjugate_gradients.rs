@@ -159,6 +159,10 @@ pub fn conjugate_gradients(
         info.reduction += 0.5 * alpha * rz;
         info.residual = rr.sqrt() / info.right_hand_side;
         xx += 2.0 * alpha * xp + alpha * alpha * pp;
+        let beta = next / rz;
+        if beta.is_finite() && beta > 0.0 {
+            off.push(beta.sqrt() / alpha);
+        }
         if info.residual <= options.tolerance {
             info.stop = LinearStop::Converged;
             break;
@@ -167,8 +171,6 @@ pub fn conjugate_gradients(
             info.stop = LinearStop::NonFinite;
             break;
         }
-        let beta = next / rz;
-        off.push(beta.sqrt() / alpha);
         last = (alpha, beta);
         rz = next;
         combine(1.0, q, beta, p)?;

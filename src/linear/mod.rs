@@ -5,6 +5,7 @@ mod conjugate_gradients;
 mod eigen;
 mod gmres;
 mod minres;
+mod multigrid;
 mod operator;
 mod solve;
 mod tridiagonal;
@@ -14,5 +15,6 @@ pub use conjugate_gradients::{conjugate_gradients, Krylov, LinearInfo, LinearOpt
 pub(crate) use eigen::symmetric_eigen;
 pub use gmres::gmres;
 pub use minres::minres;
+pub use multigrid::Multigrid;
 pub use operator::{BlockJacobi, Diagonal, LinearOperator, Preconditioner};
 pub use solve::LinearSolve;

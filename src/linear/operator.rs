@@ -16,6 +16,11 @@ pub trait Preconditioner: Send + Sync {
     /// `z = M^-1 r`; returns `(r' z, r' r)`.
     fn apply(&self, r: &Tensor, z: &Tensor) -> Result<[f64; 2]>;
 
+    /// The part of it that acts voxel by voxel, itself positive definite; none where that is all of it.
+    fn local(&self) -> Option<&dyn Preconditioner> {
+        None
+    }
+
     /// One update of conjugate gradients: `x += alpha p`, `r -= alpha q`, then `q = M^-1 r`; returns `(r' q, r' r)`.
     fn advance(
         &self,
