@@ -122,7 +122,7 @@ pub use image::{
 pub use layer::{LayerFailure, LayerInput, LayerLevel, LayerOutput, RegistrationLayer};
 pub use linear::{
     conjugate_gradients, gmres, minres, BlockJacobi, Diagonal, Krylov, LinearInfo, LinearOperator,
-    LinearOptions, LinearSolve, LinearStop, Preconditioner,
+    LinearOptions, LinearSolve, LinearStop, Multigrid, Preconditioner,
 };
 pub use ops::{
     average_pool, compose, compose_unfolded, convolve, convolve_adjoint, convolve_joined,

@@ -282,6 +282,9 @@ impl LevelFootprint<'_> {
             // the search for negative curvature runs in full precision, from noise
             vectors += parameters * 5 * full;
         }
+        // systems, and five vectors each, of the grids below: of the search's precision at last
+        let below = (rank * (rank + 1) / 2 + 5 * rank) * n / ((1 << rank) - 1);
+        let corrected = certify && field && deformation.regulariser.extra_diagonal(fixed).is_none();
         let velocity = transform.is_velocity();
         let fields = match (field, velocity) {
             (true, _) => 0,
@@ -308,6 +311,7 @@ impl LevelFootprint<'_> {
             ("solver's vectors", vectors),
             ("fields of the transform", fields * rank * n * full),
             ("curvature", entries * n * block),
+            ("coarser grids", u64::from(corrected) * below * full),
             ("weights of voxels", n * full),
             // of the level before
             ("coarser displacement", rank * n * full / (1 << rank)),

@@ -39,7 +39,7 @@ pub struct TrustRegion {
     pub projected: f64,
     /// Relative residual of an inner solve with it.
     pub projected_tolerance: f64,
-    /// Products of the final search for negative curvature; without any, no minimum is claimed.
+    /// Products of the final search for negative curvature at most; without any, no minimum is claimed.
     pub probe: usize,
 }
 
@@ -68,6 +68,10 @@ const SHORT: usize = 20;
 
 /// How many of them.
 const WAIT: usize = 1;
+
+/// The search for negative curvature ends when the random vector is solved to this share: a direction of which the vector has
+/// the usual share is then part of what was seen.
+const PROBED: f64 = 1e-8;
 
 /// A region is solved apart until its gradient is this share of what it was,
 const REGION_GRADIENT: f64 = 0.01;
@@ -349,7 +353,7 @@ impl Run<'_> {
             &*hessian.preconditioner,
             &self.krylov,
             &LinearOptions {
-                tolerance: 0.0,
+                tolerance: PROBED,
                 // more steps than there are parameters find what rounding makes up
                 steps: products.min(theta.elem_count()),
                 radius: f64::INFINITY,

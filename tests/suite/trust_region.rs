@@ -201,7 +201,7 @@ fn phantoms_are_registered_to_certified_minima() {
             );
             assert!(certificate.smallest_ritz.expect("looked at") > 0.0);
             assert!(certificate.ritz_residual.expect("looked at") > 0.0);
-            assert!(certificate.lanczos_steps >= 100 && level.products > 0);
+            assert!(certificate.lanczos_steps >= 20 && level.products > 0);
         }
         if name == "compositive" {
             let u = found.displacement.expect("a field");

@@ -10,10 +10,10 @@ use candle_core::{DType, Tensor};
 use super::composite::Composite;
 use super::velocity::OfVelocity;
 use super::{Linearisation, Problem, PromptTerms};
-use crate::linear::{BlockJacobi, Diagonal, LinearOperator, Preconditioner};
+use crate::linear::{BlockJacobi, Diagonal, LinearOperator, Multigrid, Preconditioner};
 use crate::ops::{
-    add_unfolded, combine, convert, copy, pull_to_steps, smallest_determinant, zeros, BlockSystem,
-    Curvature, FoldBarrier, Interleaved, Region, SsdData,
+    add_unfolded, combine, convert, copy, is_cpu, pull_to_steps, smallest_determinant, zeros,
+    BlockSystem, Curvature, FoldBarrier, Interleaved, Region, SsdData,
 };
 use crate::regulariser::Regulariser;
 use crate::transform::{Transform, SMALLEST_DETERMINANT};
@@ -56,6 +56,9 @@ pub struct EnergyProblem {
     octets: Mutex<Option<Interleaved>>,
     compact_blocks: Mutex<Option<Tensor>>,
     inverse_blocks: Mutex<Option<Tensor>>,
+    multigrid: Mutex<Option<Multigrid>>,
+    /// Whether voxels of it are held, which the preconditioner must then keep zero.
+    apart: bool,
 }
 
 impl EnergyProblem {
@@ -79,6 +82,8 @@ impl EnergyProblem {
             barrier: None,
             prompts: PromptTerms::default(),
             inverse_blocks: Mutex::new(None),
+            multigrid: Mutex::new(None),
+            apart: false,
             compact_blocks: Mutex::new(None),
             blocks: Mutex::new(None),
             octets: Mutex::new(None),
@@ -124,6 +129,7 @@ impl EnergyProblem {
             *slot.lock().unwrap_or_else(|e| e.into_inner()) = None;
         }
         *self.octets.lock().unwrap_or_else(|e| e.into_inner()) = None;
+        *self.multigrid.lock().unwrap_or_else(|e| e.into_inner()) = None;
     }
 
     /// The moving features as passes read them fastest, kept from call to call.
@@ -379,6 +385,18 @@ impl EnergyProblem {
             for landmarks in &landmarks {
                 landmarks.add_blocks(scale, &inverse.blocks)?;
             }
+        }
+        // steps of the fast solve ask for a residual that the block diagonal alone reaches as soon
+        let corrected = field && !steps && !self.apart && extra.is_none();
+        let multigrid = if corrected && model != DType::F16 && is_cpu(u.device()) {
+            let mut kept = self.multigrid.lock().unwrap_or_else(|e| e.into_inner());
+            let made = Multigrid::new(&inverse, inverse.clone(), packed, kept.take())?;
+            *kept = Some(made.clone());
+            Some(made)
+        } else {
+            None
+        };
+        if packed {
             inverse.make_definite()?;
         }
         let diagonal = match field {
@@ -434,7 +452,10 @@ impl EnergyProblem {
         };
         let preconditioner: Box<dyn Preconditioner> = match diagonal {
             Some(diagonal) => Box::new(Diagonal(diagonal)),
-            None if field || velocity => Box::new(BlockJacobi(inverse)),
+            None if field || velocity => match multigrid {
+                Some(multigrid) => Box::new(multigrid),
+                None => Box::new(BlockJacobi(inverse)),
+            },
             None => Box::new(()),
         };
         Ok(Linearisation {

@@ -40,6 +40,7 @@ impl EnergyProblem {
         problem.compact = self.compact;
         problem.damping = self.damping;
         problem.barrier = self.barrier;
+        problem.apart = true;
         Ok(Part {
             problem,
             region: region.clone(),
