@@ -12,6 +12,9 @@ use crate::ops::{combine, copy, dot, Curvature};
 use crate::problem::{ImplicitProblem, Linearisation};
 use crate::{Error, Result, Rng};
 
+/// To such residuals the block diagonal alone solves Gauss-Newton systems of many channels in as little time.
+const LOOSE: f64 = 1e-2;
+
 impl Adjoint {
     /// The cotangents of the problem's data, in its own order, for the cotangent of its optimum `theta`.
     ///
@@ -83,12 +86,24 @@ impl Adjoint {
         match self.policy {
             Policy::GaussNewton => {
                 let model = model(Curvature::GaussNewton)?;
-                let (q, solved) = definite(&model, &cotangent, self.tolerance, self.products)?;
+                let whole = &*model.preconditioner;
+                let chosen = match whole.local() {
+                    Some(blocks) if self.tolerance >= LOOSE => blocks,
+                    _ => whole,
+                };
+                let (q, solved) =
+                    definite(&model, chosen, &cotangent, self.tolerance, self.products)?;
                 Ok((q, "cg", solved))
             }
             Policy::Exact => {
                 let model = model(Curvature::Newton)?;
-                let (q, solved) = definite(&model, &cotangent, self.tolerance, self.products)?;
+                let (q, solved) = definite(
+                    &model,
+                    &*model.preconditioner,
+                    &cotangent,
+                    self.tolerance,
+                    self.products,
+                )?;
                 if solved.stop != LinearStop::NegativeCurvature {
                     return Ok((q, "cg", solved));
                 }
@@ -104,7 +119,8 @@ impl Adjoint {
             }
             Policy::Truncated { products } => {
                 let model = model(Curvature::Newton)?;
-                let (q, solved) = definite(&model, &cotangent, 0.0, products)?;
+                let (q, solved) =
+                    definite(&model, &*model.preconditioner, &cotangent, 0.0, products)?;
                 Ok((q, "cg", solved))
             }
             Policy::Phantom { steps } => neumann(&model(Curvature::Newton)?, &cotangent, steps),
@@ -137,6 +153,7 @@ fn scaled(cotangent: &Tensor, scale: f64) -> Result<Tensor> {
 /// Conjugate gradients on a model.
 fn definite(
     model: &Linearisation,
+    preconditioner: &dyn Preconditioner,
     cotangent: &Tensor,
     tolerance: f64,
     products: usize,
@@ -148,7 +165,7 @@ fn definite(
         steps: products,
         radius: f64::INFINITY,
     };
-    let info = conjugate_gradients(&*model.operator, &*model.preconditioner, &krylov, &options)?;
+    let info = conjugate_gradients(&*model.operator, preconditioner, &krylov, &options)?;
     Ok((krylov.x, info.into()))
 }
 
@@ -159,11 +176,13 @@ fn neumann(
     terms: usize,
 ) -> Result<(Tensor, &'static str, LinearSolve)> {
     let size = dot(cotangent, cotangent)?.sqrt();
-    let t = 1.0 / largest_eigenvalue(&*hessian.operator, &*hessian.preconditioner, cotangent)?;
+    let whole = &*hessian.preconditioner;
+    let blocks = whole.local().unwrap_or(whole);
+    let t = 1.0 / largest_eigenvalue(&*hessian.operator, blocks, cotangent)?;
     let q = cotangent.zeros_like()?;
     let (rest, step, product) = (cotangent.copy()?, q.zeros_like()?, q.zeros_like()?);
     for _ in 0..terms {
-        hessian.preconditioner.apply(&rest, &step)?;
+        blocks.apply(&rest, &step)?;
         combine(t * hessian.scale, &step, 1.0, &q)?;
         hessian.operator.apply(&q, &product)?;
         copy(cotangent, &rest)?;
