@@ -41,7 +41,7 @@ pub(super) fn of_fine(i: usize, fine: usize, coarse: usize) -> Taps<2> {
         return taps;
     }
     let near = i / 2;
-    let far = if i % 2 == 0 {
+    let far = if i.is_multiple_of(2) {
         near.saturating_sub(1)
     } else {
         (near + 1).min(coarse - 1)
