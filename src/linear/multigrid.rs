@@ -1,5 +1,7 @@
 //! Block Jacobi with a correction from coarser grids.
 
+use std::sync::OnceLock;
+
 use candle_core::Tensor;
 
 use super::{BlockJacobi, Preconditioner};
@@ -30,7 +32,8 @@ const SMOOTHINGS: usize = 8;
 #[derive(Debug, Clone)]
 pub struct Multigrid {
     finest: BlockJacobi,
-    levels: Vec<Level>,
+    /// Made when they are first asked for, where they were not made at once.
+    levels: OnceLock<Vec<Level>>,
 }
 
 #[derive(Debug, Clone)]
@@ -59,7 +62,27 @@ impl Multigrid {
         indefinite: bool,
         earlier: Option<Self>,
     ) -> Result<Self> {
-        let mut earlier = earlier.map_or(Vec::new(), |earlier| earlier.levels);
+        let earlier = earlier.and_then(|mut earlier| earlier.levels.take());
+        let levels = Self::coarser(system, indefinite, earlier.unwrap_or_default())?;
+        Ok(Self {
+            finest: BlockJacobi(finest),
+            levels: levels.into(),
+        })
+    }
+
+    /// That of a semidefinite system, whose coarse grids are made when they are first needed.
+    pub fn late(system: BlockSystem) -> Self {
+        Self {
+            finest: BlockJacobi(system),
+            levels: OnceLock::new(),
+        }
+    }
+
+    fn coarser(
+        system: &BlockSystem,
+        indefinite: bool,
+        mut earlier: Vec<Level>,
+    ) -> Result<Vec<Level>> {
         earlier.reverse();
         let mut levels: Vec<Level> = Vec::new();
         loop {
@@ -94,25 +117,34 @@ impl Multigrid {
         for level in &mut levels {
             level.damp();
         }
-        Ok(Self {
-            finest: BlockJacobi(finest),
-            levels,
-        })
+        Ok(levels)
+    }
+
+    fn levels(&self) -> Result<&[Level]> {
+        if let Some(levels) = self.levels.get() {
+            return Ok(levels);
+        }
+        let made = Self::coarser(&self.finest.0, false, Vec::new())?;
+        Ok(self.levels.get_or_init(|| made))
     }
 
     /// `z += P B P' r`; returns `r' P B P' r`.
     fn correct(&self, r: &Tensor, z: &Tensor) -> Result<f64> {
-        let Some(level) = self.levels.first() else {
+        let levels = self.levels()?;
+        let Some(level) = levels.first() else {
             return Ok(0.0);
         };
         level.transfer.restrict(r, &level.right)?;
-        self.cycle(0)?;
+        Self::cycle(levels)?;
         level.transfer.add_prolonged(&level.solution, z)?;
         dot(&level.right, &level.solution)
     }
 
-    /// The solution of a level from its right-hand side, by a V-cycle.
-    fn cycle(&self, number: usize) -> Result<()> {
+    /// The solution of the first of some levels from its right-hand side, by a V-cycle.
+    fn cycle(levels: &[Level]) -> Result<()> {
+        let Some((level, coarser)) = levels.split_first() else {
+            return Ok(());
+        };
         let Level {
             system,
             right,
@@ -121,9 +153,9 @@ impl Multigrid {
             correction,
             product,
             ..
-        } = &self.levels[number];
+        } = level;
         system.precondition(right, solution)?;
-        let Some(below) = self.levels.get(number + 1) else {
+        let Some(below) = coarser.first() else {
             for _ in 1..SMOOTHINGS {
                 system.apply(solution, residual)?;
                 combine(1.0, right, -1.0, residual)?;
@@ -135,7 +167,7 @@ impl Multigrid {
         system.apply(solution, residual)?;
         combine(1.0, right, -1.0, residual)?;
         below.transfer.restrict(residual, &below.right)?;
-        self.cycle(number + 1)?;
+        Self::cycle(coarser)?;
         below.transfer.prolong(&below.solution, correction)?;
         system.apply(correction, product)?;
         system.advance(1.0, correction, solution, residual, product)?;
@@ -290,6 +322,21 @@ mod tests {
                 .zip(got)
                 .all(|(a, b)| (a - b).abs() < 1e-9 * a.abs()));
         }
+    }
+
+    #[test]
+    fn coarse_grids_that_wait_are_the_same() {
+        let size = [13, 11, 7];
+        let system = system(&size, 3, DType::F32);
+        let field = |seed| noise(3, &size, seed).to_dtype(DType::F32).unwrap();
+        let (r, at_once, late) = (field(1), field(2), field(3));
+        let made = Multigrid::new(&system, system.clone(), false, None).unwrap();
+        let expected = made.apply(&r, &at_once).unwrap();
+        let waiting = Multigrid::late(system);
+        assert!(waiting.levels.get().is_none());
+        assert_eq!(waiting.apply(&r, &late).unwrap(), expected);
+        let rest = (at_once - late).unwrap();
+        assert_eq!(dot(&rest, &rest).unwrap(), 0.0);
     }
 
     /// A semidefinite system with data in one half of the grid alone, as a mask leaves it.

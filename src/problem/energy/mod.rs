@@ -388,13 +388,17 @@ impl EnergyProblem {
         }
         // steps of the fast solve ask for a residual that the block diagonal alone reaches as soon
         let corrected = field && !steps && !self.apart && extra.is_none();
-        let multigrid = if corrected && model != DType::F16 && is_cpu(u.device()) {
-            let mut kept = self.multigrid.lock().unwrap_or_else(|e| e.into_inner());
-            let made = Multigrid::new(&inverse, inverse.clone(), packed, kept.take())?;
-            *kept = Some(made.clone());
-            Some(made)
-        } else {
-            None
+        let corrected = corrected && model != DType::F16 && is_cpu(u.device());
+        let multigrid = match (corrected, packed) {
+            (false, _) => None,
+            (true, false) => Some(Multigrid::late(inverse.clone())),
+            // of the blocks as they are before they are made definite
+            (true, true) => {
+                let mut kept = self.multigrid.lock().unwrap_or_else(|e| e.into_inner());
+                let made = Multigrid::new(&inverse, inverse.clone(), true, kept.take())?;
+                *kept = Some(made.clone());
+                Some(made)
+            }
         };
         if packed {
             inverse.make_definite()?;
