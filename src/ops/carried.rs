@@ -242,18 +242,13 @@ impl<T: Real, const D: usize> Ranked<'_, T, D> {
                 value += common[label];
             }
             for (a, slope) in slope.iter_mut().enumerate() {
-                let mut weight = value;
-                for b in 0..D {
-                    let (part, upper) = (cell.part[b], k >> b & 1 == 1);
-                    weight = weight
-                        * match (b == a, upper) {
-                            (true, true) => T::of(1.0),
-                            (true, false) => T::of(-1.0),
-                            (false, true) => part,
-                            (false, false) => T::of(1.0) - part,
-                        };
-                }
-                *slope += weight;
+                let weights = (0..D).map(|b| match (b == a, k >> b & 1 == 1) {
+                    (true, true) => T::of(1.0),
+                    (true, false) => T::of(-1.0),
+                    (false, true) => cell.part[b],
+                    (false, false) => T::of(1.0) - cell.part[b],
+                });
+                *slope += weights.fold(value, |product, weight| product * weight);
             }
         }
         for (slope, inside) in slope.iter_mut().zip(cell.inside) {

@@ -41,7 +41,7 @@ impl Body {
             let Some([half, whole]) = trail.decoder.pop() else {
                 break;
             };
-            let head = self.from_head(scale, &whole, &mut features, to)?;
+            let head = self.head_cotangent(scale, &whole, &mut features, to)?;
             let Some(cotangent) = plus(below.take(), head)? else {
                 continue;
             };
@@ -68,7 +68,7 @@ impl Body {
             };
             let mut cotangent = arrived[scale].take();
             if scale >= lowest {
-                let head = self.from_head(scale, &whole, &mut features, to)?;
+                let head = self.head_cotangent(scale, &whole, &mut features, to)?;
                 cotangent = plus(cotangent, head)?;
             }
             let Some(cotangent) = cotangent else { continue };
@@ -102,7 +102,7 @@ impl Body {
     }
 
     /// The cotangent of the map of a scale that comes from its head, if there is one.
-    fn from_head(
+    fn head_cotangent(
         &self,
         scale: usize,
         map: &Normalised,

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Convolutions, a whole network, warps, smoothing and local correlation beside PyTorch, in one run on one machine.
+"""Convolutions, a whole network, warps, smoothing and local correlation beside PyTorch. See __main__.py.
 
-    python3 -m venv V && V/bin/pip install torch numpy && V/bin/python benches/beside_torch.py [THREADS]
+    python benches/beside/operators.py [THREADS]
 
 Runs `cargo bench` of `network` and `ops`, then the same operators and the same U-Net in PyTorch on the CPU, networks planar and
 channels last, of which the faster counts. PyTorch's side runs with an allocator that keeps freed memory (glibc's, told so by
@@ -37,7 +37,7 @@ def ours(bench, pattern):
     environment = {k: v for k, v in os.environ.items() if k not in ALLOCATOR}
     environment["RAYON_NUM_THREADS"] = THREADS
     command = ["cargo", "bench", "--bench", *bench, "--quick"]
-    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     run = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
     if run.returncode != 0:
         sys.exit(run.stderr)
