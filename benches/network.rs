@@ -22,7 +22,16 @@ use stillpoint::{
 static ALLOCATOR: stillpoint::memory::Allocator = stillpoint::memory::Allocator;
 
 /// Voxels of the kernel along each axis, inputs, outputs and size (fastest axis first) of convolutions.
-const CONVOLUTIONS: [(usize, usize, usize, &[usize]); 12] = [
+type Shape = (usize, usize, usize, &'static [usize]);
+
+/// Those whose results are half as many along each axis.
+const STRIDED: [Shape; 3] = [
+    (3, 16, 32, &[112, 96, 80]),
+    (3, 32, 64, &[56, 48, 40]),
+    (3, 16, 32, &[192, 160]),
+];
+
+const CONVOLUTIONS: [Shape; 12] = [
     (3, 16, 16, &[112, 96, 80]),
     (3, 32, 32, &[112, 96, 80]),
     (3, 2, 16, &[112, 96, 80]),
@@ -103,26 +112,34 @@ fn describe(size: &[usize]) -> String {
 }
 
 fn convolutions(bench: &mut Bench<'_>) {
-    for (edge, inputs, outputs, size) in CONVOLUTIONS {
+    let plain = CONVOLUTIONS.map(|shape| (shape, 1));
+    let strided = STRIDED.map(|shape| (shape, 2));
+    for ((edge, inputs, outputs, size), step) in plain.into_iter().chain(strided) {
         let batch = if size.len() == 2 { 16 } else { 1 };
         let kernel = vec![edge; size.len()];
-        let unit = vec![1; size.len()];
+        let stride = vec![step; size.len()];
+        let results: Vec<usize> = size.iter().map(|n| n.div_ceil(step)).collect();
         let x = noise(&shape(batch, inputs, size), 1);
-        let g = noise(&shape(batch, outputs, size), 2);
+        let g = noise(&shape(batch, outputs, &results), 2);
         let w = noise(&shape(outputs, inputs, &kernel), 3);
         let entries: usize = kernel.iter().product();
-        let voxels: usize = size.iter().product();
+        let voxels: usize = results.iter().product();
         let flops = 2.0 * (batch * inputs * outputs * entries * voxels) as f64;
-        let name =
-            |what: &str| format!("{edge}: {inputs}->{outputs} at {}, {what}", describe(size));
+        let by = if step > 1 { " by 2" } else { "" };
+        let name = |what: &str| {
+            format!(
+                "{edge}{by}: {inputs}->{outputs} at {}, {what}",
+                describe(size)
+            )
+        };
         bench.time(&name("forward"), flops, || {
-            convolve(&x, &w, None, &unit).unwrap();
+            convolve(&x, &w, None, &stride).unwrap();
         });
         bench.time(&name("to data"), flops, || {
-            convolve_adjoint(&g, &w, &unit, size).unwrap();
+            convolve_adjoint(&g, &w, &stride, size).unwrap();
         });
         bench.time(&name("to weights"), flops, || {
-            convolve_weight_gradient(&x, &g, &unit, &kernel).unwrap();
+            convolve_weight_gradient(&x, &g, &stride, &kernel).unwrap();
         });
     }
 }

@@ -56,22 +56,25 @@ def median(work, rounds=7):
     return 1e3 * statistics.median(times)
 
 
-def convolutions(edge, inputs, outputs, size, last):
+def convolutions(edge, step, inputs, outputs, size, last):
     rank, batch = len(size), 16 if len(size) == 2 else 1
     planar = torch.contiguous_format
     layout = {2: torch.channels_last, 3: torch.channels_last_3d}[rank] if last else planar
-    x, g = (torch.rand(batch, c, *size).sub_(0.5).to(memory_format=layout) for c in (inputs, outputs))
+    results = [-(-n // step) for n in size]
+    shapes = ((inputs, size), (outputs, results))
+    x, g = (torch.rand(batch, c, *n).sub_(0.5).to(memory_format=layout) for c, n in shapes)
     w = torch.rand(outputs, inputs, *[edge] * rank).sub_(0.5).to(memory_format=layout)
     ones, zeros, padding = [1] * rank, [0] * rank, [edge // 2] * rank
+    stride = [step] * rank
     convolve = {2: F.conv2d, 3: F.conv3d}[rank]
 
     def back(mask):
         backward = torch.ops.aten.convolution_backward
-        return lambda: backward(g, x, w, None, ones, padding, ones, False, zeros, 1, mask)
+        return lambda: backward(g, x, w, None, stride, padding, ones, False, zeros, 1, mask)
 
     with torch.no_grad():
         return {
-            "forward": median(lambda: convolve(x, w, padding=padding)),
+            "forward": median(lambda: convolve(x, w, stride=stride, padding=padding)),
             "to data": median(back([True, False, False])),
             "to weights": median(back([False, True, False])),
         }
@@ -202,12 +205,13 @@ def main():
             key = f"{name}, {what}"
             row(key, convolved[key], planar[what], last[what])
 
-    pattern = r"(\d): (\d+)->(\d+) at ([\dx]+), forward"
+    pattern = r"(\d)( by 2)?: (\d+)->(\d+) at ([\dx]+), forward"
     for match in filter(None, (re.fullmatch(pattern, key) for key in convolved)):
-        edge, inputs, outputs, voxels = int(match[1]), int(match[2]), int(match[3]), match[4]
+        edge, step = int(match[1]), 2 if match[2] else 1
+        inputs, outputs, voxels = int(match[3]), int(match[4]), match[5]
         voxels = [int(n) for n in voxels.split("x")]
         name = match[0].removesuffix(", forward")
-        rows(name, lambda last: convolutions(edge, inputs, outputs, voxels, last))
+        rows(name, lambda last: convolutions(edge, step, inputs, outputs, voxels, last))
     rows("U-Net", network)
     for what, theirs in operators([int(n) for n in size.split("x")][::-1]).items():
         row(f"{what}, {size}", others[what], theirs, float("inf"))
