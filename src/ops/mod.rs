@@ -16,6 +16,7 @@ mod extend;
 mod gradient_energy;
 mod invert;
 mod jacobian;
+mod junction;
 mod landmarks;
 mod lanes;
 mod lncc;
@@ -69,13 +70,14 @@ pub use jacobian::{
     corner_determinants_minimum, determinants, folded_voxels, minimum_determinant,
     non_diffeomorphic_volume,
 };
+pub(crate) use junction::{record_all, Cotangent};
 pub use landmarks::{LandmarkCurvature, LandmarkData};
 pub use lanes::Instructions;
 pub use lncc::{lncc, lncc_gradient};
 pub use mind::mind;
 pub use normalise::normalise;
 pub(crate) use normalise::Normalised;
-pub(crate) use recorded::{record, record2, record_all, Cotangent};
+pub(crate) use recorded::{record, record2};
 pub use region::Region;
 pub(crate) use round_trip::RoundTrip;
 pub use sample::Interpolation;

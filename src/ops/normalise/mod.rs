@@ -4,8 +4,8 @@ mod cpu;
 
 use candle_core::Tensor;
 
+use super::junction::record_all;
 use super::real::Real;
-use super::recorded::record_all;
 use super::storage::{computed, read, with_real};
 use crate::{Error, Result};
 use cpu::Scaling;
