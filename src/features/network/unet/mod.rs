@@ -19,7 +19,7 @@ use super::{check_images, FeatureNetwork};
 use crate::ops::{combine, record_all, resize, Cotangent};
 use crate::{Error, Grid, Result};
 
-/// A network of the U-Net family: see [`Architecture`] for its kinds.
+/// A network of the U-Net family: see [`Architecture`](super::Architecture) for its kinds.
 #[derive(Debug)]
 pub struct Unet {
     body: Arc<Body>,
