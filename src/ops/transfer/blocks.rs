@@ -1,12 +1,9 @@
 //! Sums of blocks over the voxels of a coarse one.
 
-use super::Transfer;
+use super::{Transfer, RUN};
 use crate::ops::lanes::{dispatch, Kernel, Lanes};
 use crate::ops::real::Real;
 use crate::ops::rows::{for_rows, Shared};
-
-/// Coarse voxels of a row that are worked on together.
-const RUN: usize = 256;
 
 /// Sums of packed blocks, or of the outer products of vectors.
 pub(super) fn sums<T: Real>(transfer: &Transfer, vector: bool, fine: &[T], coarse: &mut [T]) {

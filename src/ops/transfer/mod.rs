@@ -16,6 +16,9 @@ use crate::Result;
 /// leaves are not smooth.
 const STRONG: f64 = 0.3;
 
+/// Coarse voxels of a row that are worked on together.
+const RUN: usize = 256;
+
 /// How a grid lies in the next finer one, of which a voxel takes two along every halved axis; the last takes one where their
 /// number is odd.
 ///

@@ -1,13 +1,10 @@
 //! Linear interpolation to a grid of twice the resolution.
 
-use super::taps::of_fine;
-use super::Transfer;
+use super::taps::{add_rows, of_fine, FAR, NEAR};
+use super::{Transfer, RUN};
 use crate::ops::lanes::{dispatch, Kernel, Lanes};
 use crate::ops::real::Real;
 use crate::ops::rows::{for_rows, Shared};
-
-/// Coarse voxels of a row that are worked on together.
-const RUN: usize = 256;
 
 /// Writes or adds what is interpolated.
 pub(super) fn prolong<T: Real, const ADD: bool>(transfer: &Transfer, coarse: &[T], fine: &mut [T]) {
@@ -43,7 +40,7 @@ impl<T: Real, const ADD: bool> Kernel<T> for Prolong<'_, T, ADD> {
     unsafe fn run<L: Lanes<Element = T>>(self) {
         let (fine, coarse) = (self.transfer.fine, self.transfer.coarse);
         let zero = T::of(0.0);
-        let (near, far) = (T::of(0.75), T::of(0.25));
+        let (near, far) = (T::of(NEAR), T::of(FAR));
         // the interpolated coarse row, with a voxel more on each side, and the fine row made of it
         let mut line = [zero; RUN + 2];
         let mut wide = [zero; 2 * RUN];
@@ -61,20 +58,9 @@ impl<T: Real, const ADD: bool> Kernel<T> for Prolong<'_, T, ADD> {
                     // line[0] is the voxel before `start`: itself at the border
                     let ahead = 1 - (start - begin);
                     let length = end - begin;
-                    for i in (0..length).step_by(L::COUNT) {
-                        let count = (length - i).min(L::COUNT);
-                        let mut total = L::constant(0.0);
-                        for b in 0..along_z.count {
-                            for a in 0..along_y.count {
-                                let from =
-                                    (plane * coarse[2] + along_z.at[b]) * coarse[1] + along_y.at[a];
-                                let from = self.coarse.as_ptr().add(from * coarse[0] + begin + i);
-                                let weight = L::constant(along_z.weight[b] * along_y.weight[a]);
-                                total = L::load_some(from, count).fma(weight, total);
-                            }
-                        }
-                        total.store_some(line.as_mut_ptr().add(ahead + i), count);
-                    }
+                    let source = (self.coarse.as_ptr(), coarse, plane);
+                    let to = line.as_mut_ptr().add(ahead);
+                    add_rows::<L, 2>(source, [&along_y, &along_z], (begin, length), to);
                     if start == 0 {
                         line[0] = line[1];
                     }

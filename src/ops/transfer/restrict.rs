@@ -1,13 +1,10 @@
 //! The transpose of linear interpolation.
 
-use super::taps::of_coarse;
-use super::Transfer;
+use super::taps::{add_rows, of_coarse, FAR, NEAR};
+use super::{Transfer, RUN};
 use crate::ops::lanes::{dispatch, Kernel, Lanes};
 use crate::ops::real::Real;
 use crate::ops::rows::{for_rows, Shared};
-
-/// Coarse voxels of a row that are worked on together.
-const RUN: usize = 256;
 
 pub(super) fn restrict<T: Real>(transfer: &Transfer, fine: &[T], coarse: &mut [T]) {
     let [from, to] = [transfer.fine, transfer.coarse].map(|s| s.iter().product::<usize>());
@@ -42,7 +39,7 @@ impl<T: Real> Kernel<T> for Restrict<'_, T> {
     unsafe fn run<L: Lanes<Element = T>>(self) {
         let (fine, coarse) = (self.transfer.fine, self.transfer.coarse);
         let zero = T::of(0.0);
-        let (near, far) = (T::of(0.75), T::of(0.25));
+        let (near, far) = (T::of(NEAR), T::of(FAR));
         // what the fine rows add up to, from the voxel before the run's first to the one after its last
         let mut sum = [zero; 2 * RUN + 2];
         // SAFETY: lengths were checked; each task writes its own rows.
@@ -62,20 +59,9 @@ impl<T: Real> Kernel<T> for Restrict<'_, T> {
                         (start, stop)
                     };
                     let length = end - begin;
-                    for i in (0..length).step_by(L::COUNT) {
-                        let count = (length - i).min(L::COUNT);
-                        let mut total = L::constant(0.0);
-                        for b in 0..along_z.count {
-                            for a in 0..along_y.count {
-                                let line =
-                                    (plane * fine[2] + along_z.at[b]) * fine[1] + along_y.at[a];
-                                let from = self.fine.as_ptr().add(line * fine[0] + begin + i);
-                                let weight = L::constant(along_z.weight[b] * along_y.weight[a]);
-                                total = L::load_some(from, count).fma(weight, total);
-                            }
-                        }
-                        total.store_some(sum.as_mut_ptr().add(i), count);
-                    }
+                    let source = (self.fine.as_ptr(), fine, plane);
+                    let to = sum.as_mut_ptr();
+                    add_rows::<L, 4>(source, [&along_y, &along_z], (begin, length), to);
                     if !halved {
                         for (k, value) in sum[..length].iter().enumerate() {
                             *out.add(start + k) = *value;

@@ -1,10 +1,13 @@
-//! Weights of linear interpolation between centres of voxels, along one axis.
+//! Weights of linear interpolation between centres of voxels, along one axis, and rows added up by them.
+
+use crate::ops::lanes::Lanes;
+use crate::ops::real::Real;
 
 /// Weight of the coarse voxel that a fine one lies in,
-const NEAR: f64 = 0.75;
+pub(super) const NEAR: f64 = 0.75;
 
 /// and of the neighbour on its side.
-const FAR: f64 = 0.25;
+pub(super) const FAR: f64 = 0.25;
 
 /// Voxels with their weights; the first `count` are meant.
 #[derive(Clone, Copy)]
@@ -28,6 +31,35 @@ impl<const N: usize> Taps<N> {
             at: [0; N],
             weight: [0.0; N],
             count: 0,
+        }
+    }
+}
+
+/// Writes `length` elements, from `begin` on, of the rows of volume `plane` added up by weights along y and z.
+///
+/// # Safety
+/// Within a kernel only; `from` has volumes of this size, `to` as many elements.
+#[inline(always)]
+pub(super) unsafe fn add_rows<L: Lanes, const N: usize>(
+    (from, size, plane): (*const L::Element, [usize; 3], usize),
+    [along_y, along_z]: [&Taps<N>; 2],
+    (begin, length): (usize, usize),
+    to: *mut L::Element,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        for i in (0..length).step_by(L::COUNT) {
+            let count = (length - i).min(L::COUNT);
+            let mut total = L::splat(L::Element::of(0.0));
+            for b in 0..along_z.count {
+                for a in 0..along_y.count {
+                    let row = (plane * size[2] + along_z.at[b]) * size[1] + along_y.at[a];
+                    let weight = L::constant(along_z.weight[b] * along_y.weight[a]);
+                    let values = L::load_some(from.add(row * size[0] + begin + i), count);
+                    total = values.fma(weight, total);
+                }
+            }
+            total.store_some(to.add(i), count);
         }
     }
 }
