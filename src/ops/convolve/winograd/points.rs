@@ -31,23 +31,30 @@ const fn power(base: f64, exponent: usize) -> f64 {
     power
 }
 
+/// Factors of so many taps in the products at some points, each with its scale, and at infinity.
+const fn factors<const POINTS: usize>(points: [(f64, f64); POINTS], taps: usize) -> Factors {
+    let mut at = [[0.0; MOST]; MOST];
+    let mut k = 0;
+    while k < POINTS {
+        let (scale, point) = points[k];
+        let mut tap = 0;
+        while tap < taps {
+            at[k][tap] = scale * power(point, tap);
+            tap += 1;
+        }
+        k += 1;
+    }
+    at[POINTS][taps - 1] = 1.0;
+    Factors {
+        rows: POINTS + 1,
+        columns: taps,
+        at,
+    }
+}
+
 /// Factors of three taps in the four products of two results.
 pub(super) const fn factors_of_four() -> Factors {
-    let none = [0.0; MOST];
-    Factors {
-        rows: 4,
-        columns: 3,
-        at: [
-            [-1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0],
-            [0.5, 0.5, 0.5, 0.0, 0.0, 0.0, 0.0, 0.0],
-            [0.5, -0.5, 0.5, 0.0, 0.0, 0.0, 0.0, 0.0],
-            [0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0],
-            none,
-            none,
-            none,
-            none,
-        ],
-    }
+    factors([(-1.0, 0.0), (0.5, 1.0), (0.5, -1.0)], 3)
 }
 
 /// Factors of three taps in the six products of four results.
@@ -61,48 +68,22 @@ pub(super) const fn factors_of_six() -> Factors {
         (far, FAR),
         (far, -FAR),
     ];
-    let mut at = [[0.0; MOST]; MOST];
-    let mut k = 0;
-    while k < points.len() {
-        let (scale, point) = points[k];
-        let mut tap = 0;
-        while tap < 3 {
-            at[k][tap] = scale * power(point, tap);
-            tap += 1;
-        }
-        k += 1;
-    }
-    at[5][2] = 1.0;
-    Factors {
-        rows: 6,
-        columns: 3,
-        at,
-    }
+    factors(points, 3)
 }
 
 /// Factors of five taps in the eight products of four results.
 pub(super) const fn factors_of_eight() -> Factors {
-    let mut at = [[0.0; MOST]; MOST];
-    at[0][0] = -1.0 / SUMS[2];
+    let mut points = [(-1.0 / SUMS[2], 0.0); 7];
     let mut pair = 0;
     while pair < 3 {
-        let (point, square) = (THREE[pair], SQUARES[pair]);
+        let square = SQUARES[pair];
         let (one, other) = (SQUARES[(pair + 1) % 3], SQUARES[(pair + 2) % 3]);
         let scale = 0.5 / (square * (square - one) * (square - other));
-        let mut tap = 0;
-        while tap < 5 {
-            at[2 * pair + 1][tap] = scale * power(point, tap);
-            at[2 * pair + 2][tap] = scale * power(-point, tap);
-            tap += 1;
-        }
+        points[2 * pair + 1] = (scale, THREE[pair]);
+        points[2 * pair + 2] = (scale, -THREE[pair]);
         pair += 1;
     }
-    at[7][4] = 1.0;
-    Factors {
-        rows: 8,
-        columns: 5,
-        at,
-    }
+    factors(points, 5)
 }
 
 /// What `N` products, four, six or eight, take from as many inputs.
