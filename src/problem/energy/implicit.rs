@@ -54,7 +54,10 @@ impl ImplicitProblem for EnergyProblem {
         }
         let rank = self.grid.rank();
         let (out, gradient) = (v.zeros_like()?, v.zeros_like()?);
-        let blocks = Self::block_tensor(&self.blocks, rank * (rank + 1) / 2, theta, theta.dtype())?;
+        let blocks = self
+            .kept
+            .blocks
+            .tensor(rank * (rank + 1) / 2, theta, theta.dtype())?;
         self.data
             .linearise(Some(theta), Curvature::GaussNewton, &gradient, &blocks)?;
         self.prompts

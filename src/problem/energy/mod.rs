@@ -1,19 +1,22 @@
 //! The registration energy.
 
 mod implicit;
+mod kept;
 mod region;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use candle_core::{DType, Tensor};
+
+use kept::Kept;
 
 use super::composite::Composite;
 use super::velocity::OfVelocity;
 use super::{Linearisation, Problem, PromptTerms};
 use crate::linear::{BlockJacobi, Diagonal, LinearOperator, Multigrid, Preconditioner};
 use crate::ops::{
-    add_unfolded, combine, convert, copy, is_cpu, pull_to_steps, smallest_determinant, zeros,
-    BlockSystem, Curvature, FoldBarrier, Interleaved, Region, SsdData,
+    add_unfolded, combine, convert, copy, is_cpu, pull_to_steps, smallest_determinant, BlockSystem,
+    Curvature, FoldBarrier, Region, SsdData,
 };
 use crate::regulariser::Regulariser;
 use crate::transform::{Transform, SMALLEST_DETERMINANT};
@@ -52,11 +55,7 @@ pub struct EnergyProblem {
     pub barrier: Option<FoldBarrier>,
     /// Further terms on the same displacement. With any, models are not compact.
     pub prompts: PromptTerms,
-    blocks: Mutex<Option<Tensor>>,
-    octets: Mutex<Option<Interleaved>>,
-    compact_blocks: Mutex<Option<Tensor>>,
-    inverse_blocks: Mutex<Option<Tensor>>,
-    multigrid: Mutex<Option<Multigrid>>,
+    kept: Kept,
     /// Whether voxels of it are held, which the preconditioner must then keep zero.
     apart: bool,
 }
@@ -81,12 +80,8 @@ impl EnergyProblem {
             damping: 0.0,
             barrier: None,
             prompts: PromptTerms::default(),
-            inverse_blocks: Mutex::new(None),
-            multigrid: Mutex::new(None),
+            kept: Kept::default(),
             apart: false,
-            compact_blocks: Mutex::new(None),
-            blocks: Mutex::new(None),
-            octets: Mutex::new(None),
         }
     }
 
@@ -95,13 +90,17 @@ impl EnergyProblem {
         let u = self.transform.displacement(theta, &self.grid)?;
         if self.transform.is_velocity() {
             let penalty = self.lambda * self.regulariser.value(theta, &self.grid)?;
-            let [data, _] = self.data.values(Some(&u), None, self.octets()?.as_ref())?;
+            let [data, _] =
+                self.data
+                    .values(Some(&u), None, self.kept.octets(&self.data)?.as_ref())?;
             return Ok((data, penalty));
         }
         let differences = self.regulariser.differences(&self.grid).scaled(self.lambda);
-        let [data, penalty] =
-            self.data
-                .values(Some(&u), Some(&differences), self.octets()?.as_ref())?;
+        let [data, penalty] = self.data.values(
+            Some(&u),
+            Some(&differences),
+            self.kept.octets(&self.data)?.as_ref(),
+        )?;
         let extra = self.regulariser.extra_value(&u, &self.grid)?;
         Ok((data, penalty + self.lambda * extra))
     }
@@ -125,42 +124,7 @@ impl EnergyProblem {
 
     /// Gives back the memory that linearisations keep from call to call.
     pub fn release(&self) {
-        for slot in [&self.blocks, &self.compact_blocks, &self.inverse_blocks] {
-            *slot.lock().unwrap_or_else(|e| e.into_inner()) = None;
-        }
-        *self.octets.lock().unwrap_or_else(|e| e.into_inner()) = None;
-        *self.multigrid.lock().unwrap_or_else(|e| e.into_inner()) = None;
-    }
-
-    /// The moving features as passes read them fastest, kept from call to call.
-    fn octets(&self) -> Result<Option<Interleaved>> {
-        let mut slot = self.octets.lock().unwrap_or_else(|e| e.into_inner());
-        if !slot
-            .as_ref()
-            .is_some_and(|octets| octets.are_of(&self.data))
-        {
-            *slot = Interleaved::of(&self.data)?;
-        }
-        Ok(slot.clone())
-    }
-
-    /// The tensor for the blocks, kept from call to call.
-    fn block_tensor(
-        slot: &Mutex<Option<Tensor>>,
-        entries: usize,
-        like: &Tensor,
-        dtype: DType,
-    ) -> Result<Tensor> {
-        let mut slot = slot.lock().unwrap_or_else(|e| e.into_inner());
-        let mut shape = like.dims().to_vec();
-        shape[0] = entries;
-        let fits = |t: &&Tensor| t.dims() == shape && t.dtype() == dtype;
-        if let Some(tensor) = slot.as_ref().filter(fits) {
-            return Ok(tensor.clone());
-        }
-        let tensor = zeros(shape, dtype, like.device())?;
-        *slot = Some(tensor.clone());
-        Ok(tensor)
+        self.kept.release();
     }
 
     /// Whether models are stored at half the precision of the parameters.
@@ -283,9 +247,9 @@ impl EnergyProblem {
             1.0 / self.unit
         };
         let blocks = if direct {
-            Self::block_tensor(&self.compact_blocks, entries, &u, model)?
+            self.kept.compact_blocks.tensor(entries, &u, model)?
         } else {
-            Self::block_tensor(&self.blocks, entries, &u, u.dtype())?
+            self.kept.blocks.tensor(entries, &u, u.dtype())?
         };
         let field = self.transform.is_field();
         let own;
@@ -302,7 +266,7 @@ impl EnergyProblem {
         let composes = steps && self.barrier.is_none() && self.transform.composes();
         // a Hessian needs more than octets are read for
         let octets = match curvature {
-            Curvature::GaussNewton => self.octets()?,
+            Curvature::GaussNewton => self.kept.octets(&self.data)?,
             _ => None,
         };
         let [data, penalty] = self.data.model(
@@ -350,7 +314,7 @@ impl EnergyProblem {
             (factor, blocks)
         } else {
             let scale = factor;
-            let small = Self::block_tensor(&self.compact_blocks, entries, &u, model)?;
+            let small = self.kept.compact_blocks.tensor(entries, &u, model)?;
             let one_vector = entries == rank;
             convert(
                 if one_vector { scale.sqrt() } else { scale },
@@ -377,7 +341,7 @@ impl EnergyProblem {
         }
         let mut inverse = system.clone();
         if packed {
-            inverse.blocks = Self::block_tensor(&self.inverse_blocks, entries, &u, model)?;
+            inverse.blocks = self.kept.inverse_blocks.tensor(entries, &u, model)?;
             copy(&system.blocks, &inverse.blocks)?;
             if let Some(barrier) = &barrier {
                 barrier.add_blocks(scale, &inverse.blocks)?;
@@ -393,12 +357,7 @@ impl EnergyProblem {
             (false, _) => None,
             (true, false) => Some(Multigrid::late(inverse.clone())),
             // of the blocks as they are before they are made definite
-            (true, true) => {
-                let mut kept = self.multigrid.lock().unwrap_or_else(|e| e.into_inner());
-                let made = Multigrid::new(&inverse, inverse.clone(), true, kept.take())?;
-                *kept = Some(made.clone());
-                Some(made)
-            }
+            (true, true) => Some(self.kept.multigrid(&inverse)?),
         };
         if packed {
             inverse.make_definite()?;

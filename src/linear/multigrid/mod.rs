@@ -1,22 +1,16 @@
 //! Block Jacobi with a correction from coarser grids.
 
+mod coarse;
+
 use std::sync::OnceLock;
 
 use candle_core::Tensor;
 
+use coarse::CoarseGrids;
+
 use super::{BlockJacobi, Preconditioner};
-use crate::ops::{combine, dot, size, zeros, BlockSystem, Transfer};
+use crate::ops::BlockSystem;
 use crate::Result;
-
-/// Added to the diagonal of the couplings where a coarse grid is smoothed, as a share of it: with any, the smoother converges
-/// for every semidefinite system.
-const DAMPING: f64 = 0.1;
-
-/// No axis of the coarsest grid is longer,
-const COARSEST: usize = 4;
-
-/// and that many smoothings stand for its solution.
-const SMOOTHINGS: usize = 8;
 
 /// The inverse of the block diagonal plus a correction from coarser grids: `M^-1 = D^-1 + P B P'`, with `B` one V-cycle for the
 /// system of half the resolution, whose blocks are sums of the finer ones.
@@ -33,19 +27,7 @@ const SMOOTHINGS: usize = 8;
 pub struct Multigrid {
     finest: BlockJacobi,
     /// Made when they are first asked for, where they were not made at once.
-    levels: OnceLock<Vec<Level>>,
-}
-
-#[derive(Debug, Clone)]
-struct Level {
-    /// From the next finer grid.
-    transfer: Transfer,
-    system: BlockSystem,
-    right: Tensor,
-    solution: Tensor,
-    residual: Tensor,
-    correction: Tensor,
-    product: Tensor,
+    coarse: OnceLock<CoarseGrids>,
 }
 
 impl Multigrid {
@@ -62,11 +44,11 @@ impl Multigrid {
         indefinite: bool,
         earlier: Option<Self>,
     ) -> Result<Self> {
-        let earlier = earlier.and_then(|mut earlier| earlier.levels.take());
-        let levels = Self::coarser(system, indefinite, earlier.unwrap_or_default())?;
+        let earlier = earlier.and_then(|mut earlier| earlier.coarse.take());
+        let coarse = CoarseGrids::new(system, indefinite, earlier.unwrap_or_default())?;
         Ok(Self {
             finest: BlockJacobi(finest),
-            levels: levels.into(),
+            coarse: coarse.into(),
         })
     }
 
@@ -74,135 +56,16 @@ impl Multigrid {
     pub fn late(system: BlockSystem) -> Self {
         Self {
             finest: BlockJacobi(system),
-            levels: OnceLock::new(),
+            coarse: OnceLock::new(),
         }
     }
 
-    fn coarser(
-        system: &BlockSystem,
-        indefinite: bool,
-        mut earlier: Vec<Level>,
-    ) -> Result<Vec<Level>> {
-        earlier.reverse();
-        let mut levels: Vec<Level> = Vec::new();
-        loop {
-            let finer = levels.last().map_or(system, |level| &level.system);
-            let length = size(&finer.blocks);
-            if length.iter().all(|&s| s <= COARSEST) {
-                break;
-            }
-            let Some(transfer) = Transfer::below(&length, &finer.differences) else {
-                break;
-            };
-            // what does not fit is given back before anything is allocated
-            let fits = |kept: &Level| {
-                kept.transfer == transfer && kept.right.dtype() == system.blocks.dtype()
-            };
-            let level = match earlier.pop().filter(fits) {
-                Some(kept) => Level {
-                    system: transfer.system(finer, &kept.system.blocks)?,
-                    ..kept
-                },
-                None => {
-                    earlier.clear();
-                    Level::new(transfer, finer)?
-                }
-            };
-            if indefinite {
-                level.system.make_semidefinite()?;
-            }
-            levels.push(level);
+    fn coarse(&self) -> Result<&CoarseGrids> {
+        if let Some(coarse) = self.coarse.get() {
+            return Ok(coarse);
         }
-        // the finer system is read without its damping
-        for level in &mut levels {
-            level.damp();
-        }
-        Ok(levels)
-    }
-
-    fn levels(&self) -> Result<&[Level]> {
-        if let Some(levels) = self.levels.get() {
-            return Ok(levels);
-        }
-        let made = Self::coarser(&self.finest.0, false, Vec::new())?;
-        Ok(self.levels.get_or_init(|| made))
-    }
-
-    /// `z += P B P' r`; returns `r' P B P' r`.
-    fn correct(&self, r: &Tensor, z: &Tensor) -> Result<f64> {
-        let levels = self.levels()?;
-        let Some(level) = levels.first() else {
-            return Ok(0.0);
-        };
-        level.transfer.restrict(r, &level.right)?;
-        Self::cycle(levels)?;
-        level.transfer.add_prolonged(&level.solution, z)?;
-        dot(&level.right, &level.solution)
-    }
-
-    /// The solution of the first of some levels from its right-hand side, by a V-cycle.
-    fn cycle(levels: &[Level]) -> Result<()> {
-        let Some((level, coarser)) = levels.split_first() else {
-            return Ok(());
-        };
-        let Level {
-            system,
-            right,
-            solution,
-            residual,
-            correction,
-            product,
-            ..
-        } = level;
-        system.precondition(right, solution)?;
-        let Some(below) = coarser.first() else {
-            for _ in 1..SMOOTHINGS {
-                system.apply(solution, residual)?;
-                combine(1.0, right, -1.0, residual)?;
-                system.precondition(residual, correction)?;
-                combine(1.0, correction, 1.0, solution)?;
-            }
-            return Ok(());
-        };
-        system.apply(solution, residual)?;
-        combine(1.0, right, -1.0, residual)?;
-        below.transfer.restrict(residual, &below.right)?;
-        Self::cycle(coarser)?;
-        below.transfer.prolong(&below.solution, correction)?;
-        system.apply(correction, product)?;
-        system.advance(1.0, correction, solution, residual, product)?;
-        combine(1.0, product, 1.0, solution)
-    }
-}
-
-impl Level {
-    fn new(transfer: Transfer, finer: &BlockSystem) -> Result<Self> {
-        let rank = transfer.size().len();
-        let like = &finer.blocks;
-        let field = |planes: usize| {
-            let mut shape = vec![planes];
-            shape.extend(transfer.size().iter().rev());
-            zeros(shape, like.dtype(), like.device())
-        };
-        let blocks = field(rank * (rank + 1) / 2)?;
-        Ok(Self {
-            system: transfer.system(finer, &blocks)?,
-            right: field(rank)?,
-            solution: field(rank)?,
-            residual: field(rank)?,
-            correction: field(rank)?,
-            product: field(rank)?,
-            transfer,
-        })
-    }
-
-    fn damp(&mut self) {
-        let length = size(&self.system.blocks);
-        let weight = self.system.differences.weight;
-        self.system.extra_diagonal = weight.map(|row| {
-            let axes = (0..length.len()).filter(|&b| length[b] > 1);
-            axes.map(|b| 2.0 * DAMPING * row[b]).sum()
-        });
+        let made = CoarseGrids::new(&self.finest.0, false, CoarseGrids::default())?;
+        Ok(self.coarse.get_or_init(|| made))
     }
 }
 
@@ -213,7 +76,7 @@ impl Preconditioner for Multigrid {
 
     fn apply(&self, r: &Tensor, z: &Tensor) -> Result<[f64; 2]> {
         let [rz, rr] = self.finest.apply(r, z)?;
-        Ok([rz + self.correct(r, z)?, rr])
+        Ok([rz + self.coarse()?.correct(r, z)?, rr])
     }
 
     fn advance(
@@ -225,7 +88,7 @@ impl Preconditioner for Multigrid {
         q: &Tensor,
     ) -> Result<[f64; 2]> {
         let [rz, rr] = self.finest.advance(alpha, p, x, r, q)?;
-        Ok([rz + self.correct(r, q)?, rr])
+        Ok([rz + self.coarse()?.correct(r, q)?, rr])
     }
 }
 
@@ -333,7 +196,7 @@ mod tests {
         let made = Multigrid::new(&system, system.clone(), false, None).unwrap();
         let expected = made.apply(&r, &at_once).unwrap();
         let waiting = Multigrid::late(system);
-        assert!(waiting.levels.get().is_none());
+        assert!(waiting.coarse.get().is_none());
         assert_eq!(waiting.apply(&r, &late).unwrap(), expected);
         let rest = (at_once - late).unwrap();
         assert_eq!(dot(&rest, &rest).unwrap(), 0.0);
