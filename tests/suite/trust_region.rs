@@ -199,9 +199,16 @@ fn phantoms_are_registered_to_certified_minima() {
                 certificate.strict_minimum && certificate.gradient_ratio <= 1e-6,
                 "{name}"
             );
-            assert!(certificate.smallest_ritz.expect("looked at") > 0.0);
-            assert!(certificate.ritz_residual.expect("looked at") > 0.0);
-            assert!(certificate.lanczos_steps >= 20 && level.products > 0);
+            let smallest = certificate.smallest_ritz.expect("looked at");
+            let residual = certificate.ritz_residual.expect("looked at");
+            assert!(smallest > 0.0 && residual > 0.0);
+            // a hundred steps, or as many as it takes until nothing is left to find
+            let searched = certificate.lanczos_steps >= 100 || residual < 1e-4 * smallest;
+            assert!(
+                searched && certificate.lanczos_steps >= 20,
+                "{certificate:?}"
+            );
+            assert!(level.products > 0);
         }
         if name == "compositive" {
             let u = found.displacement.expect("a field");
