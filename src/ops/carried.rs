@@ -4,7 +4,7 @@ use candle_core::Tensor;
 use rayon::prelude::*;
 
 use super::real::Real;
-use super::rows::Shared;
+use super::rows::{for_rows, Shared};
 use super::sample::Frame;
 use super::storage::{computed, read, with_real};
 use crate::{Affine, Error, Result};
@@ -102,15 +102,6 @@ struct Cell<T, const D: usize> {
 }
 
 impl<T: Real, const D: usize> Ranked<'_, T, D> {
-    /// Pieces of rows, and what `work` makes of each.
-    fn pieces<R: Send>(&self, work: impl Fn(std::ops::Range<usize>) -> R + Sync) -> Vec<R> {
-        let (rows, run) = (self.frame.rows(), (PIECE / self.frame.fixed[0]).max(1));
-        let pieces = (0..rows.div_ceil(run)).into_par_iter();
-        pieces
-            .map(|piece| work(piece * run..((piece + 1) * run).min(rows)))
-            .collect()
-    }
-
     #[inline(always)]
     fn cell(&self, u: &[T], start: &[T; D], i: usize, at: usize) -> Cell<T, D> {
         let (frame, voxels) = (&self.frame, self.frame.voxels());
@@ -153,9 +144,11 @@ impl<T: Real, const D: usize> Ranked<'_, T, D> {
 
     fn shares(&self, u: &[T]) -> Vec<Shares> {
         let (nx, count) = (self.frame.fixed[0], self.labels.count);
-        let parts = self.pieces(|rows| {
+        let (rows, run) = (self.frame.rows(), (PIECE / nx).max(1));
+        let pieces = (0..rows.div_ceil(run)).into_par_iter();
+        let parts = pieces.map(|piece| {
             let mut sums = vec![Shares::default(); count + 1];
-            for row in rows {
+            for row in piece * run..((piece + 1) * run).min(rows) {
                 let start = self.frame.row_start(row);
                 for i in 0..nx {
                     let at = row * nx + i;
@@ -191,6 +184,7 @@ impl<T: Real, const D: usize> Ranked<'_, T, D> {
             sums
         });
         // in order, whatever the threads
+        let parts: Vec<Vec<Shares>> = parts.collect();
         let mut sums = vec![Shares::default(); count];
         for part in &parts {
             for (sum, part) in sums.iter_mut().zip(part) {
@@ -204,7 +198,7 @@ impl<T: Real, const D: usize> Ranked<'_, T, D> {
     fn gradient(&self, u: &[T], common: &[T], all: &[T]) -> Vec<T> {
         let (nx, voxels) = (self.frame.fixed[0], self.frame.voxels());
         let pass = |out: Shared<T>| {
-            self.pieces(|rows| {
+            for_rows(self.frame.rows(), nx, |rows| {
                 for row in rows {
                     let start = self.frame.row_start(row);
                     for i in 0..nx {

@@ -124,7 +124,7 @@ impl CustomOp1 for Exit {
     }
 
     fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
-        self.value.take()
+        self.value.take(self.junction.name)
     }
 
     fn bwd(&self, _: &Tensor, result: &Tensor, g: &Tensor) -> candle_core::Result<Option<Tensor>> {

@@ -26,10 +26,10 @@ impl Ready {
         Ok(Self(Mutex::new(Some(result))))
     }
 
-    pub(super) fn take(&self) -> candle_core::Result<(CpuStorage, Shape)> {
+    pub(super) fn take(&self, name: &str) -> candle_core::Result<(CpuStorage, Shape)> {
         let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         slot.take()
-            .ok_or_else(|| candle_core::Error::Msg("a result was used twice".into()))
+            .ok_or_else(|| candle_core::Error::Msg(format!("{name}: used twice")))
     }
 }
 
@@ -60,7 +60,7 @@ impl CustomOp1 for Recorded<1> {
     }
 
     fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
-        self.result.take()
+        self.result.take(self.name)
     }
 
     fn bwd(&self, _: &Tensor, _: &Tensor, g: &Tensor) -> candle_core::Result<Option<Tensor>> {
@@ -81,7 +81,7 @@ impl CustomOp2 for Recorded<2> {
         _: &CpuStorage,
         _: &Layout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
-        self.result.take()
+        self.result.take(self.name)
     }
 
     fn bwd(

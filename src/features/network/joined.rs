@@ -4,9 +4,8 @@ use std::ops::Range;
 
 use candle_core::Tensor;
 
-use super::layers::spatial;
 use crate::ops::{
-    convolve_adjoint, convolve_joined, convolve_weight_gradient, rescale, rescale_adjoint,
+    convolve_adjoint, convolve_joined, convolve_weight_gradient, rescale, rescale_adjoint, spatial,
 };
 use crate::Result;
 

@@ -7,7 +7,7 @@ use super::joined::Joined;
 use super::parameters::{Gradients, Maker, Parameter};
 use crate::ops::{
     add_centred, centre, convolve, convolve_adjoint, convolve_bias_gradient,
-    convolve_weight_gradient, tanh, tanh_pull_back, Cotangent, Normalised,
+    convolve_weight_gradient, spatial, tanh, tanh_pull_back, Cotangent, Normalised,
 };
 use crate::Result;
 
@@ -258,11 +258,6 @@ impl Head {
         to.add(&self.bias, convolve_bias_gradient(&cotangent)?)?;
         convolve_adjoint(&cotangent, &self.weight.value, &stride, &size)
     }
-}
-
-/// The sizes of maps, fastest axis first.
-pub(super) fn spatial(maps: &Tensor) -> Vec<usize> {
-    maps.dims()[2..].iter().rev().copied().collect()
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use candle_core::Tensor;
 
 use super::junction::record_all;
 use super::real::Real;
+use super::separable::spatial;
 use super::storage::{computed, read, with_real};
 use crate::{Error, Result};
 use cpu::Scaling;
@@ -129,7 +130,7 @@ impl Normalised {
 
     /// Sizes of the maps, fastest axis first.
     pub(crate) fn size(&self) -> Vec<usize> {
-        self.maps.dims()[2..].iter().rev().copied().collect()
+        spatial(&self.maps)
     }
 
     /// What is done to each channel of each item.

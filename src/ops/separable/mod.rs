@@ -284,6 +284,11 @@ pub fn resize_adjoint(x: &Tensor, size: &[usize]) -> Result<Tensor> {
     separable_adjoint(x, &resize_tables(size, &axes(x, size.len())))
 }
 
+/// The sizes of maps `[batch, channels, (nz,) ny, nx]`, fastest axis first.
+pub(crate) fn spatial(maps: &Tensor) -> Vec<usize> {
+    axes(maps, maps.rank() - 2)
+}
+
 /// The sizes of the last `count` axes, fastest first.
 fn axes(x: &Tensor, count: usize) -> Vec<usize> {
     x.dims().iter().rev().take(count).copied().collect()

@@ -5,9 +5,9 @@ use candle_core::Tensor;
 use super::body::{Body, Trail};
 use crate::features::network::config::{scale_of, Downsampling};
 use crate::features::network::joined::Joined;
-use crate::features::network::layers::{spatial, Block};
+use crate::features::network::layers::Block;
 use crate::features::network::parameters::{plus, Gradients};
-use crate::ops::{average_pool_adjoint, Cotangent, Normalised};
+use crate::ops::{average_pool_adjoint, spatial, Cotangent, Normalised};
 use crate::Result;
 
 /// What cotangents of the features are at the other end.
