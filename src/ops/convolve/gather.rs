@@ -9,6 +9,8 @@ use crate::ops::real::Real;
 use crate::ops::rows::Shared;
 use crate::ops::scratch::with_scratch;
 
+/// Outputs and planes of a block at most.
+pub(super) const MOST: [usize; 2] = [4096, 16];
 /// Output channels that share the loaded inputs.
 pub(super) const TOGETHER: usize = 4;
 

@@ -172,7 +172,7 @@ impl Sizes {
             winograd.gather(outputs, self.kernel, bias, weight, source, out);
             return;
         }
-        let window = Window::new(axes, inputs);
+        let window = Window::new(axes, inputs, gather::MOST);
         let (offsets, entries) = window.taps(inputs, self.kernel);
         let packed = PackedWeights::new(outputs, inputs, &entries, bias, weight);
         gather(&window, &offsets, &packed, source, out);
@@ -217,7 +217,7 @@ impl Sizes {
         if let Some(winograd) = Winograd::of_weights(&self.axes(), self.inputs, self.outputs) {
             return winograd.correlate(self.kernel, source, &cotangent);
         }
-        let window = Window::new(self.axes(), self.inputs);
+        let window = Window::new(self.axes(), self.inputs, weights::MOST);
         let (offsets, _) = window.taps(self.inputs, self.kernel);
         weights::correlate(&window, &offsets, source, &cotangent)
     }

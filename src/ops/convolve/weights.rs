@@ -3,12 +3,14 @@
 use rayon::prelude::*;
 
 use super::gather::{wide, TOGETHER};
-use super::window::{Block, Window, SLACK};
+use super::window::{Window, SLACK};
 use super::Channels;
 use crate::ops::lanes::{dispatch, Kernel, Lanes};
 use crate::ops::real::Real;
 use crate::ops::scratch::with_scratch;
 
+/// Outputs and planes of a block at most: rows that follow each other in memory come faster.
+pub(super) const MOST: [usize; 2] = [8192, 2];
 /// Elements that all partial sums may take together.
 const PARTIAL: usize = 8 << 20;
 /// Output channels of a task.
@@ -30,10 +32,8 @@ pub(super) fn correlate<T: Real>(
     let total = outputs * offsets.len();
     let parts = (PARTIAL / total.max(1)).clamp(1, blocks.len().max(1));
     let groups = outputs.div_ceil(GROUP);
-    let layout = Layout {
-        run: window.run().next_multiple_of(16),
-        packed: source.count() * window.channel() + SLACK,
-    };
+    let packed = source.count() * window.channel() + SLACK;
+    let (nx, ny) = (window.axes[0].count, window.axes[1].count);
     let sums: Vec<Vec<T>> = (0..parts * groups)
         .into_par_iter()
         .map(|task| {
@@ -42,21 +42,24 @@ pub(super) fn correlate<T: Real>(
             let padded = (end - first).next_multiple_of(TOGETHER);
             let mut sums = vec![T::of(0.0); padded * offsets.len()];
             let own = part * blocks.len() / parts..(part + 1) * blocks.len() / parts;
-            let length = layout.packed + padded * window.planes * layout.run;
-            with_scratch::<T, _>(length, |scratch| {
-                let (inputs, factors) = scratch.split_at_mut(layout.packed);
+            with_scratch::<T, _>(packed, |inputs| {
                 for &block in &blocks[own] {
                     window.pack_all(source, block, inputs);
-                    layout.pack_cotangent(window, cotangent, block, first..end, factors);
+                    let from = (block.plane * ny + block.row) * nx;
+                    // what has no channel is added to sums that nobody reads
+                    let channel = |o: usize| {
+                        let volume = cotangent.volume(block.item, (first + o).min(end - 1));
+                        volume[from..].as_ptr()
+                    };
                     dispatch(Products {
                         inputs,
-                        plane: window.plane(),
-                        cotangent: factors,
-                        channel: window.planes * layout.run,
-                        run: layout.run,
-                        offsets,
+                        cotangents: &(0..padded).map(channel).collect::<Vec<_>>(),
                         planes: block.planes,
-                        outputs: padded,
+                        plane: [window.plane(), ny * nx],
+                        rows: block.rows,
+                        row: [window.pitch, nx],
+                        length: nx,
+                        offsets,
                         sums: &mut sums,
                     });
                 }
@@ -77,59 +80,20 @@ pub(super) fn correlate<T: Real>(
         .collect()
 }
 
-/// The scratch of a task: packed inputs, then cotangents with zeros between the rows.
-struct Layout {
-    /// Length of a plane of cotangents, whole vectors.
-    run: usize,
-    packed: usize,
-}
-
-impl Layout {
-    fn pack_cotangent<T: Real>(
-        &self,
-        window: &Window,
-        cotangent: &Channels<'_, T>,
-        block: Block,
-        outputs: std::ops::Range<usize>,
-        to: &mut [T],
-    ) {
-        let (nx, ny) = (window.axes[0].count, window.axes[1].count);
-        let zero = T::of(0.0);
-        let channels = to.chunks_exact_mut(window.planes * self.run);
-        for (o, channel) in channels.enumerate() {
-            let planes = channel.chunks_exact_mut(self.run).take(block.planes);
-            if outputs.start + o >= outputs.end {
-                planes.for_each(|plane| plane.fill(zero));
-                continue;
-            }
-            let volume = cotangent.volume(block.item, outputs.start + o);
-            for (p, plane) in planes.enumerate() {
-                let from = ((block.plane + p) * ny + block.row) * nx;
-                let rows = volume[from..from + block.rows * nx].chunks_exact(nx);
-                for (row, to) in rows.zip(plane.chunks_mut(window.pitch)) {
-                    to[..nx].copy_from_slice(row);
-                    to[nx..].fill(zero);
-                }
-                plane[block.rows * window.pitch..].fill(zero);
-            }
-        }
-    }
-}
-
-/// Adds to `sums`, `[outputs, offsets]`, the products of cotangents with the inputs that lie ahead of them.
+/// Adds to `sums`, `[cotangents, offsets]`, the products of rows of cotangents with the inputs that lie ahead of them.
 pub(super) struct Products<'a, T> {
     pub inputs: &'a [T],
-    /// From one plane of inputs to the next.
-    pub plane: usize,
-    pub cotangent: &'a [T],
-    /// From one channel of cotangents to the next.
-    pub channel: usize,
-    /// Length of a plane of cotangents, whole vectors.
-    pub run: usize,
-    pub offsets: &'a [u32],
+    /// Where each channel starts, a multiple of [`TOGETHER`] of them.
+    pub cotangents: &'a [*const T],
     pub planes: usize,
-    /// Channels of cotangents, a multiple of [`TOGETHER`].
-    pub outputs: usize,
+    /// From one plane to the next, of inputs and of cotangents.
+    pub plane: [usize; 2],
+    pub rows: usize,
+    /// From one row to the next.
+    pub row: [usize; 2],
+    /// Length of a row.
+    pub length: usize,
+    pub offsets: &'a [u32],
     pub sums: &'a mut [T],
 }
 
@@ -141,36 +105,38 @@ impl<T: Real> Kernel<T> for Products<'_, T> {
         // the registers hold 4 x 6 sums of 512 bits, or 4 x 2 of fewer
         let widest = if wide::<L>() { 6 } else { 2 };
         let taps = self.offsets.len();
-        let run = self.run;
-        let together = (STEP / run).max(1);
-        for plane in (0..self.planes).step_by(together) {
+        let together = (STEP / self.length).max(1);
+        let lines = self.planes * self.rows;
+        for line in (0..lines).step_by(together) {
             let place = Place {
-                // SAFETY: the plane lies inside the scratch.
-                inputs: unsafe { self.inputs.as_ptr().add(plane * self.plane) },
-                // SAFETY: as above.
-                cotangent: unsafe { self.cotangent.as_ptr().add(plane * run) },
-                channel: self.channel,
+                inputs: self.inputs.as_ptr(),
                 plane: self.plane,
-                run,
-                planes: together.min(self.planes - plane),
+                rows: self.rows,
+                row: self.row,
+                turn: [0, 1].map(|of| self.plane[of].wrapping_sub((self.rows - 1) * self.row[of])),
+                length: self.length,
+                lines: line..(line + together).min(lines),
             };
-            for first in (0..self.outputs).step_by(TOGETHER) {
+            for (first, channels) in self.cotangents.chunks_exact(TOGETHER).enumerate() {
+                let mut cotangents = [channels[0]; TOGETHER];
+                cotangents.copy_from_slice(channels);
                 let mut at = 0;
                 while at < taps {
                     let count = (taps - at).min(widest);
                     let offsets = &self.offsets[at..at + count];
-                    let sums = &mut self.sums[first * taps + at..];
-                    // SAFETY: all lie inside the scratch; `sums` has a row of `taps` for each of the four channels.
+                    let sums = &mut self.sums[first * TOGETHER * taps + at..];
+                    // SAFETY: rows lie inside the channels and the inputs ahead of them inside the scratch; `sums` has a row
+                    // of `taps` for each of the four channels.
                     unsafe {
                         match count {
-                            1 => place.add_products::<L, 1>(first, offsets, sums, taps),
-                            2 => place.add_products::<L, 2>(first, offsets, sums, taps),
+                            1 => place.add_products::<L, 1>(cotangents, offsets, sums, taps),
+                            2 => place.add_products::<L, 2>(cotangents, offsets, sums, taps),
                             // no code for what shorter vectors do not reach
                             _ if !wide::<L>() => {}
-                            3 => place.add_products::<L, 3>(first, offsets, sums, taps),
-                            4 => place.add_products::<L, 4>(first, offsets, sums, taps),
-                            5 => place.add_products::<L, 5>(first, offsets, sums, taps),
-                            _ => place.add_products::<L, 6>(first, offsets, sums, taps),
+                            3 => place.add_products::<L, 3>(cotangents, offsets, sums, taps),
+                            4 => place.add_products::<L, 4>(cotangents, offsets, sums, taps),
+                            5 => place.add_products::<L, 5>(cotangents, offsets, sums, taps),
+                            _ => place.add_products::<L, 6>(cotangents, offsets, sums, taps),
                         }
                     }
                     at += count;
@@ -180,17 +146,17 @@ impl<T: Real> Kernel<T> for Products<'_, T> {
     }
 }
 
-/// Where the factors of a block lie.
+/// Where the factors of some rows lie.
 struct Place<T> {
     inputs: *const T,
-    cotangent: *const T,
-    /// From one channel of cotangents to the next.
-    channel: usize,
-    /// From one plane of inputs to the next.
-    plane: usize,
-    /// Length of a plane of cotangents, whole vectors.
-    run: usize,
-    planes: usize,
+    plane: [usize; 2],
+    rows: usize,
+    row: [usize; 2],
+    /// From the last row of a plane to the first one of the next.
+    turn: [usize; 2],
+    length: usize,
+    /// The rows, counted from the first one of the first plane.
+    lines: std::ops::Range<usize>,
 }
 
 impl<T: Real> Place<T> {
@@ -198,26 +164,32 @@ impl<T: Real> Place<T> {
     #[inline(always)]
     unsafe fn add_products<L: Lanes<Element = T>, const N: usize>(
         &self,
-        first: usize,
+        cotangents: [*const T; TOGETHER],
         offsets: &[u32],
         sums: &mut [T],
-        row: usize,
+        taps: usize,
     ) {
+        let whole = self.length / L::COUNT * L::COUNT;
+        let (plane, mut row) = (self.lines.start / self.rows, self.lines.start % self.rows);
+        let ahead = |of: usize| plane * self.plane[of] + row * self.row[of];
+        let (ahead_of_inputs, ahead_of_cotangents) = (ahead(0), ahead(1));
         // SAFETY: the caller's promise.
         unsafe {
             let mut sum = [[L::splat(T::of(0.0)); TOGETHER]; N];
-            for plane in 0..self.planes {
-                let inputs = self.inputs.add(plane * self.plane);
-                let cotangent = self.cotangent.add(first * self.channel + plane * self.run);
-                let mut from = [inputs; N];
-                for k in 0..N {
-                    from[k] = inputs.add(offsets[k] as usize);
-                }
+            let mut from = [self.inputs; N];
+            for k in 0..N {
+                from[k] = self.inputs.add(ahead_of_inputs + offsets[k] as usize);
+            }
+            let mut of = cotangents;
+            for o in 0..TOGETHER {
+                of[o] = of[o].add(ahead_of_cotangents);
+            }
+            for _ in self.lines.clone() {
                 let mut at = 0;
-                while at < self.run {
-                    let mut g = [L::load(cotangent.add(at)); TOGETHER];
+                while at < whole {
+                    let mut g = [L::load(of[0].add(at)); TOGETHER];
                     for o in 1..TOGETHER {
-                        g[o] = L::load(cotangent.add(o * self.channel + at));
+                        g[o] = L::load(of[o].add(at));
                     }
                     for k in 0..N {
                         let v = L::load(from[k].add(at));
@@ -227,11 +199,36 @@ impl<T: Real> Place<T> {
                     }
                     at += L::COUNT;
                 }
+                if at < self.length {
+                    let count = self.length - at;
+                    let mut g = [L::load_part(of[0].add(at), count); TOGETHER];
+                    for o in 1..TOGETHER {
+                        g[o] = L::load_part(of[o].add(at), count);
+                    }
+                    for k in 0..N {
+                        let v = L::load_part(from[k].add(at), count);
+                        for o in 0..TOGETHER {
+                            sum[k][o] = g[o].fma(v, sum[k][o]);
+                        }
+                    }
+                }
+                row += 1;
+                let mut on = self.row;
+                if row == self.rows {
+                    row = 0;
+                    on = self.turn;
+                }
+                for k in 0..N {
+                    from[k] = from[k].wrapping_add(on[0]);
+                }
+                for o in 0..TOGETHER {
+                    of[o] = of[o].wrapping_add(on[1]);
+                }
             }
             for k in 0..N {
                 let totals = L::totals(sum[k]);
                 for o in 0..TOGETHER {
-                    *sums.as_mut_ptr().add(o * row + k) += totals[o];
+                    *sums.as_mut_ptr().add(o * taps + k) += totals[o];
                 }
             }
         }

@@ -7,8 +7,7 @@ use crate::ops::real::Real;
 
 /// Elements that the packed inputs of a block may take: they stay in the second-level cache.
 const PACKED: usize = 160 << 10;
-/// Outputs of a block at most, and about how many blocks a volume should have at least.
-const MOST: usize = 4096;
+/// About how many blocks a volume should have at least.
 const BLOCKS: usize = 16;
 /// Elements after the last row that vectors may read.
 pub(super) const SLACK: usize = 128;
@@ -38,16 +37,19 @@ pub(super) struct Block {
 }
 
 impl Window {
-    pub(super) fn new(axes: [Axis; 3], channels: usize) -> Self {
+    /// With blocks of so many outputs and planes at most.
+    pub(super) fn new(axes: [Axis; 3], channels: usize, most: [usize; 2]) -> Self {
         let pitch = axes[0].pitch();
         let nz = axes[2].count;
         let (ry, rz) = (axes[1].reach(), axes[2].reach());
         let phases: usize = axes.iter().map(|a| a.scale).product();
         let fits = |planes: usize, rows: usize| {
             let packed = channels * phases * (planes + rz) * (rows + ry) * pitch;
-            planes * rows * pitch <= MOST && packed <= PACKED
+            planes * rows * pitch <= most[0] && packed <= PACKED
         };
-        Self::cheapest(axes, [1, 1], nz.min(16), 0, fits, |_, rows| rows * pitch)
+        Self::cheapest(axes, [1, 1], nz.min(most[1]), 0, fits, |_, rows| {
+            rows * pitch
+        })
     }
 
     /// With the blocks that copy the fewest inputs an output, of whole `steps` of planes and rows, among those that fit and

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::factors::{Both, ABREAST, MOST};
 use super::filter::ROWS;
 use super::points::{inputs, results};
-use super::{Room, Tiles, Winograd};
+use super::{Room, Tiles, Winograd, DEARER};
 use crate::ops::convolve::axis::Axis;
 use crate::ops::convolve::gather::{run, side_by_side, TOGETHER};
 use crate::ops::convolve::window::{Block, SLACK};
@@ -27,6 +27,7 @@ impl Winograd {
             channels: inputs + TOGETHER,
             scratch: SCRATCH,
             few: FEW,
+            dearer: DEARER,
         };
         let plan = Self::new(axes, &room);
         plan.filter(|_| inputs > 0)

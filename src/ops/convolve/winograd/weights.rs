@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::factors::{Both, ABREAST, MOST};
 use super::filter::ROWS;
 use super::points::spread;
-use super::{Room, Tiles, Winograd};
+use super::{Room, Tiles, Winograd, COTANGENT, DEARER};
 use crate::ops::convolve::axis::Axis;
 use crate::ops::convolve::gather::TOGETHER;
 use crate::ops::convolve::weights::{Products, GROUP};
@@ -32,6 +32,7 @@ impl Winograd {
             channels: inputs + outputs.min(GROUP),
             scratch: SCRATCH,
             few: PART,
+            dearer: DEARER * (1.0 + COTANGENT / inputs as f64),
         };
         let plan = Self::new(axes, &room);
         plan.filter(|_| inputs * outputs > 0)
@@ -78,15 +79,17 @@ impl Winograd {
                     let run = tiles.elements.next_multiple_of(16);
                     let offsets = self.offsets(inputs, tiles.elements);
                     for (product, sums) in sums.chunks_exact_mut(padded * taps).enumerate() {
+                        let spread = &spread[product * padded * run..];
+                        let channel = |o: usize| spread[o * run..].as_ptr();
                         dispatch(Products {
                             inputs: &transformed[product * inputs * tiles.elements..],
-                            plane: 0,
-                            cotangent: &spread[product * padded * run..],
-                            channel: run,
-                            run,
-                            offsets: &offsets,
+                            cotangents: &(0..padded).map(channel).collect::<Vec<_>>(),
                             planes: 1,
-                            outputs: padded,
+                            plane: [0, 0],
+                            rows: 1,
+                            row: [0, 0],
+                            length: run,
+                            offsets: &offsets,
                             sums,
                         });
                     }
