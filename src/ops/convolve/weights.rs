@@ -113,7 +113,6 @@ impl<T: Real> Kernel<T> for Products<'_, T> {
                 plane: self.plane,
                 rows: self.rows,
                 row: self.row,
-                turn: [0, 1].map(|of| self.plane[of].wrapping_sub((self.rows - 1) * self.row[of])),
                 length: self.length,
                 lines: line..(line + together).min(lines),
             };
@@ -152,8 +151,6 @@ struct Place<T> {
     plane: [usize; 2],
     rows: usize,
     row: [usize; 2],
-    /// From the last row of a plane to the first one of the next.
-    turn: [usize; 2],
     length: usize,
     /// The rows, counted from the first one of the first plane.
     lines: std::ops::Range<usize>,
@@ -169,60 +166,33 @@ impl<T: Real> Place<T> {
         sums: &mut [T],
         taps: usize,
     ) {
-        let whole = self.length / L::COUNT * L::COUNT;
-        let (plane, mut row) = (self.lines.start / self.rows, self.lines.start % self.rows);
-        let ahead = |of: usize| plane * self.plane[of] + row * self.row[of];
-        let (ahead_of_inputs, ahead_of_cotangents) = (ahead(0), ahead(1));
         // SAFETY: the caller's promise.
         unsafe {
             let mut sum = [[L::splat(T::of(0.0)); TOGETHER]; N];
-            let mut from = [self.inputs; N];
-            for k in 0..N {
-                from[k] = self.inputs.add(ahead_of_inputs + offsets[k] as usize);
-            }
-            let mut of = cotangents;
-            for o in 0..TOGETHER {
-                of[o] = of[o].add(ahead_of_cotangents);
-            }
-            for _ in self.lines.clone() {
-                let mut at = 0;
-                while at < whole {
-                    let mut g = [L::load(of[0].add(at)); TOGETHER];
-                    for o in 1..TOGETHER {
-                        g[o] = L::load(of[o].add(at));
-                    }
-                    for k in 0..N {
-                        let v = L::load(from[k].add(at));
-                        for o in 0..TOGETHER {
-                            sum[k][o] = g[o].fma(v, sum[k][o]);
-                        }
-                    }
-                    at += L::COUNT;
-                }
-                if at < self.length {
-                    let count = self.length - at;
-                    let mut g = [L::load_part(of[0].add(at), count); TOGETHER];
-                    for o in 1..TOGETHER {
-                        g[o] = L::load_part(of[o].add(at), count);
-                    }
-                    for k in 0..N {
-                        let v = L::load_part(from[k].add(at), count);
-                        for o in 0..TOGETHER {
-                            sum[k][o] = g[o].fma(v, sum[k][o]);
-                        }
-                    }
-                }
-                row += 1;
-                let mut on = self.row;
-                if row == self.rows {
-                    row = 0;
-                    on = self.turn;
-                }
+            for line in self.lines.clone() {
+                let (plane, row) = (line / self.rows, line % self.rows);
+                let inputs = self.inputs.add(plane * self.plane[0] + row * self.row[0]);
+                let ahead = plane * self.plane[1] + row * self.row[1];
+                let mut from = [inputs; N];
                 for k in 0..N {
-                    from[k] = from[k].wrapping_add(on[0]);
+                    from[k] = inputs.add(offsets[k] as usize);
                 }
+                let mut of = cotangents;
                 for o in 0..TOGETHER {
-                    of[o] = of[o].wrapping_add(on[1]);
+                    of[o] = of[o].add(ahead);
+                }
+                for at in (0..self.length).step_by(L::COUNT) {
+                    let count = (self.length - at).min(L::COUNT);
+                    let mut g = [L::load_some(of[0].add(at), count); TOGETHER];
+                    for o in 1..TOGETHER {
+                        g[o] = L::load_some(of[o].add(at), count);
+                    }
+                    for k in 0..N {
+                        let v = L::load_some(from[k].add(at), count);
+                        for o in 0..TOGETHER {
+                            sum[k][o] = g[o].fma(v, sum[k][o]);
+                        }
+                    }
                 }
             }
             for k in 0..N {

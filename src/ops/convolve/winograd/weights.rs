@@ -78,12 +78,14 @@ impl Winograd {
                     });
                     let run = tiles.elements.next_multiple_of(16);
                     let offsets = self.offsets(inputs, tiles.elements);
-                    for (product, sums) in sums.chunks_exact_mut(padded * taps).enumerate() {
-                        let spread = &spread[product * padded * run..];
-                        let channel = |o: usize| spread[o * run..].as_ptr();
+                    let spread = &spread[..self.products() * padded * run];
+                    let channels: Vec<_> = spread.chunks_exact(run).map(<[T]>::as_ptr).collect();
+                    let products = channels.chunks_exact(padded);
+                    let products = products.zip(sums.chunks_exact_mut(padded * taps));
+                    for (product, (cotangents, sums)) in products.enumerate() {
                         dispatch(Products {
                             inputs: &transformed[product * inputs * tiles.elements..],
-                            cotangents: &(0..padded).map(channel).collect::<Vec<_>>(),
+                            cotangents,
                             planes: 1,
                             plane: [0, 0],
                             rows: 1,
