@@ -51,6 +51,14 @@ pub(super) fn peak() -> u64 {
     PEAK.load(Relaxed) as u64
 }
 
+/// The largest resident set of the process since it began, where the system tells.
+pub(super) fn resident() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kib * 1024)
+}
+
 /// What `work` returns, and the bytes that it had in use at most, beyond those in use before; zero where the program's
 /// allocator does not count.
 pub(super) fn peak_during<T>(work: impl FnOnce() -> T) -> (T, usize) {

@@ -3,6 +3,7 @@
 //! This is the program `stillpoint`, not an interface for other programs: it may change from one version to the next.
 
 mod apply;
+mod budget;
 mod bytes;
 mod compared;
 mod demo;

@@ -1,7 +1,9 @@
 //! `stillpoint train`: a feature network that learns through the solver.
 
+use super::budget::{allowed, announced, program, too_little};
 use super::output::json;
-use super::{print, RunArgs, Session};
+use super::{memory, print, Bytes, RunArgs, Session};
+use crate::registration::{Footprint, FootprintStage};
 use crate::train::{Trainer, TrainingConfig, TrainingStep, Validation};
 use crate::Result;
 use clap::Args;
@@ -41,6 +43,10 @@ pub struct TrainArgs {
     #[arg(long)]
     pub json: bool,
 
+    /// Keep within this memory, such as 700MB, 2GB or 1.5GiB: take less and more time, or refuse to begin
+    #[arg(long, value_name = "SIZE", help_heading = "Running")]
+    pub max_memory: Option<Bytes>,
+
     /// How to run.
     #[command(flatten)]
     pub run: RunArgs,
@@ -56,6 +62,12 @@ struct TrainReport {
     /// The last validation.
     validation: Option<Validation>,
     weights: PathBuf,
+    /// What was expected to be in use at most.
+    estimated_memory_bytes: u64,
+    /// What the program had asked its allocator for at most.
+    peak_allocated_bytes: u64,
+    /// Largest resident set of the process, where the system tells.
+    peak_memory_bytes: Option<u64>,
 }
 
 pub(super) fn run(args: &TrainArgs, session: &Session) -> Result<()> {
@@ -68,6 +80,10 @@ pub(super) fn run(args: &TrainArgs, session: &Session) -> Result<()> {
     };
     for warning in &trainer.warnings {
         session.progress.warn(warning);
+    }
+    let footprint = kept(args, &mut trainer, session)?;
+    if let (Some(peak), false) = (footprint.peak(), args.json || args.run.quiet) {
+        session.progress.aside(|| print(&announced(peak)))?;
     }
     session.progress.begin("training", config.all_steps());
     let mut dice = None;
@@ -102,6 +118,9 @@ pub(super) fn run(args: &TrainArgs, session: &Session) -> Result<()> {
         loss: history.last().map(|row| row.loss),
         validation: history.iter().rev().find_map(|row| row.validation),
         weights: config.out.join("weights.safetensors"),
+        estimated_memory_bytes: footprint.peak().map_or(0, FootprintStage::bytes),
+        peak_allocated_bytes: memory::peak(),
+        peak_memory_bytes: memory::resident(),
         config,
     };
     if args.json {
@@ -109,9 +128,12 @@ pub(super) fn run(args: &TrainArgs, session: &Session) -> Result<()> {
     }
     if !args.run.quiet {
         print(&format!(
-            "{} steps in {:.0} s{}\nweights: {}",
+            "{} steps in {:.0} s{}{}\nweights: {}",
             report.steps,
             report.seconds,
+            report
+                .peak_memory_bytes
+                .map_or(String::new(), |peak| format!(", {} at most", Bytes(peak))),
             report
                 .validation
                 .map_or(String::new(), |v| format!(", {}", sentence(&v))),
@@ -119,6 +141,27 @@ pub(super) fn run(args: &TrainArgs, session: &Session) -> Result<()> {
         ))?;
     }
     Ok(())
+}
+
+/// The memory of the training within what is allowed; what is done for that is said.
+fn kept(args: &TrainArgs, trainer: &mut Trainer, session: &Session) -> Result<Footprint> {
+    loop {
+        let mut footprint = trainer.footprint()?;
+        footprint.hold("program", program());
+        let Some(limit) = args.max_memory.filter(|limit| allowed(&footprint) > *limit) else {
+            return Ok(footprint);
+        };
+        let Some(done) = trainer.save_memory()? else {
+            let remedies = [
+                "make the images smaller ([data] spacing, [synthesis] size)",
+                "the network narrower ([network] widths, outputs)",
+            ];
+            return Err(too_little(limit, &footprint, &remedies));
+        };
+        session
+            .progress
+            .note(&format!("to keep within {limit}, {done}"));
+    }
 }
 
 /// What the bar says of a step.

@@ -96,6 +96,11 @@
 //! When the solver's graph is gone the network takes the features' gradients back, an image after the other. `recompute = true`
 //! keeps the sums of one image at a time only: each passes the network once more before its way back. The gradients are the same.
 //!
+//! `stillpoint train` says before it begins what it will take at most ([`Trainer::footprint`](crate::Trainer::footprint)), and at
+//! the end what it took. With `--max-memory 4GB` it lets pairs follow each other instead of working on them side by side, then
+//! recomputes, and refuses to begin where both are not enough. What is learned stays the same, but for rounding where maps are
+//! computed again, so a later session may have more memory or less.
+//!
 //! # The network
 //!
 //! Entries of `[network]` are those of [`NetworkConfig`](crate::NetworkConfig); what is left out is that of

@@ -101,6 +101,7 @@ pub(super) fn learn(
     config: &TrainingConfig,
     network: &Unet,
     layer: &RegistrationLayer,
+    recompute: bool,
     data: Option<&DataSet>,
     step: usize,
     number: usize,
@@ -111,7 +112,7 @@ pub(super) fn learn(
         GradientSide::Either => Some(usize::from(rng.uniform() >= 0.5)),
     };
     let steps = step - config.pretraining_steps();
-    let maps = Maps::new(network, &pair, still, config.recompute, |levels| {
+    let maps = Maps::new(network, &pair, still, recompute, |levels| {
         config.loss.active(steps, levels)
     })?;
     let [fixed, moving] = &maps.levels;

@@ -127,6 +127,12 @@ impl Subject {
         distinct(self.labels.as_deref().unwrap_or(&[]))
     }
 
+    /// Bytes that it takes.
+    pub(super) fn bytes(&self) -> u64 {
+        let labels = self.labels.as_ref().map_or(0, Vec::len);
+        4 * (self.image.features.elem_count() + labels) as u64
+    }
+
     /// The slices that are asked for, those that the volume has, each with its place in mm.
     pub(super) fn slices(&self, slices: &SliceConfig) -> Result<Vec<(f64, Self)>> {
         let grid = &self.image.grid;

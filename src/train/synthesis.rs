@@ -102,6 +102,14 @@ impl SynthesisConfig {
         Ok(())
     }
 
+    /// The grid of its pairs; none where it is that of subjects.
+    pub(super) fn grid(&self) -> Result<Option<Grid>> {
+        if self.source == LabelSource::Labels {
+            return Ok(None);
+        }
+        Grid::axis_aligned(&self.size, &vec![self.spacing; self.size.len()]).map(Some)
+    }
+
     /// A pair of subjects over one map, not yet moved apart; `data` are the subjects whose maps may be taken.
     pub(super) fn pair(&self, data: Option<&DataSet>, rng: &mut Rng) -> Result<[Subject; 2]> {
         if self.source == LabelSource::Phantom && rng.uniform() < self.own_contrast {

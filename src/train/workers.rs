@@ -24,6 +24,11 @@ impl Workers {
         Ok(Self(pools.collect::<Result<_>>()?))
     }
 
+    /// How many of `count` pairs are worked on at a time.
+    pub fn side_by_side(&self, count: usize) -> usize {
+        self.0.len().min(count)
+    }
+
     /// What `work` makes of `0..count`, in order.
     pub fn map<R: Send>(&self, count: usize, work: impl Fn(usize) -> R + Sync) -> Vec<R> {
         let pools = self.0.len();

@@ -2,10 +2,12 @@
 
 use serde_json::Value;
 use stillpoint::{
-    AlignmentStart, Deformation, FeatureNetwork, Footprint, Image, Phantom, Registration, Weights,
+    AlignmentStart, Deformation, FeatureNetwork, Features, Footprint, Image, Phantom, Registration,
+    Weights,
 };
 
 use crate::pair::Pair;
+use crate::program::Program;
 
 fn memory(report: &Value, name: &str) -> f64 {
     report["run"][name].as_f64().unwrap()
@@ -79,16 +81,26 @@ fn estimates_are_near_what_runs_take() {
 #[cfg_attr(not(target_os = "linux"), ignore = "peaks are read from /proc")]
 fn limits_are_kept_or_refused() {
     let pair = pair(&[72, 80, 72]);
-    for words in [
-        "-t affine",
-        "-t compositive --init identity --features synthetic",
+    let note = |report: &Value| report["notes"].to_string().contains("channel by channel");
+    for (words, gives) in [
+        ("-t affine", false),
+        ("-t compositive --init identity --features synthetic", true),
     ] {
         let words = format!("--threads 2 {words}");
         let said = memory(&pair.report(&words), "estimated_memory_bytes");
-        let limit = (1.1 * said) as u64 + 1;
-        let report = pair.report(&format!("{words} --max-memory {limit}"));
-        assert!(memory(&report, "peak_allocated_bytes") <= limit as f64 - PROGRAM);
-        let limit = format!("{:.0}MB", said / 1e6);
+        // what is kept for speed goes where that is enough
+        let mut shares = vec![(1.1, false)];
+        shares.extend(gives.then_some((1.03, true)));
+        for (share, gives) in shares {
+            let limit = (share * said) as u64 + 1;
+            let report = pair.report(&format!("{words} --max-memory {limit}"));
+            assert!(memory(&report, "peak_allocated_bytes") <= limit as f64 - PROGRAM);
+            assert_eq!(note(&report), gives, "{words} {share}");
+            if gives {
+                assert!(1.1 * memory(&report, "estimated_memory_bytes") <= limit as f64);
+            }
+        }
+        let limit = format!("{:.0}MB", 0.8 * said / 1e6);
         pair.program.refusal(
             &format!(
                 "{} --max-memory {limit}",
@@ -107,6 +119,124 @@ fn limits_are_kept_or_refused() {
         .replace("-o p", "-o new/p");
     let remedies = ["--levels 4x2", "-t compositive", "larger voxels"];
     pair.program.refusal(&words, &remedies);
+}
+
+/// Without the copy for speed a registration takes less, and comes to the same but for rounding.
+#[test]
+fn channel_by_channel_comes_to_the_same() {
+    let phantom = Phantom::pair(&[40, 44, 36], &[4.0; 3], 5).unwrap();
+    let image = |values: &[f32]| Image::new(phantom.grid.clone(), 1, values.to_vec()).unwrap();
+    let (fixed, moving) = (image(&phantom.fixed), image(&phantom.moving));
+    let plan = |interleave: bool| Registration {
+        start: AlignmentStart::Identity,
+        linear: Vec::new(),
+        deformation: Some(Deformation {
+            features: Features::Mind,
+            interleave,
+            ..Deformation::default()
+        }),
+        ..Registration::default()
+    };
+    let peak = |plan: &Registration| {
+        plan.footprint(&fixed, &moving)
+            .unwrap()
+            .peak()
+            .unwrap()
+            .bytes()
+    };
+    let (with, without) = (plan(true), plan(false));
+    assert!(peak(&without) < peak(&with));
+    let found = |plan: &Registration| {
+        let registered = plan.run(&fixed, &moving, &mut |_| Ok(())).unwrap();
+        registered.total_field(&fixed).unwrap().values().to_vec()
+    };
+    let (with, without) = (found(&with), found(&without));
+    assert!(with.iter().any(|v| v.abs() > 1.0));
+    let gaps = with
+        .iter()
+        .zip(&without)
+        .map(|(a, b)| f64::from(a - b).powi(2));
+    let gap = (gaps.sum::<f64>() / with.len() as f64).sqrt();
+    assert!(gap < 2e-3, "{gap} mm");
+}
+
+/// A training of one step, of phantoms of 64x56x48 voxels; the estimate must not miss what was allocated by more than it may.
+/// Pairs side by side need not take most at the same time.
+#[track_caller]
+fn judge_training(program: &Program, words: &str, more: &str) -> Value {
+    let base = "out = 'out'\nseed = 1\nvalidate_every = 9\n";
+    let synthesis = "[synthesis]\nsource = 'phantom'\nsize = [64, 56, 48]\nspacing = 2.5\n";
+    let config = format!("{base}{more}\n{synthesis}[augmentation]\nelastic = 3\napart = 0.7\n");
+    std::fs::write(program.path("c.toml"), config).unwrap();
+    let _ = std::fs::remove_dir_all(program.path("out"));
+    let found = program.run(&format!("train c.toml --json --threads 2 {words}"));
+    let report: Value = serde_json::from_slice(&found.stdout).unwrap();
+    let of = |name: &str| report[name].as_f64().unwrap();
+    let (said, allocated) = (of("estimated_memory_bytes"), of("peak_allocated_bytes"));
+    let run = format!("{words} {more}");
+    println!(
+        "{run}: {:.0} MB, allocated {:.0}",
+        said / 1e6,
+        allocated / 1e6
+    );
+    assert!(
+        (0.9 * allocated..=most * allocated).contains(&(said - PROGRAM)),
+        "{run}: {said} bytes were expected with the program, {allocated} allocated"
+    );
+    report
+}
+
+#[test]
+#[cfg_attr(not(target_os = "linux"), ignore = "peaks are read from /proc")]
+fn estimates_of_trainings_are_near_what_they_take() {
+    let program = Program::new();
+    let one = "steps = 1\nbatch = 1\n";
+    let small = "[network]\nrank = 3\nwidths = [8, 16, 16]\noutputs = 8\n";
+    for more in [
+        format!("{one}[network]\nrank = 3\n"),
+        format!("{one}{small}"),
+        format!("steps = 1\nbatch = 2\n{small}"),
+        format!("{one}recompute = true\n{small}"),
+        format!("{one}[network]\nrank = 3\nwidths = [8, 16, 16]\nbase = 'mind'\n"),
+        format!("{one}{small}[registration]\ncertify = true\niterations = [2, 2, 2]\n"),
+        format!("steps = 0\n{small}[pretraining]\nsteps = 1\nimages = 1\n"),
+    ] {
+        judge_training(&program, "", &more);
+    }
+}
+
+/// Trainings give up speed before they refuse.
+#[test]
+#[cfg_attr(not(target_os = "linux"), ignore = "peaks are read from /proc")]
+fn trainings_keep_within_limits() {
+    let program = Program::new();
+    let more = "steps = 1\nbatch = 2\n[network]\nrank = 3\n";
+    let said = |report: &Value| report["estimated_memory_bytes"].as_f64().unwrap();
+    let whole = judge_training(&program, "", more);
+    let mut before = said(&whole);
+    for _ in 0..2 {
+        // side by side no more, then recomputed
+        let limit = before as u64;
+        let less = judge_training(&program, &format!("--max-memory {limit}"), more);
+        assert!(1.1 * said(&less) <= before);
+        approx::assert_relative_eq!(
+            less["loss"].as_f64().unwrap(),
+            whole["loss"].as_f64().unwrap(),
+            max_relative = 1e-9
+        );
+        before = said(&less);
+    }
+    let words = format!("train c.toml --threads 2 --max-memory {}", before as u64);
+    std::fs::remove_dir_all(program.path("out")).unwrap();
+    program.refusal(
+        &words,
+        &[
+            "--max-memory",
+            "way back of a pair",
+            "narrower",
+            "allow more",
+        ],
+    );
 }
 
 #[test]

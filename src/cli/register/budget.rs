@@ -2,21 +2,15 @@
 
 use super::inputs::Inputs;
 use super::{RegisterArgs, Stage};
+use crate::cli::budget::{allowed, program, too_little};
 use crate::cli::Bytes;
 use crate::image::{Image, Labels};
 use crate::registration::{Footprint, Registration};
 use crate::solver::AlignmentStart;
 use crate::{Error, Result};
 
-/// What the program takes for itself with what its allocator keeps, and each of its threads: the most that was measured.
-const PROGRAM: u64 = 60_000_000;
-const THREAD: u64 = 5_000_000;
-
 /// What the page and the compression of files take: measured.
 const WRITING: u64 = 16_000_000;
-
-/// What a run may take beyond its estimate.
-const MARGIN: f64 = 1.1;
 
 /// Bytes of an intensity, a label or a component of a displacement.
 const VALUE: u64 = 4;
@@ -51,8 +45,7 @@ pub fn footprint(plan: &Registration, inputs: &Inputs, held: u64) -> Result<Foot
     let prompts = inputs.prompts.iter().map(|given| given.voxels());
     footprint.hold("prompts", VALUE * prompts.sum::<u64>());
     footprint.hold("what is kept beside", held);
-    let threads = rayon::current_num_threads() as u64;
-    footprint.hold("program", PROGRAM + THREAD * threads);
+    footprint.hold("program", program());
     Ok(footprint)
 }
 
@@ -64,15 +57,34 @@ fn of_labels(labels: &Labels) -> u64 {
     VALUE * labels.values().len() as u64
 }
 
-/// Refuses a run that may take more than is allowed.
-pub fn check(args: &RegisterArgs, footprint: &Footprint) -> Result<()> {
-    let (Some(limit), Some(peak)) = (args.max_memory, footprint.peak()) else {
-        return Ok(());
+/// The memory of a run within what is allowed, and a word about what the plan gives up for that, if anything.
+pub fn kept(
+    args: &RegisterArgs,
+    plan: &mut Registration,
+    inputs: &Inputs,
+    held: u64,
+) -> Result<(Footprint, Option<String>)> {
+    let whole = footprint(plan, inputs, held)?;
+    let Some(limit) = args.max_memory.filter(|limit| allowed(&whole) > *limit) else {
+        return Ok((whole, None));
     };
-    let needed = Bytes((MARGIN * peak.bytes() as f64).ceil() as u64);
-    if needed <= limit {
-        return Ok(());
+    if let Some(deformation) = &mut plan.deformation {
+        deformation.interleave = false;
+        let less = footprint(plan, inputs, held)?;
+        if allowed(&less) <= limit {
+            let note = format!(
+                "features are read channel by channel to keep within {limit}: with {needed} there is room to read them faster",
+                needed = allowed(&whole)
+            );
+            return Ok((less, Some(note)));
+        }
+        return Err(refusal(args, limit, &less));
     }
+    Err(refusal(args, limit, &whole))
+}
+
+/// The error of a run that may take more than is allowed.
+fn refusal(args: &RegisterArgs, limit: Bytes, footprint: &Footprint) -> Error {
     let mut remedies = Vec::new();
     let levels = args.levels.as_ref().map(|levels| levels.list());
     if args.transform.deform() && levels.is_none_or(|levels| levels.ends_with(&[1])) {
@@ -95,13 +107,5 @@ pub fn check(args: &RegisterArgs, footprint: &Footprint) -> Result<()> {
         remedies.push("leave out the labels");
     }
     remedies.push("resample the images to larger voxels");
-    Err(Error::argument(
-        "--max-memory",
-        format!(
-            "{limit} are too little: {name} takes about {estimate}, and {needed} must be allowed for it; {remedies}, or allow more",
-            name = peak.name,
-            estimate = Bytes(peak.bytes()),
-            remedies = remedies.join(", "),
-        ),
-    ))
+    too_little(limit, footprint, &remedies)
 }

@@ -177,7 +177,7 @@ pub struct RegisterArgs {
     #[arg(long, help_heading = "Output")]
     pub json: bool,
 
-    /// Refuse to begin where the run may take more memory than this, such as 700MB, 2GB or 1.5GiB
+    /// Keep within this memory, such as 700MB, 2GB or 1.5GiB: take less and more time, or refuse to begin
     #[arg(long, value_name = "SIZE", help_heading = "Running")]
     pub max_memory: Option<Bytes>,
 

@@ -233,11 +233,3 @@ pub fn doubts(registered: &Registered) -> Vec<String> {
     }
     doubts
 }
-
-/// Largest resident set of this process so far.
-pub fn peak_memory() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
-    let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
-    Some(kib * 1024)
-}

@@ -12,13 +12,14 @@ use super::page::{draw, figures, Shown};
 use super::prompts::dice;
 use super::report::{self, Difference, GridReport, Program, Report, Run, Seconds, Settings};
 use super::{budget, device, RegisterArgs};
+use crate::cli::budget::announced;
 use crate::cli::memory;
 use crate::cli::output::json;
-use crate::cli::{print, Bytes, Compared, Init, Session};
+use crate::cli::{print, Compared, Init, Session};
 use crate::evaluation::{inverse_consistency, regularity_of};
 use crate::image::{write_affine, write_bytes, DisplacementField, Image};
 use crate::ops::determinants;
-use crate::registration::{Deformation, FootprintStage, Registered, Registration};
+use crate::registration::{Deformation, Registered, Registration};
 use crate::solver::AlignmentStart;
 use crate::transform::Chain;
 use crate::{Error, Result};
@@ -47,9 +48,8 @@ pub(in crate::cli) fn register(
     let device = device::ready(args, session)?;
     session.progress.begin("reading", 1);
     let mut inputs = Inputs::read(args)?;
-    let plan = plan(args, &mut inputs, device);
-    let footprint = budget::footprint(&plan, &inputs, held)?;
-    budget::check(args, &footprint)?;
+    let mut plan = plan(args, &mut inputs, device);
+    let (footprint, given_up) = budget::kept(args, &mut plan, &inputs, held)?;
     if let (Some(peak), false) = (footprint.peak(), args.json || args.run.quiet) {
         session.progress.aside(|| print(&announced(peak)))?;
     }
@@ -63,6 +63,7 @@ pub(in crate::cli) fn register(
     report
         .outputs
         .push(outputs.path("_report.json").display().to_string());
+    report.notes.extend(given_up);
     for warning in &report.warnings {
         session.progress.warn(warning);
     }
@@ -85,19 +86,13 @@ pub(in crate::cli) fn register(
         },
         estimated_memory_bytes: footprint.peak().map_or(0, |peak| peak.bytes()),
         peak_allocated_bytes: memory::peak(),
-        peak_memory_bytes: report::peak_memory(),
+        peak_memory_bytes: memory::resident(),
     };
     let text = json(&report)?;
     staged.write("_report.json", |path| write_bytes(path, text.as_bytes()))?;
     session.proceed()?;
     staged.settle()?;
     Ok(report)
-}
-
-/// The line that is printed before the work begins.
-fn announced(peak: &FootprintStage) -> String {
-    let estimate = Bytes(peak.bytes());
-    format!("Memory  about {estimate} at most, for {}\n", peak.name)
 }
 
 /// What is asked for.

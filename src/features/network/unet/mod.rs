@@ -2,6 +2,7 @@
 
 mod backward;
 mod body;
+mod elements;
 
 use std::sync::Arc;
 
@@ -12,7 +13,6 @@ pub(crate) use body::Trail;
 
 use super::base::{base_features, BaseFeatures};
 use super::config::{scale_of, NetworkConfig};
-use super::joined::Joined;
 use super::parameters::{Maker, Parameters};
 use super::scales::Scales;
 use super::{check_images, FeatureNetwork};
@@ -109,6 +109,21 @@ impl Unet {
         let count = self.parameters.iter().count();
         let pulled = self.body.backward(trail, cotangents, count, false)?;
         Ok(pulled.parameters)
+    }
+
+    /// Bytes that the trail of a pass over an image on `grid` takes.
+    pub(crate) fn trail_bytes(&self, grid: &Grid) -> u64 {
+        self.bytes(self.body.trail_elements(&self.scales(grid)))
+    }
+
+    /// Bytes that the way back takes beside the trail, an estimate.
+    pub(crate) fn way_back_bytes(&self, grid: &Grid) -> u64 {
+        self.bytes(self.body.way_back_elements(&self.scales(grid)))
+    }
+
+    fn bytes(&self, elements: usize) -> u64 {
+        let element = self.parameters.dtype().map_or(4, |d| d.size_in_bytes());
+        (elements * element) as u64
     }
 
     /// The features of all levels on their grids, of what a pass over the images gave. Gradients flow through it.
@@ -212,34 +227,9 @@ impl FeatureNetwork for Unet {
     }
 
     fn workspace(&self, grid: &Grid) -> u64 {
-        let (config, scales) = (self.config(), self.scales(grid));
-        let shape = |scale| -> Vec<usize> { scales.size(scale).into_iter().rev().collect() };
-        let voxels = |scale| shape(scale).iter().product::<usize>();
-        let map = |scale: usize| config.widths[scale] * voxels(scale);
-        let finer = |scale| (0..scale).map(map).sum::<usize>();
-        let outputs = |shrink: &usize| config.outputs * voxels(scale_of(*shrink));
-        let made = |above: usize| -> usize {
-            let shrinks = config.shrinks.iter();
-            shrinks.filter(|&&s| scale_of(s) > above).map(outputs).sum()
-        };
-        // a block reads one map and writes another
-        let encoded = (0..config.widths.len()).map(|scale| finer(scale) + 2 * map(scale));
-        let decoded = (0..self.body.decoder.len()).map(|place| {
-            let scale = config.finest() + place;
-            let channels = [config.widths[scale], config.widths[scale + 1]];
-            let slab = Joined::workspace(&shape(scale), channels);
-            let read = finer(scale + 1) - finer(config.finest()) + map(scale + 1);
-            read + map(scale) + slab + made(scale)
-        });
-        let finest = config.finest();
-        let all = config.shrinks.iter().map(outputs).sum::<usize>();
-        let last = match &self.base {
-            Some(base) => all + base.channels(config.inputs, config.rank) * voxels(0),
-            None => made(finest) + map(finest) + 2 * config.outputs * voxels(finest),
-        };
-        let most = encoded.chain(decoded).max().unwrap_or(0).max(last);
-        let element = self.parameters.dtype().map_or(4, |d| d.size_in_bytes());
-        (most * element) as u64
+        let base = self.base.as_deref();
+        let base = base.map(|base| base.channels(self.inputs(), self.rank()));
+        self.bytes(self.body.pass_elements(&self.scales(grid), base))
     }
 
     fn maps(&self, images: &Tensor, grid: &Grid, targets: &[Grid]) -> Result<Vec<Tensor>> {

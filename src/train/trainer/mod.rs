@@ -1,5 +1,7 @@
 //! The training itself.
 
+mod footprint;
+
 use std::time::Instant;
 
 use candle_core::DType;
@@ -35,6 +37,8 @@ pub struct Trainer {
     /// What the pretraining sorts voxels by, and a twin that holds the mean weights; none after it.
     classifiers: Option<[Classifier; 2]>,
     layer: RegistrationLayer,
+    /// As the configuration says, or because memory is scarce.
+    recompute: bool,
     data: Option<DataSet>,
     validation: Option<DataSet>,
     optimiser: AdamW,
@@ -146,10 +150,9 @@ impl Trainer {
         let images = config.pretraining.as_ref().map_or(0, |p| p.images);
         let sets = data.iter().chain(&validation);
         let warnings = sets.flat_map(|set| set.warnings.clone()).collect();
-        std::fs::create_dir_all(&config.out)
-            .map_err(|e| Error::io(&config.out, "create the folder", e))?;
         Ok(Self {
             layer: config.layer()?,
+            recompute: config.recompute,
             workers: Workers::new(config.batch.max(images))?,
             log: Log::new(
                 &config.out,
@@ -252,6 +255,11 @@ impl Trainer {
         Ok(())
     }
 
+    fn make_folder(&self) -> Result<()> {
+        let out = &self.config.out;
+        std::fs::create_dir_all(out).map_err(|e| Error::io(out, "create the folder", e))
+    }
+
     /// Judges the network as it is before the first step, and makes sure that everything can be written.
     fn begin(
         &mut self,
@@ -263,6 +271,7 @@ impl Trainer {
             converged: f64::NAN,
             ..TrainingStep::default()
         };
+        self.make_folder()?;
         self.save()?;
         let better = self.judge(&mut row)?;
         self.log.push(row.clone());
@@ -310,7 +319,15 @@ impl Trainer {
                 let parameters = self.optimiser.parameters();
                 learn_labels(config, network, classifier, parameters, data, step, number)
             }
-            None => learn(config, network, &self.layer, data, step, number),
+            None => learn(
+                config,
+                network,
+                &self.layer,
+                self.recompute,
+                data,
+                step,
+                number,
+            ),
         });
         let mut notes = Vec::new();
         let mut learnt: Vec<Lesson> = Vec::new();
@@ -366,6 +383,7 @@ impl Trainer {
             parameters.assign("mean weights", &self.optimiser.means_of(parameters))?;
             validation.segmentation = segmentation(network, mean, data, &self.workers)?;
         }
+        self.make_folder()?;
         write_bytes(&self.config.out.join("validation.csv"), &table)?;
         Ok(validation)
     }
