@@ -281,6 +281,38 @@ fn fields(bench: &mut Bench<'_>) {
     });
 }
 
+/// Warps of many channels, at the size at which networks are trained.
+fn features(bench: &mut Bench<'_>, u: &Tensor) {
+    const CHANNELS: usize = 16;
+    let (size, map, c) = (bench.size, Affine::identity(), CHANNELS as f64);
+    let (image, linear) = (noise(CHANNELS, size, 1.0, 3), Interpolation::Linear);
+    let name = |what: &str| format!("{what}, {CHANNELS} channels");
+    bench.time(
+        &name("warp"),
+        4.0 * (2.0 * c + 3.0),
+        33.0 + 14.0 * c,
+        || {
+            warp(&image, u, &map, linear).unwrap();
+        },
+    );
+    bench.time(
+        &name("warp gradient"),
+        4.0 * (2.0 * c + 6.0),
+        48.0 + 39.0 * c,
+        || {
+            warp_gradient(&image, u, &map, linear, &image).unwrap();
+        },
+    );
+    bench.time(
+        &name("warp adjoint"),
+        4.0 * (2.0 * c + 3.0),
+        33.0 + 14.0 * c,
+        || {
+            warp_adjoint(&image, u, &map, linear, &size).unwrap();
+        },
+    );
+}
+
 fn images(bench: &mut Bench<'_>) {
     let size = bench.size;
     let image = noise(1, size, 1.0, 1);
@@ -316,6 +348,9 @@ fn images(bench: &mut Bench<'_>) {
                 warp_adjoint(&image, &u, &map, interpolation, &size).unwrap();
             },
         );
+    }
+    if size == SIZES[1] {
+        features(bench, &u);
     }
     bench.time("spline coefficients", 8.0, 15.0, || {
         spline_coefficients(&image).unwrap();

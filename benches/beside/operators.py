@@ -130,13 +130,19 @@ def network(last):
     return {"forward": median(forward, 3), "forward and backward": median(both, 3)}
 
 
+def displaced(size):
+    """A smooth displacement `[1, nz, ny, nx, 3]` and the places it starts from."""
+    coarse = torch.rand(1, 3, *(n // 16 for n in size)).sub_(0.5).mul_(0.04)
+    u = F.interpolate(coarse, size=size, mode="trilinear", align_corners=True)
+    grid = F.affine_grid(torch.eye(3, 4)[None], (1, 1, *size), align_corners=True)
+    return u.permute(0, 2, 3, 4, 1).contiguous(), grid
+
+
 def operators(size):
     """Warps by a smooth displacement, smoothing and local correlation, of one volume; sizes slowest axis first."""
     image, g = torch.rand(1, 1, *size), torch.rand(1, 1, *size)
-    coarse = torch.rand(1, 3, *(n // 16 for n in size)).sub_(0.5).mul_(0.04)
-    u = F.interpolate(coarse, size=size, mode="trilinear", align_corners=True)
-    field = u.permute(0, 2, 3, 4, 1).contiguous()
-    grid = F.affine_grid(torch.eye(3, 4)[None], (1, 1, *size), align_corners=True)
+    field, grid = displaced(size)
+    u = field.permute(0, 4, 1, 2, 3).contiguous()
     x = torch.arange(-3.0, 4.0)
     taps = torch.exp(-0.5 * x * x)
     taps /= taps.sum()
@@ -186,11 +192,33 @@ def operators(size):
         }
 
 
+def warps(channels, size):
+    """Warps of many channels by a smooth displacement, and their two derivatives."""
+    image, g = torch.rand(1, channels, *size), torch.rand(1, channels, *size)
+    field, grid = displaced(size)
+    where = grid + field
+
+    def back(mask):
+        backward = torch.ops.aten.grid_sampler_3d_backward
+        return lambda: backward(g, image, where, 0, 1, True, mask)
+
+    def forward():
+        return F.grid_sample(image, where, padding_mode="border", align_corners=True)
+
+    with torch.no_grad():
+        return {
+            "warp": median(forward),
+            "warp gradient": median(back([False, True])),
+            "warp adjoint": median(back([True, False])),
+        }
+
+
 def main():
     convolved = ours(["network", "--"], r"^(\S.*?) {2,}([\d.]+) ")
     size = "192x224x160"
     of_size = ["ops", "--", f"(warp|compose|smooth|lncc).* {size}"]
-    others = ours(of_size, r"^(\S.*?) {2,}[\d.]+ +([\d.]+) ")
+    pattern_of_ops = r"^(\S.*?) {2,}[\d.]+ +([\d.]+) "
+    others = ours(of_size, pattern_of_ops)
     print(f"{THREADS} threads, PyTorch {torch.__version__}; ms\n")
     print(f"{'operator':<44} {'ours':>8} {'planar':>8} {'last':>8} {'ratio':>6}")
 
@@ -214,6 +242,11 @@ def main():
         rows(name, lambda last: convolutions(edge, step, inputs, outputs, voxels, last))
     rows("U-Net", network)
     for what, theirs in operators([int(n) for n in size.split("x")][::-1]).items():
+        row(f"{what}, {size}", others[what], theirs, float("inf"))
+    size, channels = "96x112x80", 16
+    others = ours(["ops", "--", f"warp.* {channels} channels {size}"], pattern_of_ops)
+    for what, theirs in warps(channels, [int(n) for n in size.split("x")][::-1]).items():
+        what = f"{what}, {channels} channels"
         row(f"{what}, {size}", others[what], theirs, float("inf"))
 
 

@@ -192,9 +192,66 @@ impl<T: Real, const D: usize> Kernel<T> for Scatter<'_, T, D> {
 /// The taps of up to 16 voxels: places along an axis, weights and derivatives of weights along the step, tap by tap.
 #[derive(Clone, Copy)]
 struct Taps<T> {
-    place: [[usize; 16]; 4],
+    place: [[T; 16]; 4],
     weight: [[T; 16]; 4],
     slope: [[T; 16]; 4],
+}
+
+impl<T: Real> Taps<T> {
+    /// The voxel of the moving grid at a tap.
+    #[inline(always)]
+    fn voxel(&self, tap: usize, lane: usize) -> usize {
+        self.place[tap][lane].wide() as usize
+    }
+}
+
+/// Which of up to 16 voxels can hand on their shares together.
+#[derive(Clone, Copy)]
+struct Runs<T> {
+    /// 1 where the cell of the next voxel is the next one of its row.
+    joined: [T; 16],
+    /// 1 where the taps along the row lie side by side: no border has put one elsewhere.
+    whole: [T; 16],
+}
+
+impl<T: Real> Runs<T> {
+    /// Of voxels with these cells, and with as many taps along the row as `reach`.
+    ///
+    /// # Safety
+    /// Within a kernel only.
+    #[inline(always)]
+    unsafe fn find<L: Lanes<Element = T>, const D: usize>(
+        &mut self,
+        cells: &[L; D],
+        taps: &[[T; 16]; 4],
+        reach: usize,
+    ) {
+        // SAFETY: no vector has more than 16 lanes.
+        unsafe {
+            let one = L::constant(1.0);
+            let mut joined = cells[0].one_on(cells[0]);
+            joined = joined.where_equal(cells[0].add(one), one);
+            for cell in &cells[1..] {
+                joined = joined.mul(cell.one_on(*cell).where_equal(*cell, one));
+            }
+            joined.store(self.joined.as_mut_ptr());
+            let first = L::load(taps[0].as_ptr());
+            let last = L::load(taps[reach - 1].as_ptr());
+            let apart = first.add(L::constant((reach - 1) as f64));
+            last.where_equal(apart, one).store(self.whole.as_mut_ptr());
+        }
+    }
+
+    /// The first voxel from `lane` on, before `most`, that does not belong to the run that begins there.
+    #[inline(always)]
+    fn end(&self, lane: usize, most: usize) -> usize {
+        let one = T::of(1.0);
+        let mut end = lane;
+        while end < most && self.whole[end] == one && (end == lane || self.joined[end - 1] == one) {
+            end += 1;
+        }
+        end
+    }
 }
 
 impl<T: Real, const D: usize> Scatter<'_, T, D> {
@@ -247,12 +304,17 @@ impl<T: Real, const D: usize> Scatter<'_, T, D> {
         slab: &mut [T],
     ) {
         let (n, width) = (self.frame.voxels(), self.frame.fixed[0]);
+        let none = [T::of(0.0); 16];
         let empty = Taps {
-            place: [[0; 16]; 4],
-            weight: [[T::of(0.0); 16]; 4],
-            slope: [[T::of(0.0); 16]; 4],
+            place: [none; 4],
+            weight: [none; 4],
+            slope: [none; 4],
         };
         let mut axes = [empty; D];
+        let mut runs = Runs {
+            joined: none,
+            whole: none,
+        };
         // SAFETY: as in `run`.
         unsafe {
             for (row, [low, high]) in self.reach.iter().enumerate() {
@@ -278,11 +340,7 @@ impl<T: Real, const D: usize> Scatter<'_, T, D> {
                         let [voxel, weight, slope] =
                             taps::<L, D, CUBIC>(&cell, a, self.frame.moving[a]);
                         for k in 0..if CUBIC { 4 } else { 2 } {
-                            let mut lanes = [T::of(0.0); 16];
-                            voxel[k].store(lanes.as_mut_ptr());
-                            for (place, lane) in axes[a].place[k].iter_mut().zip(lanes) {
-                                *place = lane.wide() as usize;
-                            }
+                            voxel[k].store(axes[a].place[k].as_mut_ptr());
                             weight[k].store(axes[a].weight[k].as_mut_ptr());
                             if ALONG {
                                 step[a].mul(slope[k]).store(axes[a].slope[k].as_mut_ptr());
@@ -292,7 +350,9 @@ impl<T: Real, const D: usize> Scatter<'_, T, D> {
                     if MANY {
                         self.vectors::<L, CUBIC, ALONG>(&axes, (at, count), channel, slab);
                     } else {
-                        self.voxels::<CUBIC, ALONG>(&axes, at, count);
+                        let reach = if CUBIC { 4 } else { 2 };
+                        runs.find::<L, D>(&cell.base, &axes[0].place, reach);
+                        self.runs::<L, CUBIC, ALONG>(&axes, &runs, (at, count));
                     }
                     i += count;
                 }
@@ -329,6 +389,10 @@ impl<T: Real, const D: usize> Scatter<'_, T, D> {
             }
         }
         for lane in 0..count {
+            let mut along_row = [0; 4];
+            for (kx, to) in along_row.iter_mut().enumerate().take(reach) {
+                *to = axes[0].voxel(kx, lane) * L::COUNT;
+            }
             // SAFETY: taps lie inside the volume, and those of other planes are left out.
             unsafe {
                 let (cotangent, along) = (
@@ -342,8 +406,7 @@ impl<T: Real, const D: usize> Scatter<'_, T, D> {
                         };
                         for kx in 0..reach {
                             let (wx, sx) = (axes[0].weight[kx][lane], axes[0].slope[kx][lane]);
-                            let to = (line + axes[0].place[kx][lane]) * L::COUNT;
-                            let to = slab.as_mut_ptr().add(to);
+                            let to = slab.as_mut_ptr().add(line * L::COUNT + along_row[kx]);
                             let mut sum = cotangent.fma(L::splat(weight * wx), L::load(to));
                             if ALONG {
                                 sum = along.fma(L::splat(slope * wx + weight * sx), sum);
@@ -353,6 +416,105 @@ impl<T: Real, const D: usize> Scatter<'_, T, D> {
                     }
                 }
             }
+        }
+    }
+
+    /// Adds the shares of `count` fixed voxels from `at` on that fall into the slab. Where the cells of neighbours follow each other
+    /// along a row, the shares of all of them are added to a line of the moving grid at a time.
+    #[inline(always)]
+    unsafe fn runs<L: Lanes<Element = T>, const CUBIC: bool, const ALONG: bool>(
+        &self,
+        axes: &[Taps<T>; D],
+        runs: &Runs<T>,
+        (at, count): (usize, usize),
+    ) {
+        let reach = if CUBIC { 4 } else { 2 };
+        let (n, m) = (
+            self.frame.voxels(),
+            self.frame.moving.iter().product::<usize>(),
+        );
+        let start = self.first * self.frame.stride[D - 1];
+        let mut lane = 0;
+        while lane < count {
+            // the shares of the last one still fit into a vector
+            let most = (lane + L::COUNT + 1 - reach).min(count);
+            let end = runs.end(lane, most);
+            if end == lane {
+                // taps that a border has put elsewhere
+                // SAFETY: as in `run`.
+                unsafe { self.voxel::<CUBIC, ALONG>(axes, at, lane) };
+                lane += 1;
+                continue;
+            }
+            let length = end - lane;
+            // SAFETY: taps lie inside the volume, and these planes belong to this task.
+            unsafe {
+                let mut across = [[L::constant(0.0); 2]; 4];
+                for k in 0..reach {
+                    across[k] = [
+                        part(&axes[0].weight[k], lane, length),
+                        part(&axes[0].slope[k], lane, length),
+                    ];
+                }
+                for kz in 0..if D == 3 { reach } else { 1 } {
+                    for ky in 0..reach {
+                        let Some((line, ..)) = self.line(axes, lane, kz, ky) else {
+                            continue;
+                        };
+                        let [weight, slope] =
+                            self.weights::<L, ALONG>(axes, (lane, length), kz, ky);
+                        for c in 0..self.channels {
+                            let voxel = c * n + at + lane;
+                            let from = self.shares.cotangent.as_ptr().add(voxel);
+                            let mut share = L::load_part(from, length).mul(weight);
+                            let mut second = share;
+                            if let (true, Some((_, along))) = (ALONG, self.shares.along) {
+                                let along = L::load_part(along.as_ptr().add(voxel), length);
+                                share = along.fma(slope, share);
+                                second = along.mul(weight);
+                            }
+                            let mut sum = L::constant(0.0);
+                            for k in (0..reach).rev() {
+                                sum = sum.one_back(L::constant(0.0));
+                                sum = share.fma(across[k][0], sum);
+                                if ALONG {
+                                    sum = second.fma(across[k][1], sum);
+                                }
+                            }
+                            let to = self.out.at(c * m + start + line + axes[0].voxel(0, lane));
+                            let reached = length + reach - 1;
+                            sum.add(L::load_part(to, reached)).store_part(to, reached);
+                        }
+                    }
+                }
+            }
+            lane = end;
+        }
+    }
+
+    /// The factor of the shares of a run of voxels on the line at taps `kz` and `ky`, and its derivative along the step.
+    #[inline(always)]
+    unsafe fn weights<L: Lanes<Element = T>, const ALONG: bool>(
+        &self,
+        axes: &[Taps<T>; D],
+        (lane, length): (usize, usize),
+        kz: usize,
+        ky: usize,
+    ) -> [L; 2] {
+        // SAFETY: runs lie within the lanes.
+        unsafe {
+            let factor = L::splat(self.shares.factor);
+            let mut weight = factor.mul(part(&axes[1].weight[ky], lane, length));
+            let mut slope = factor.mul(part(&axes[1].slope[ky], lane, length));
+            if D == 3 {
+                let deep: L = part(&axes[D - 1].weight[kz], lane, length);
+                slope = slope.mul(deep);
+                if ALONG {
+                    slope = weight.fma(part(&axes[D - 1].slope[kz], lane, length), slope);
+                }
+                weight = weight.mul(deep);
+            }
+            [weight, slope]
         }
     }
 
@@ -367,7 +529,7 @@ impl<T: Real, const D: usize> Scatter<'_, T, D> {
         ky: usize,
     ) -> Option<(usize, T, T)> {
         let tap = if D == 3 { kz } else { ky };
-        let plane = axes[D - 1].place[tap][lane];
+        let plane = axes[D - 1].voxel(tap, lane);
         if plane < self.first || plane >= self.end {
             return None;
         }
@@ -379,17 +541,17 @@ impl<T: Real, const D: usize> Scatter<'_, T, D> {
         }
         let across = factor * axes[D - 1].weight[kz][lane];
         let bend = factor * axes[D - 1].slope[kz][lane];
-        let from = slice + axes[1].place[ky][lane] * self.frame.stride[1];
+        let from = slice + axes[1].voxel(ky, lane) * self.frame.stride[1];
         Some((from, across * wy, bend * wy + across * sy))
     }
 
-    /// Adds the shares of `count` fixed voxels from `at` on that fall into the slab.
+    /// Adds the shares of the fixed voxel `lane` after `at` that fall into the slab.
     #[inline(always)]
-    unsafe fn voxels<const CUBIC: bool, const ALONG: bool>(
+    unsafe fn voxel<const CUBIC: bool, const ALONG: bool>(
         &self,
         axes: &[Taps<T>; D],
         at: usize,
-        count: usize,
+        lane: usize,
     ) {
         let reach = if CUBIC { 4 } else { 2 };
         let (n, m) = (
@@ -397,32 +559,40 @@ impl<T: Real, const D: usize> Scatter<'_, T, D> {
             self.frame.moving.iter().product::<usize>(),
         );
         let start = self.first * self.frame.stride[D - 1];
-        for lane in 0..count {
-            for kz in 0..if D == 3 { reach } else { 1 } {
-                for ky in 0..reach {
-                    let Some((line, weight, slope)) = self.line(axes, lane, kz, ky) else {
-                        continue;
-                    };
-                    for c in 0..self.channels {
-                        let voxel = c * n + at + lane;
-                        let mut share = self.shares.cotangent[voxel] * weight;
-                        let mut second = T::of(0.0);
-                        if let (true, Some((_, along))) = (ALONG, self.shares.along) {
-                            share += along[voxel] * slope;
-                            second = along[voxel] * weight;
+        for kz in 0..if D == 3 { reach } else { 1 } {
+            for ky in 0..reach {
+                let Some((line, weight, slope)) = self.line(axes, lane, kz, ky) else {
+                    continue;
+                };
+                for c in 0..self.channels {
+                    let voxel = c * n + at + lane;
+                    let mut share = self.shares.cotangent[voxel] * weight;
+                    let mut second = T::of(0.0);
+                    if let (true, Some((_, along))) = (ALONG, self.shares.along) {
+                        share += along[voxel] * slope;
+                        second = along[voxel] * weight;
+                    }
+                    for kx in 0..reach {
+                        let to = c * m + start + line + axes[0].voxel(kx, lane);
+                        let mut add = share * axes[0].weight[kx][lane];
+                        if ALONG {
+                            add += second * axes[0].slope[kx][lane];
                         }
-                        for kx in 0..reach {
-                            let to = c * m + start + line + axes[0].place[kx][lane];
-                            let mut add = share * axes[0].weight[kx][lane];
-                            if ALONG {
-                                add += second * axes[0].slope[kx][lane];
-                            }
-                            // SAFETY: taps lie inside the volume, and this plane belongs to this task.
-                            unsafe { *self.out.at(to) += add };
-                        }
+                        // SAFETY: taps lie inside the volume, and this plane belongs to this task.
+                        unsafe { *self.out.at(to) += add };
                     }
                 }
             }
         }
     }
+}
+
+/// Some lanes in the front of a vector whose others are zero.
+///
+/// # Safety
+/// Within a kernel only; there are as many from `first` on.
+#[inline(always)]
+unsafe fn part<L: Lanes>(lanes: &[L::Element; 16], first: usize, count: usize) -> L {
+    // SAFETY: the caller's promise.
+    unsafe { L::load_part(lanes.as_ptr().add(first), count) }
 }
