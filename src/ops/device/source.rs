@@ -106,4 +106,6 @@ sources! {
     VECTOR "vector";
     /// Moved images.
     WARP "warp";
+    /// What moved images hand back.
+    WARP_ADJOINT "warp_adjoint";
 }

@@ -5,7 +5,6 @@ use candle_core::Tensor;
 use super::{Curvature, SsdData};
 use crate::ops::device::{rank, Argument, Frame, Launcher, Plain, Source, Stored, Weights};
 use crate::ops::diffusion::Differences;
-use crate::ops::sample::Interpolation;
 use crate::{Error, Result};
 
 /// Most channels of a map: `CHANNELS` of the kernel.
@@ -111,10 +110,7 @@ pub(super) fn pass(
             (what, stored, written)
         }
     };
-    let how = match data.interpolation {
-        Interpolation::Linear => "linear",
-        Interpolation::Cubic => "cubic",
-    };
+    let how = data.interpolation.name();
     let mut arguments = vec![
         Argument::of(Frame::new(&fixed, &moving, &data.map)?),
         Argument::of(Channels::of(&data.channel_weight)?),
@@ -135,7 +131,7 @@ mod tests {
     use candle_core::DType;
 
     use super::*;
-    use crate::ops::{noise, Stage};
+    use crate::ops::{noise, Interpolation, Stage};
     use crate::Affine;
 
     fn data(fixed: &[usize], moving: &[usize], channels: usize, masked: bool) -> SsdData {
