@@ -96,6 +96,8 @@ sources! {
     GRADIENT_ENERGY "gradient_energy";
     /// Corner determinants.
     JACOBIAN "jacobian";
+    /// Local correlation.
+    LNCC "lncc";
     /// The last step of reductions.
     REDUCE "reduce";
     /// Filters along an axis.
