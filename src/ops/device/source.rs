@@ -104,6 +104,8 @@ sources! {
     SEPARABLE "separable";
     /// The fused pass.
     SSD "ssd";
+    /// The way back from it to its data.
+    SSD_PULLBACK "ssd_pullback";
     /// Whole tensors.
     VECTOR "vector";
     /// Moved images.
