@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use candle_core::{Device, Tensor};
 use stillpoint::{
-    compose_unfolded, resize, smallest_determinant, smooth, Affine, BlockSystem, Curvature,
-    DeviceChoice, Differences, Interpolation, Rng, SsdData,
+    compose_unfolded, lncc_gradient, resize, smallest_determinant, smooth, warp_adjoint, Affine,
+    BlockSystem, Curvature, DeviceChoice, Differences, Interpolation, Rng, SsdData,
 };
 
 const SIZES: [[usize; 3]; 3] = [[48, 56, 40], [96, 112, 80], [192, 224, 160]];
@@ -117,7 +117,18 @@ fn operators(bench: &Bench) {
         bench.time(&format!("warp, {channels} channels"), bytes, || {
             data.warped(Some(&u)).unwrap();
         });
+        bench.time(&format!("its adjoint, {channels} channels"), bytes, || {
+            warp_adjoint(&data.fixed, &u, &data.map, data.interpolation, &bench.size).unwrap();
+        });
+        let bytes = 4.0 * (4.0 * c + 7.0);
+        bench.time(&format!("pullback, {channels} channels"), bytes, || {
+            data.pullback(&u, &u).unwrap();
+        });
     }
+    let images = [bench.noise(1, 7), bench.noise(1, 8)];
+    bench.time("local correlation with gradients", 16.0, || {
+        lncc_gradient(&images[0], &images[1], &[7; 3]).unwrap();
+    });
     let system = BlockSystem {
         blocks: bench.noise(3, 5),
         differences: Differences {

@@ -8,10 +8,7 @@ __device__ void coverage(const Frame &frame, const float *u, float *out, double 
     const int n = voxels<D>(frame.fixed);
     double part[1] = {0.0};
     EACH_VOXEL(v, n) {
-        float here[D], p[D];
-        displacement<D>(u, n, v, here);
-        position<D>(frame, v, here, p);
-        const float inside = cell_at<D, false>(p, frame.moving).near ? 1.0f : 0.0f;
+        const float inside = cell_of<D, false>(frame, u, n, v).near ? 1.0f : 0.0f;
         out[v] = inside;
         part[0] += (double)inside;
     }

@@ -76,6 +76,15 @@ __device__ Cell<D> cell_at(const float (&p)[D], const Size &size) {
     return cell;
 }
 
+// The cell that voxel v, of n, is carried to by the displacement.
+template <int D, bool CUBIC>
+__device__ Cell<D> cell_of(const Frame &frame, const float *u, int n, int v) {
+    float here[D], p[D];
+    displacement<D>(u, n, v, here);
+    position<D>(frame, v, here, p);
+    return cell_at<D, CUBIC>(p, frame.moving);
+}
+
 // A value with its gradient by the position.
 template <int D>
 struct Sampled {
@@ -196,6 +205,43 @@ __device__ Sampled<D> sampled(const float *image, const Cell<D> &cell, const Fra
         out.slope[a] *= cell.sign[a];
     }
     return out;
+}
+
+// The voxels along axis a that a value is made of, as offsets, with their weights and the derivatives of these by the position:
+// two for linear interpolation, four for cubic.
+struct Taps {
+    Offset at[4];
+    float weight[4], slope[4];
+};
+
+template <int D, bool CUBIC>
+__device__ Taps taps(const Cell<D> &cell, int a, const Frame &frame) {
+    Taps out;
+    if (CUBIC) {
+        spline_weights(cell.part[a], out.weight, out.slope);
+        for (int k = 0; k < 4; k++) {
+            out.at[k] = (Offset)mirrored(cell.base[a], k, frame.moving.n[a]) * frame.stride[a];
+            out.slope[k] *= cell.sign[a];
+        }
+    } else {
+        for (int k = 0; k < 2; k++) {
+            out.at[k] = (Offset)(cell.base[a] + k) * frame.stride[a];
+            out.weight[k] = k ? cell.part[a] : 1.0f - cell.part[a];
+            out.slope[k] = k ? cell.sign[a] : -cell.sign[a];
+        }
+    }
+    return out;
+}
+
+// The step of the position that a step of the displacement makes at voxel v, of n: B q.
+template <int D>
+__device__ void push_step(const Frame &frame, const float *step, int n, int v, float (&out)[D]) {
+    for (int a = 0; a < D; a++) {
+        out[a] = 0.0f;
+        for (int b = 0; b < D; b++) {
+            out[a] = fmaf(step[(Offset)b * n + v], frame.matrix[a][b], out[a]);
+        }
+    }
 }
 
 // The gradient by the displacement from that by the position: B' g.

@@ -36,10 +36,7 @@ __device__ void ssd(const Frame &frame, const Channels &channels, const Smoothne
     const Offset moving_voxels = voxels<D>(frame.moving);
     double part[2] = {0.0, 0.0};
     EACH_VOXEL(v, n) {
-        float here[D], p[D];
-        displacement<D>(u, n, v, here);
-        position<D>(frame, v, here, p);
-        const Cell<D> cell = cell_at<D, CUBIC>(p, frame.moving);
+        const Cell<D> cell = cell_of<D, CUBIC>(frame, u, n, v);
         const float counts = mask ? mask[v] : 1.0f;
         float energy = 0.0f;
         float g[D], block[D * (D + 1) / 2];

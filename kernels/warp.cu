@@ -8,14 +8,6 @@
 // [rank, ...], images [channels, ...]. Boundary: as in sample.cuh.
 
 template <int D, bool CUBIC>
-__device__ Cell<D> cell_of(const Frame &frame, const float *u, int n, int v) {
-    float here[D], p[D];
-    displacement<D>(u, n, v, here);
-    position<D>(frame, v, here, p);
-    return cell_at<D, CUBIC>(p, frame.moving);
-}
-
-template <int D, bool CUBIC>
 __device__ void values(const Frame &frame, int channels, int continued, const float *image, const float *u, float *out) {
     const int n = voxels<D>(frame.fixed);
     const Offset m = voxels<D>(frame.moving);

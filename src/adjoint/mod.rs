@@ -6,6 +6,8 @@ mod attach;
 mod autodiff;
 mod check;
 mod energy;
+#[cfg(test)]
+mod on_device;
 mod policy;
 mod residual;
 mod unrolled;

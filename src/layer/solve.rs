@@ -22,7 +22,8 @@ use crate::{Affine, Error, Result};
 #[derive(Debug, Clone)]
 pub struct RegistrationLayer {
     /// Transform, regulariser, its weight, mode and budgets. Levels are those of the features; `levels` of the deformation
-    /// is not used.
+    /// is not used. On a GPU the optima are found and their adjoints solved; displacements and gradients come back to where
+    /// the features are.
     pub deformation: Deformation,
     /// Which gradient.
     pub adjoint: Adjoint,
@@ -164,18 +165,18 @@ impl RegistrationLayer {
         }
         problem.release();
         let adjoint = self.adjoint_of(&report, number)?;
-        let dtype = theta.dtype();
-        let features = |levels: &[FeatureLevel]| -> Result<Tensor> {
-            Ok(levels[number].features.get(item)?.to_dtype(dtype)?)
+        let beside = |data: &Tensor| -> Result<Tensor> {
+            Ok(data.to_dtype(theta.dtype())?.to_device(theta.device())?)
         };
+        let features = |levels: &[FeatureLevel]| beside(&levels[number].features.get(item)?);
         let (fixed, moving) = (features(input.fixed)?, features(input.moving)?);
         let lambda = input
             .lambda
-            .map(|lambda| lambda.reshape(1)?.to_dtype(dtype)? * problem.unit)
+            .map(|lambda| -> Result<Tensor> { Ok((beside(&lambda.reshape(1)?)? * problem.unit)?) })
             .transpose()?;
         let weights = input
             .channel_weights
-            .map(|weights| weights[number].to_dtype(dtype))
+            .map(|weights| beside(&weights[number]))
             .transpose()?;
         let (transform, grid) = (problem.transform.clone(), problem.grid.clone());
         let (theta, record) = attach(
@@ -189,8 +190,9 @@ impl RegistrationLayer {
             ],
             adjoint,
         )?;
+        let back = input.fixed[number].features.device();
         Ok(Item {
-            displacement: transform.displacement(&theta, &grid)?,
+            displacement: transform.displacement(&theta, &grid)?.to_device(back)?,
             report,
             adjoint: record,
         })

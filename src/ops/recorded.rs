@@ -10,27 +10,44 @@ use crate::{Error, Result};
 type Pullback<const N: usize> = Box<dyn Fn(&Tensor) -> Result<[Option<Tensor>; N]> + Send + Sync>;
 
 /// A result until the forward pass takes it.
-pub(super) struct Ready(Mutex<Option<(CpuStorage, Shape)>>);
+pub(super) struct Ready(Mutex<Option<(Storage, Shape)>>);
 
 impl Ready {
     pub(super) fn new(name: &'static str, result: &Tensor) -> Result<Self> {
         let result = result.contiguous()?;
         let (storage, layout) = result.storage_and_layout();
-        let Storage::Cpu(cpu) = &*storage else {
-            return Err(Error::on_device(format!("the derivative of {name}")));
-        };
         if layout.start_offset() != 0 {
             return Err(Error::argument(name, "expected a tensor of its own"));
         }
-        let result = (cpu.clone(), layout.shape().clone());
+        let result = (storage.try_clone(layout)?, layout.shape().clone());
         Ok(Self(Mutex::new(Some(result))))
     }
 
     pub(super) fn take(&self, name: &str) -> candle_core::Result<(CpuStorage, Shape)> {
+        match self.taken(name)? {
+            (Storage::Cpu(storage), shape) => Ok((storage, shape)),
+            _ => Err(elsewhere(name)),
+        }
+    }
+
+    /// [`Ready::take`] for a result on a GPU.
+    #[cfg(feature = "cuda")]
+    fn take_on_gpu(&self, name: &str) -> candle_core::Result<(candle_core::CudaStorage, Shape)> {
+        match self.taken(name)? {
+            (Storage::Cuda(storage), shape) => Ok((storage, shape)),
+            _ => Err(elsewhere(name)),
+        }
+    }
+
+    fn taken(&self, name: &str) -> candle_core::Result<(Storage, Shape)> {
         let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         slot.take()
             .ok_or_else(|| candle_core::Error::Msg(format!("{name}: used twice")))
     }
+}
+
+fn elsewhere(name: &str) -> candle_core::Error {
+    candle_core::Error::Msg(format!("{name}: argument and result lie on two devices"))
 }
 
 struct Recorded<const N: usize> {
@@ -63,6 +80,15 @@ impl CustomOp1 for Recorded<1> {
         self.result.take(self.name)
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        _: &candle_core::CudaStorage,
+        _: &Layout,
+    ) -> candle_core::Result<(candle_core::CudaStorage, Shape)> {
+        self.result.take_on_gpu(self.name)
+    }
+
     fn bwd(&self, _: &Tensor, _: &Tensor, g: &Tensor) -> candle_core::Result<Option<Tensor>> {
         let [x] = self.backward(g)?;
         Ok(x)
@@ -82,6 +108,17 @@ impl CustomOp2 for Recorded<2> {
         _: &Layout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
         self.result.take(self.name)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        _: &candle_core::CudaStorage,
+        _: &Layout,
+        _: &candle_core::CudaStorage,
+        _: &Layout,
+    ) -> candle_core::Result<(candle_core::CudaStorage, Shape)> {
+        self.result.take_on_gpu(self.name)
     }
 
     fn bwd(

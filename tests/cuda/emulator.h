@@ -178,6 +178,12 @@ static inline unsigned atomicMin(unsigned *at, unsigned value) {
     return before;
 }
 
+static inline unsigned long long atomicAdd(unsigned long long *at, unsigned long long value) {
+    const unsigned long long before = *at;
+    *at = before + value;
+    return before;
+}
+
 #define KERNEL(name, parameters, ...)                                                                               \
     static void name##_kernel parameters { __VA_ARGS__; }                                                           \
     extern "C" int name(void **arguments, unsigned blocks) {                                                        \

@@ -7,7 +7,7 @@ use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Storage, Tensor};
 use crate::{Error, Result};
 
 /// A value as a kernel takes it: its bytes, as long as the launch lasts.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(in crate::ops) struct Argument(Box<[u64]>);
 
 /// Values that are only bits, laid out as in C.
@@ -169,6 +169,7 @@ fn address_on_host(storage: &CpuStorage, start: usize) -> u64 {
     let (first, size) = match storage {
         CpuStorage::U8(v) => (v.as_ptr() as u64, 1),
         CpuStorage::U32(v) => (v.as_ptr() as u64, 4),
+        CpuStorage::I64(v) => (v.as_ptr() as u64, 8),
         CpuStorage::F16(v) => (v.as_ptr() as u64, 2),
         CpuStorage::F32(v) => (v.as_ptr() as u64, 4),
         CpuStorage::F64(v) => (v.as_ptr() as u64, 8),

@@ -182,6 +182,7 @@ pub(super) fn address(storage: &CudaStorage, start: usize) -> Result<u64> {
     Ok(match storage.dtype() {
         DType::U8 => of!(u8),
         DType::U32 => of!(u32),
+        DType::I64 => of!(i64),
         DType::F16 => of!(half::f16),
         DType::F32 => of!(f32),
         DType::F64 => of!(f64),

@@ -96,14 +96,20 @@ sources! {
     GRADIENT_ENERGY "gradient_energy";
     /// Corner determinants.
     JACOBIAN "jacobian";
+    /// Local correlation.
+    LNCC "lncc";
     /// The last step of reductions.
     REDUCE "reduce";
     /// Filters along an axis.
     SEPARABLE "separable";
     /// The fused pass.
     SSD "ssd";
+    /// The way back from it to its data.
+    SSD_PULLBACK "ssd_pullback";
     /// Whole tensors.
     VECTOR "vector";
     /// Moved images.
     WARP "warp";
+    /// What moved images hand back.
+    WARP_ADJOINT "warp_adjoint";
 }

@@ -1,6 +1,8 @@
 //! Local normalised cross correlation of two images.
 
 mod cpu;
+#[cfg(any(feature = "cuda", test))]
+mod cuda;
 mod memory;
 mod row;
 mod stored;
@@ -9,6 +11,7 @@ mod tile;
 use candle_core::Tensor;
 use rayon::prelude::*;
 
+use super::device::twin;
 use super::lanes::dispatch;
 use super::recorded::record2;
 use super::rows::Shared;
@@ -35,7 +38,8 @@ const SAMPLES: usize = 4096;
 ///
 /// Sums are of double precision and run across planes and rows, part by part of the volume; those along a row are doubled until
 /// they fill the window. So the time grows with the window by its logarithm and by what each part computes beyond its border.
-/// The order is fixed: the same bits for any number of threads. A value that is not finite spoils the result.
+/// The order is fixed: the same bits for any number of threads. A value that is not finite spoils the result. On a GPU windows are
+/// added up voxel by voxel, an axis after the other, and the time grows with their sides.
 ///
 /// Source: Avants et al. 2008, doi:10.1016/j.media.2007.06.004.
 ///
@@ -136,6 +140,7 @@ impl Windows {
         factor: f64,
     ) -> Result<(f64, [Tensor; OF])> {
         let [first, second] = images;
+        twin!(first, launcher => cuda::of(&launcher, self, images, factor));
         with_real!(first.dtype(), T => {
             let (value, gradients) = read::<T, _>(first, |first| {
                 read::<T, _>(second, |second| self.run::<T, OF>([first, second], factor))

@@ -23,6 +23,17 @@ pub enum Interpolation {
     Cubic,
 }
 
+#[cfg(any(feature = "cuda", test))]
+impl Interpolation {
+    /// The word in the names of kernels.
+    pub(in crate::ops) fn name(self) -> &'static str {
+        match self {
+            Self::Linear => "linear",
+            Self::Cubic => "cubic",
+        }
+    }
+}
+
 /// Sizes of both grids and the map from fixed index (plus displacement) to moving index.
 #[derive(Clone, Copy)]
 pub(crate) struct Frame<T, const D: usize> {

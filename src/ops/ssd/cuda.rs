@@ -1,11 +1,10 @@
-//! The fused pass on a GPU: kernels/ssd.cu.
+//! The fused pass on a GPU, and the way back to its data: kernels/ssd.cu and kernels/ssd_pullback.cu.
 
 use candle_core::Tensor;
 
 use super::{Curvature, SsdData};
 use crate::ops::device::{rank, Argument, Frame, Launcher, Plain, Source, Stored, Weights};
 use crate::ops::diffusion::Differences;
-use crate::ops::sample::Interpolation;
 use crate::{Error, Result};
 
 /// Most channels of a map: `CHANNELS` of the kernel.
@@ -111,10 +110,7 @@ pub(super) fn pass(
             (what, stored, written)
         }
     };
-    let how = match data.interpolation {
-        Interpolation::Linear => "linear",
-        Interpolation::Cubic => "cubic",
-    };
+    let how = data.interpolation.name();
     let mut arguments = vec![
         Argument::of(Frame::new(&fixed, &moving, &data.map)?),
         Argument::of(Channels::of(&data.channel_weight)?),
@@ -130,13 +126,49 @@ pub(super) fn pass(
     Ok(sums.map(|sum| 0.5 * sum))
 }
 
+/// [`SsdData::weigh`].
+pub(super) fn weigh(
+    launcher: &Launcher,
+    data: &SsdData,
+    slope: &Tensor,
+    values: &Tensor,
+    out: &Tensor,
+) -> Result<Vec<f64>> {
+    let n = out.elem_count();
+    let of_channel = |(c, weight): (usize, &f64)| {
+        let channel = |tensor: &Tensor| tensor.narrow(0, c, 1);
+        let arguments = vec![
+            Argument::count(n)?,
+            Argument::of(*weight as f32),
+            Argument::input(&channel(&data.fixed)?, n)?,
+            Argument::optional(data.mask.as_ref(), n)?,
+            Argument::output(&channel(slope)?, n)?,
+            Argument::output(&channel(values)?, n)?,
+            Argument::output(out, n)?,
+        ];
+        let [sum] = launcher.sums(&Source::SSD_PULLBACK, "weigh", n, arguments)?;
+        Ok(-sum)
+    };
+    data.channel_weight
+        .iter()
+        .enumerate()
+        .map(of_channel)
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use candle_core::DType;
 
     use super::*;
-    use crate::ops::{noise, Stage};
+    use crate::ops::{noise, Interpolation, Stage};
     use crate::Affine;
+
+    const SIZES: [(&[usize], &[usize]); 3] = [
+        (&[17, 12], &[11, 13]),
+        (&[13, 9, 7], &[11, 12, 5]),
+        (&[5, 1, 4], &[1, 6, 3]),
+    ];
 
     fn data(fixed: &[usize], moving: &[usize], channels: usize, masked: bool) -> SsdData {
         let shape: Vec<usize> = fixed.iter().rev().copied().collect();
@@ -168,13 +200,8 @@ mod tests {
         let differences = Differences {
             weight: [[1.0, 0.7, 0.3], [0.2, 0.9, 0.4], [0.6, 0.8, 1.1]],
         };
-        let sizes = [
-            (&[17, 12][..], &[11, 13][..]),
-            (&[13, 9, 7], &[11, 12, 5]),
-            (&[5, 1, 4], &[1, 6, 3]),
-        ];
         for stage in Stage::all() {
-            for (fixed, moving) in sizes {
+            for (fixed, moving) in SIZES {
                 for (channels, masked) in [(1, false), (1, true), (5, true)] {
                     for interpolation in [Interpolation::Linear, Interpolation::Cubic] {
                         let mut here = data(fixed, moving, channels, masked);
@@ -230,6 +257,31 @@ mod tests {
                     let tolerance = |dtype| if dtype == DType::F32 { 1e-5 } else { 1e-3 };
                     stage.same(&what, &[&g], &[&h], tolerance(of_gradient));
                     stage.same(&what, &[&b], &[&c], tolerance(of_blocks));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn cotangents_of_the_data_as_on_the_cpu() {
+        for stage in Stage::all() {
+            for (fixed, moving) in SIZES {
+                for (channels, masked) in [(1, false), (3, true)] {
+                    for interpolation in [Interpolation::Linear, Interpolation::Cubic] {
+                        let mut here = data(fixed, moving, channels, masked);
+                        here.interpolation = interpolation;
+                        let there = put(&stage, &here);
+                        let [u, q] = [4, 5].map(|seed| noise(fixed.len(), fixed, seed));
+                        let (v, p) = (stage.put(&u), stage.put(&q));
+                        let expected = here.pullback(&u, &q).unwrap();
+                        let got = stage.run(|| there.pullback(&v, &p)).unwrap();
+                        let what = format!("{fixed:?}, {channels} channels, {interpolation:?}");
+                        stage.same(&what, &[&expected.fixed], &[&got.fixed], 1e-5);
+                        stage.same(&what, &[&expected.moving], &[&got.moving], 1e-5);
+                        stage.same(&what, &[&expected.mask], &[&got.mask], 1e-5);
+                        let weights = [&expected.channel_weight, &got.channel_weight];
+                        stage.numbers(&what, weights[0], weights[1], 1e-5);
+                    }
                 }
             }
         }

@@ -2,7 +2,10 @@
 
 use candle_core::Tensor;
 
+#[cfg(any(feature = "cuda", test))]
+use super::cuda;
 use super::SsdData;
+use crate::ops::device::twin;
 use crate::ops::real::Real;
 use crate::ops::rows::{sum_over_rows, Shared};
 use crate::ops::storage::{read, with_real, write};
@@ -33,21 +36,7 @@ impl SsdData {
         let slope = sampled_along(&self.moving, u, &self.map, self.interpolation, q)?;
         let residual = self.warped(Some(u))?;
         let mask = Tensor::zeros(&self.fixed.dims()[1..], self.fixed.dtype(), u.device())?;
-        let channel_weight = with_real!(self.fixed.dtype(), T => {
-            read::<T, _>(&self.fixed, |fixed| {
-                let weigh = |weight: Option<&[T]>| {
-                    write::<T, _>(&slope, |slope| write::<T, _>(&residual, |residual| {
-                        write::<T, _>(&mask, |mask| {
-                            weigh(fixed, weight, &self.channel_weight, slope, residual, mask)
-                        })
-                    }))
-                };
-                match &self.mask {
-                    Some(m) => read::<T, _>(m, |m| weigh(Some(m)))?,
-                    None => weigh(None),
-                }
-            })
-        })????;
+        let channel_weight = self.weigh(&slope, &residual, &mask)?;
         let moving = adjoint_of_both(
             -1.0,
             &slope,
@@ -64,10 +53,30 @@ impl SsdData {
             channel_weight,
         })
     }
+
+    /// From slopes `d` and warped values: `m a d` in place of the slopes, `m a r` in place of the values, `-sum_c a r d` in
+    /// `out`, which holds zeros before; returns `-sum m r d` of each channel.
+    fn weigh(&self, slope: &Tensor, values: &Tensor, out: &Tensor) -> Result<Vec<f64>> {
+        twin!(slope, launcher => cuda::weigh(&launcher, self, slope, values, out));
+        with_real!(self.fixed.dtype(), T => {
+            read::<T, _>(&self.fixed, |fixed| {
+                let weigh = |mask: Option<&[T]>| {
+                    write::<T, _>(slope, |slope| write::<T, _>(values, |values| {
+                        write::<T, _>(out, |out| {
+                            weigh(fixed, mask, &self.channel_weight, slope, values, out)
+                        })
+                    }))
+                };
+                match &self.mask {
+                    Some(mask) => read::<T, _>(mask, |mask| weigh(Some(mask)))?,
+                    None => weigh(None),
+                }
+            })
+        })???
+    }
 }
 
-/// From slopes `d` and warped values: `m a d` in place of the slopes, `m a r` in place of the values, `-sum_c a r d` in `out`;
-/// returns `-sum m r d` of each channel.
+/// [`SsdData::weigh`] of slices.
 fn weigh<T: Real>(
     fixed: &[T],
     mask: Option<&[T]>,

@@ -78,7 +78,9 @@ pub fn warp_derivative(
 /// The adjoint of [`warp`] with respect to the image, on a moving grid of size `moving` (fastest first).
 ///
 /// `cotangent` is `[channels, (nz,) ny, nx]` on the fixed grid; the result is `[channels, (mz,) my, mx]`. Every voxel adds
-/// up its share in the order of the fixed voxels: the same bits for any number of threads.
+/// up its share in the order of the fixed voxels: the same bits for any number of threads. On a GPU the shares are added as whole
+/// numbers of 64 bits, which take any order: the same bits in every run, to within `2^-62` of the sum of all cotangents of a
+/// channel, and a channel with one that is not finite is not a number anywhere.
 ///
 /// # Errors
 /// [`Error::Shape`] when `cotangent` and `u` lie on different grids.
@@ -146,6 +148,15 @@ pub(crate) fn adjoint_of_both(
         interpolation,
         continued: true,
     };
+    let of_image = |out: Tensor| match interpolation {
+        Interpolation::Linear => Ok(out),
+        Interpolation::Cubic => spline_coefficients_adjoint(&out),
+    };
+    twin!(u, launcher => {
+        let shares = cuda::Shares { factor, cotangent: &cotangent, along };
+        cuda::adjoint(&launcher, &place, u, shares, &out)?;
+        of_image(out)
+    });
     with_real!(u.dtype(), T => {
         read::<T, _>(u, |u| read::<T, _>(&cotangent, |g| write::<T, _>(&out, |o| {
             let mut scatter = |along: Option<(&[T], &[T])>| {
@@ -163,10 +174,7 @@ pub(crate) fn adjoint_of_both(
             }
         })))???
     })?;
-    match interpolation {
-        Interpolation::Linear => Ok(out),
-        Interpolation::Cubic => spline_coefficients_adjoint(&out),
-    }
+    of_image(out)
 }
 
 /// The gradient of `sum(cotangent * warp(image, u))` with respect to the displacement, in the shape of `u`.
