@@ -173,6 +173,7 @@ fn judge_training(program: &Program, words: &str, more: &str) -> Value {
     let report: Value = serde_json::from_slice(&found.stdout).unwrap();
     let of = |name: &str| report[name].as_f64().unwrap();
     let (said, allocated) = (of("estimated_memory_bytes"), of("peak_allocated_bytes"));
+    let most = if more.contains("batch = 2") { 2.3 } else { 1.3 };
     let run = format!("{words} {more}");
     println!(
         "{run}: {:.0} MB, allocated {:.0}",
