@@ -57,7 +57,7 @@
 //! | choose or write a regulariser | [`Regulariser`]: [`Diffusion`], [`Bending`], [`Elastic`] |
 //! | choose or write a solver | [`Solver`]: [`GaussNewton`], [`TrustRegion`], [`Lbfgs`], [`Adam`], [`GradientDescent`]; over levels [`Multilevel`]; linear stages [`align`] |
 //! | state an energy | [`Problem`], [`EnergyProblem`], [`SsdData`], [`FoldBarrier`] |
-//! | make features | [`FeatureNetwork`]: [`Unet`] with a [`NetworkConfig`], [`HandMade`] with [`BaseFeatures`]; [`Weights`], [`Provenance`] |
+//! | make features | [`FeatureNetwork`]: [`Unet`] with a [`NetworkConfig`], [`HandMade`] with [`BaseFeatures`]; [`Weights`], [`Provenance`], [`Shipped`] |
 //! | build a network | [`convolve`], [`convolve_joined`], [`normalise`](fn@normalise), [`tanh`](fn@tanh), [`average_pool`], [`rescale`] |
 //! | learn through a registration | [`RegistrationLayer`], [`LayerInput`], [`LayerOutput`]; networks: [`FeatureNetwork`], [`Unet`]; gradients: [`Adjoint`], [`Policy`], [`attach`] |
 //! | train features | [`Trainer`] with a [`TrainingConfig`]: [`DataConfig`], [`SynthesisConfig`], [`Augmentation`], [`PretrainingConfig`], [`LossConfig`] |
@@ -109,9 +109,10 @@ pub use evaluation::{
 };
 pub use features::{
     foreground_box, gradient_energy, level_grid, matched_grid, named_base, read_tensors,
-    write_tensors, Architecture, BaseFeatures, Downsampling, FeatureLevel, FeatureMaps,
-    FeatureNetwork, Features, HandMade, HeadActivation, Intensities, IntensityRange, Level, Mind,
-    NetworkConfig, Normalisation, Parameters, Provenance, Pyramid, Unet, Weights,
+    write_tensors, Architecture, BaseFeatures, CoarseMind, Downsampling, FeatureLevel, FeatureMaps,
+    FeatureNetwork, Features, HandMade, HeadActivation, Intensities, IntensityRange, Level,
+    LevelGrids, Mind, NetworkConfig, Normalisation, Parameters, Provenance, Pyramid, Shipped, Unet,
+    Weights,
 };
 pub use geometry::{Affine, Grid};
 pub use image::{

@@ -1,5 +1,5 @@
-//! What is compared: features made by hand, by their name, or those of a network: the one that comes with the program, or that of a
-//! file of weights.
+//! What is compared: features made by hand, by their name, or those of a network: one that comes with the program, by its name, or that
+//! of a file of weights.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,9 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::digest::{sha256, sha256_of};
-use crate::features::{FeatureNetwork, Features, NetworkConfig, Provenance, Unet, Weights};
+use crate::features::{
+    FeatureNetwork, Features, NetworkConfig, Provenance, Shipped, Unet, Weights,
+};
 use crate::image::Image;
 use crate::{Error, Result};
 
@@ -18,21 +20,18 @@ use crate::{Error, Result};
 pub enum Compared {
     /// Features made by hand.
     HandMade(Features),
-    /// The features of the network that comes with the program.
-    Shipped,
+    /// The features of a network that comes with the program.
+    Shipped(Shipped),
     /// The features of the network in a file of weights.
     Weights(PathBuf),
 }
-
-/// The name of the network that comes with the program.
-const SHIPPED: &str = "synthetic";
 
 impl Compared {
     /// The file of weights, if it is one.
     pub fn weights(&self) -> Option<&Path> {
         match self {
             Self::Weights(path) => Some(path),
-            Self::HandMade(_) | Self::Shipped => None,
+            Self::HandMade(_) | Self::Shipped(_) => None,
         }
     }
 
@@ -40,7 +39,7 @@ impl Compared {
     pub fn hand_made(&self) -> Option<Features> {
         match self {
             Self::HandMade(features) => Some(*features),
-            Self::Weights(_) | Self::Shipped => None,
+            Self::Weights(_) | Self::Shipped(_) => None,
         }
     }
 
@@ -48,10 +47,11 @@ impl Compared {
     pub(super) fn network(&self, image: &Image, name: &Path) -> Result<Option<Network>> {
         let (path, weights, sha256) = match self {
             Self::HandMade(_) => return Ok(None),
-            Self::Shipped => {
-                let bytes = Weights::shipped_bytes();
-                (Path::new(SHIPPED), Weights::shipped()?, sha256_of(bytes))
-            }
+            Self::Shipped(shipped) => (
+                Path::new(shipped.name()),
+                shipped.weights()?,
+                sha256_of(shipped.bytes()),
+            ),
             Self::Weights(path) => (path.as_path(), Weights::read(path)?, sha256(path)?),
         };
         Network::of(path, weights, sha256, image, name).map(Some)
@@ -65,15 +65,16 @@ impl FromStr for Compared {
         if let Some((_, features)) = Features::NAMES.iter().find(|(name, _)| *name == text) {
             return Ok(Self::HandMade(*features));
         }
-        if text == SHIPPED {
-            return Ok(Self::Shipped);
+        if let Some((_, shipped)) = Shipped::NAMES.iter().find(|(name, _)| *name == text) {
+            return Ok(Self::Shipped(*shipped));
         }
         if text.ends_with(".safetensors") {
             return Ok(Self::Weights(text.into()));
         }
         Err(format!(
-            "no features '{text}'; there are {}, or those of a network: {SHIPPED}, or a file of weights, *.safetensors",
-            Features::NAMES.map(|(name, _)| name).join(", ")
+            "no features '{text}'; there are {}, or those of a network: {}, or a file of weights, *.safetensors",
+            Features::NAMES.map(|(name, _)| name).join(", "),
+            Shipped::NAMES.map(|(name, _)| name).join(", ")
         ))
     }
 }
@@ -82,7 +83,7 @@ impl fmt::Display for Compared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::HandMade(features) => f.write_str(features.name()),
-            Self::Shipped => f.write_str(SHIPPED),
+            Self::Shipped(shipped) => f.write_str(shipped.name()),
             Self::Weights(path) => write!(f, "{}", path.display()),
         }
     }
@@ -150,12 +151,17 @@ mod tests {
             assert_eq!(compared.hand_made(), Some(features));
             assert_eq!(compared.to_string(), name);
         }
-        let compared: Compared = SHIPPED.parse().unwrap();
-        assert_eq!((compared.weights(), compared.hand_made()), (None, None));
-        assert_eq!(compared.to_string(), SHIPPED);
+        for (name, shipped) in Shipped::NAMES {
+            let compared: Compared = name.parse().unwrap();
+            assert_eq!(compared, Compared::Shipped(shipped));
+            assert_eq!((compared.weights(), compared.hand_made()), (None, None));
+            assert_eq!(compared.to_string(), name);
+        }
         let compared: Compared = "w/net.safetensors".parse().unwrap();
         assert_eq!(compared.weights(), Some(Path::new("w/net.safetensors")));
         let error = "unet".parse::<Compared>().unwrap_err();
-        assert!(error.contains("coarse-mind") && error.contains(".safetensors"));
+        for words in ["coarse-mind", "synthetic, synthetic-same", ".safetensors"] {
+            assert!(error.contains(words), "{error}");
+        }
     }
 }

@@ -42,8 +42,8 @@ pub struct DemoArgs {
     #[arg(long)]
     pub other_contrast: bool,
 
-    /// What is compared, as in `register`: coarse-mind, intensities, mind, both, synthetic (the network that comes with the
-    /// program, 3D only), or a file of weights [default: coarse-mind]
+    /// What is compared, as in `register`: coarse-mind, intensities, mind, both, synthetic or synthetic-same (networks that
+    /// come with the program, 3D only), or a file of weights [default: coarse-mind]
     #[arg(long, value_name = "FEATURES")]
     pub features: Option<Compared>,
 

@@ -6,7 +6,7 @@ use super::Level;
 use crate::ops::mind;
 use crate::{Affine, Grid, Result};
 
-/// Distance of the neighbours and width of the window, in voxels of the fixed level's finest axis.
+/// Distance of the neighbours and width of the window, in voxels of the level's finest axis.
 const REACH: f64 = 2.0;
 const WINDOW: f64 = 1.0;
 /// A window narrower than this share of a voxel sees that voxel alone.
@@ -30,6 +30,25 @@ impl Neighbourhood {
                 .map(|a| {
                     let length = (REACH * finest).max(grid.spacing()[a]);
                     direction.map(|row| row[a] * length)
+                })
+                .collect(),
+            window: WINDOW * finest,
+        }
+    }
+
+    /// Neighbours along the axes of the world, with which grids of any orientation are described alike: two voxels of the
+    /// finest axis away, or one voxel of the axis that lies that way where that is more.
+    pub fn along_the_world(grid: &Grid) -> Self {
+        let finest = grid.spacing().iter().copied().fold(f64::INFINITY, f64::min);
+        let into = grid.world_to_index();
+        Self {
+            axes: (0..grid.rank())
+                .map(|a| {
+                    let mut axis = [0.0; 3];
+                    axis[a] = REACH * finest;
+                    let voxels = into.apply_vector(axis);
+                    let longest = voxels.iter().fold(0.0f64, |most, v| most.max(v.abs()));
+                    axis.map(|v| v / longest.min(1.0))
                 })
                 .collect(),
             window: WINDOW * finest,

@@ -12,8 +12,8 @@ pub use energy::gradient_energy;
 pub use intensity::{foreground_box, IntensityRange};
 pub(crate) use network::{check_images, difference, plus, read_described, Trail};
 pub use network::{
-    named_base, read_tensors, write_tensors, Architecture, BaseFeatures, Downsampling,
-    FeatureLevel, FeatureNetwork, HandMade, HeadActivation, Intensities, Mind, NetworkConfig,
-    Normalisation, Parameters, Provenance, Unet, Weights,
+    named_base, read_tensors, write_tensors, Architecture, BaseFeatures, CoarseMind, Downsampling,
+    FeatureLevel, FeatureNetwork, HandMade, HeadActivation, Intensities, LevelGrids, Mind,
+    NetworkConfig, Normalisation, Parameters, Provenance, Shipped, Unet, Weights,
 };
 pub use pyramid::{level_grid, matched_grid, Level, Pyramid};

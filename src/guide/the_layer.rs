@@ -97,9 +97,9 @@
 //! # The features at test time
 //!
 //! What was learned through the layer drives every transform and any lambda without training again: the linear stages align the
-//! features too. On the command line it is `register --features weights.safetensors`, or `--features synthetic` for the network that comes
-//! with the program; `stillpoint features` shows the maps,
-//! and the energy on the line from the identity to the solution.
+//! features too. On the command line it is `register --features weights.safetensors`, or `--features synthetic` (any contrast) and
+//! `synthetic-same` (one contrast) for the networks that come with the program, [`Shipped`](crate::Shipped); `stillpoint features`
+//! shows the maps, and the energy on the line from the identity to the solution.
 //!
 //! ```
 //! use std::sync::Arc;

@@ -115,8 +115,10 @@
 //! random blobs (`source = "shapes"`), brain-like phantoms (`"phantom"`), or the labels of the training subjects
 //! (`"labels"`); with `synthetic = 0.5` half of the pairs are made and half are real.
 //!
-//! The network that comes with the program (`--features synthetic`, [`Weights::shipped`](crate::Weights::shipped)) was trained on
-//! phantoms alone, by `examples/train/synthetic.toml`.
+//! The networks that come with the program ([`Shipped`](crate::Shipped)) were trained on phantoms alone: `--features synthetic` by
+//! `examples/train/synthetic.toml`, on top of MIND and for any contrast; `--features synthetic-same` by
+//! `examples/train/synthetic_same.toml`, on top of [`CoarseMind`](crate::CoarseMind) and for images of one contrast. What the
+//! second adds to a channel is a tenth at most (`share = 0.1`): without a bound it outweighed intensities, and brains suffered.
 //!
 //! # In Rust
 //!

@@ -327,7 +327,7 @@ impl TrainingConfig {
         named_base(name).map(Some).ok_or_else(|| {
             Error::argument(
                 "network.base",
-                format!("no base features '{name}'; there are intensities and mind"),
+                format!("no base features '{name}'; there are intensities, mind and coarse-mind"),
             )
         })
     }

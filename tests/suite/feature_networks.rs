@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::{DType, Tensor, Var};
 use stillpoint::{
     level_grid, matched_grid, resize, Architecture, BaseFeatures, Downsampling, FeatureNetwork,
-    Grid, HandMade, Intensities, Mind, NetworkConfig, Normalisation, Result, Unet,
+    Grid, HandMade, Intensities, LevelGrids, Mind, NetworkConfig, Normalisation, Result, Unet,
 };
 
 use crate::samples::{close, distance, dot, noise, values};
@@ -257,6 +257,10 @@ fn images_of_a_batch_do_not_see_each_other() {
 #[derive(Debug)]
 struct Squares;
 
+fn squares(images: &Tensor) -> Result<Tensor> {
+    Ok(Tensor::cat(&[images, &images.sqr()?], 1)?)
+}
+
 impl BaseFeatures for Squares {
     fn name(&self) -> String {
         "squares".into()
@@ -264,8 +268,8 @@ impl BaseFeatures for Squares {
     fn channels(&self, inputs: usize, _: usize) -> usize {
         2 * inputs
     }
-    fn features(&self, images: &Tensor, _: &Grid) -> Result<Tensor> {
-        Ok(Tensor::cat(&[images, &images.sqr()?], 1)?)
+    fn features(&self, images: &Tensor, _: &Grid, levels: LevelGrids) -> Result<Vec<Tensor>> {
+        levels.resized(&squares(images)?)
     }
 }
 
@@ -282,7 +286,7 @@ fn on_a_base_the_network_starts_at_the_base() {
     let x = images(2, 2, &grid, 1);
     let levels = network.fixed_pyramid(&x, &grid).unwrap();
     let expected = hand_made.fixed_pyramid(&x, &grid).unwrap();
-    let base = Squares.features(&x, &grid).unwrap();
+    let base = squares(&x).unwrap();
     assert_eq!(hand_made.channels(), 4);
     for (level, same) in levels.iter().zip(&expected) {
         assert_eq!(
@@ -301,6 +305,33 @@ fn on_a_base_the_network_starts_at_the_base() {
     };
     assert!(size("head1.weight") > 0.0 && size("head4.bias") > 0.0);
     assert_eq!(size("encoder0.0.weight"), 0.0);
+}
+
+#[test]
+fn beside_a_base_the_network_has_its_share() {
+    let grid = Grid::axis_aligned(&[15, 18], &[1.0, 1.0]).unwrap();
+    let x = images(1, 2, &grid, 1);
+    let config = NetworkConfig {
+        outputs: 4,
+        base: Some("squares".into()),
+        share: 0.25,
+        ..configs(2)[0].clone()
+    };
+    let network = Unet::new(&config, Some(Arc::new(Squares)), 1, DType::F64).unwrap();
+    let base = network.fixed_pyramid(&x, &grid).unwrap();
+    // heads of ones: what is added is the share of their hyperbolic tangent
+    for (name, var) in network.parameters().iter() {
+        if name.starts_with("head") && name.ends_with(".bias") {
+            var.set(&var.ones_like().unwrap()).unwrap();
+        }
+    }
+    let levels = network.fixed_pyramid(&x, &grid).unwrap();
+    for (level, base) in levels.iter().zip(&base) {
+        let added = (&level.features - &base.features).unwrap();
+        for v in values(&added) {
+            assert!((v - 0.25 * 1f64.tanh()).abs() < 1e-9, "{v}");
+        }
+    }
 }
 
 #[test]
@@ -388,6 +419,8 @@ fn configurations_that_contradict_themselves_are_refused() {
     assert!(with(&|c| c.shrinks = vec![3]).contains("shrinks"));
     assert!(with(&|c| c.normalisation = Normalisation::Group(5)).contains("groups"));
     assert!(with(&|c| c.slope = -0.1).contains("slope"));
+    assert!(with(&|c| c.share = 0.0).contains("share"));
+    assert!(with(&|c| c.share = 0.1).contains("no effect without a base"));
     assert!(with(&|c| c.base = Some("squares".into())).contains("'squares'"));
     let config = NetworkConfig {
         base: Some("squares".into()),

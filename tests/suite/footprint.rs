@@ -3,7 +3,7 @@
 use serde_json::Value;
 use stillpoint::{
     AlignmentStart, Deformation, FeatureNetwork, Features, Footprint, Image, Phantom, Registration,
-    Weights,
+    Shipped,
 };
 
 use crate::pair::Pair;
@@ -58,7 +58,9 @@ fn estimates_are_near_what_runs_take() {
         judge(&pair, "-t affine");
         judge(&pair, still);
         judge(&pair, &format!("{still} --features mind"));
-        judge(&pair, &format!("{still} --features synthetic"));
+        for (name, _) in Shipped::NAMES {
+            judge(&pair, &format!("{still} --features {name}"));
+        }
         judge(&pair, "-t displacement --init identity");
         judge(
             &pair,
@@ -279,7 +281,7 @@ fn footprints_have_parts_and_grow_with_the_image() {
         ..plan.clone()
     };
     assert!(4 * peak(&footprint(&[64; 3], &coarse)).bytes() < 3 * peak(&large).bytes());
-    let network = Weights::shipped().unwrap().build().unwrap();
+    let network = Shipped::Synthetic.weights().unwrap().build().unwrap();
     assert!(network.workspace(&stillpoint::Grid::axis_aligned(&[64; 3], &[2.0; 3]).unwrap()) > 0);
     let learned = Registration {
         network: Some(std::sync::Arc::new(network)),

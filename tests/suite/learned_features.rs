@@ -5,9 +5,9 @@ use std::sync::Arc;
 use candle_core::DType;
 use serde_json::Value;
 use stillpoint::{
-    Affine, AlignmentStart, Deformation, FeatureNetwork, Features, Grid, HandMade, Image,
-    Intensities, Level, LinearKind, Mind, Multilevel, NetworkConfig, Pair as Images, Phantom,
-    Provenance, Pyramid, Registered, Registration, Unet, Weights,
+    Affine, AlignmentStart, CoarseMind, Deformation, FeatureNetwork, Features, Grid, HandMade,
+    Image, Intensities, Level, LinearKind, Mind, Multilevel, NetworkConfig, Pair as Images,
+    Phantom, Provenance, Pyramid, Registered, Registration, Unet, Weights,
 };
 
 use crate::pair::{distance, Pair};
@@ -16,19 +16,15 @@ use crate::samples::{noise, values};
 
 /// A small network that adds nothing yet to its base features.
 fn untrained(rank: usize, base: &str) -> Unet {
+    let features = stillpoint::named_base(base).unwrap();
     let config = NetworkConfig {
         widths: vec![4, 8, 8],
         shrinks: vec![4, 2, 1],
-        outputs: if base == "mind" {
-            2 * rank * (rank - 1)
-        } else {
-            1
-        },
+        outputs: features.channels(1, rank),
         base: Some(base.into()),
         ..NetworkConfig::unet(rank, 1)
     };
-    let features = stillpoint::named_base(base);
-    Unet::new(&config, features, 1, DType::F32).unwrap()
+    Unet::new(&config, Some(features), 1, DType::F32).unwrap()
 }
 
 /// The network in a file.
@@ -58,31 +54,31 @@ fn deformed(network: Option<Arc<dyn FeatureNetwork>>, deformation: Deformation) 
 }
 
 #[test]
-fn a_network_of_intensities_registers_as_they_do() {
+fn a_network_of_features_made_by_hand_registers_as_they_do() {
     let (phantom, fixed, moving) = flat();
-    let by_hand = Deformation {
-        features: Features::Intensities,
-        ..Deformation::default()
-    };
-    let found = |network| -> (Registered, f64) {
-        let registration = deformed(network, by_hand.clone());
-        let found = registration.run(&fixed, &moving, &mut |_| Ok(())).unwrap();
-        let error = distance(&phantom, found.total_field(&fixed).unwrap().values());
-        (found, error)
-    };
-    let network = HandMade::new(Arc::new(Intensities), 2, 1, &[4, 2, 1]).unwrap();
-    let (plain, error) = found(None);
-    let (learned, other) = found(Some(Arc::new(network)));
-    assert_eq!(
-        plain.deformable.unwrap().features,
-        Some(Features::Intensities)
-    );
-    let report = learned.deformable.unwrap();
-    assert_eq!(report.features, None);
-    let shrinks: Vec<usize> = report.levels.iter().map(|level| level.shrink).collect();
-    assert_eq!(shrinks, [4, 2, 1]);
-    // nothing is cropped: the fields of view differ, the maps hardly
-    assert!((error - other).abs() < 0.05 * error, "{error} {other}");
+    for features in [Features::Intensities, Features::CoarseMind] {
+        let by_hand = Deformation {
+            features,
+            ..Deformation::default()
+        };
+        let found = |network| -> (Registered, f64) {
+            let registration = deformed(network, by_hand.clone());
+            let found = registration.run(&fixed, &moving, &mut |_| Ok(())).unwrap();
+            let error = distance(&phantom, found.total_field(&fixed).unwrap().values());
+            (found, error)
+        };
+        let base = stillpoint::named_base(features.name()).unwrap();
+        let network = HandMade::new(base, 2, 1, &[4, 2, 1]).unwrap();
+        let (plain, error) = found(None);
+        let (learned, other) = found(Some(Arc::new(network)));
+        assert_eq!(plain.deformable.unwrap().features, Some(features));
+        let report = learned.deformable.unwrap();
+        assert_eq!(report.features, None);
+        let shrinks: Vec<usize> = report.levels.iter().map(|level| level.shrink).collect();
+        assert_eq!(shrinks, [4, 2, 1]);
+        // nothing is cropped: the fields of view differ, the maps hardly
+        assert!((error - other).abs() < 0.05 * error, "{error} {other}");
+    }
 }
 
 #[test]
@@ -204,7 +200,7 @@ fn multilevel() -> Multilevel {
 #[test]
 fn base_features_are_found_by_name() {
     let program = Program::new();
-    for base in ["intensities", "mind"] {
+    for base in ["intensities", "mind", "coarse-mind"] {
         weights(&program, "w.safetensors", 2, base, None);
         let network = Weights::read(program.path("w.safetensors"))
             .unwrap()
@@ -215,6 +211,7 @@ fn base_features_are_found_by_name() {
         let maps = network.fixed_pyramid(&images, &grid).unwrap();
         let hand: Arc<dyn stillpoint::BaseFeatures> = match base {
             "mind" => Arc::new(Mind),
+            "coarse-mind" => Arc::new(CoarseMind),
             _ => Arc::new(Intensities),
         };
         let expected = HandMade::new(hand, 2, 1, &[4, 2, 1])

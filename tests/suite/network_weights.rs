@@ -6,7 +6,7 @@ use std::sync::Arc;
 use candle_core::{DType, Tensor};
 use stillpoint::{
     read_tensors, write_tensors, FeatureNetwork, Grid, Intensities, NetworkConfig, Provenance,
-    Unet, Weights,
+    Shipped, Unet, Weights,
 };
 
 use crate::samples::{distance, noise, values};
@@ -21,12 +21,14 @@ fn config() -> NetworkConfig {
 }
 
 #[test]
-fn the_network_that_comes_with_the_crate_is_whole() {
-    let weights = Weights::shipped().unwrap();
-    assert_eq!(weights.provenance.licence, "CC0-1.0");
-    assert_eq!(weights.provenance.lambda, Some(0.2));
-    let network = weights.build().unwrap();
-    assert_eq!((network.rank(), network.inputs()), (3, 1));
+fn the_networks_that_come_with_the_crate_are_whole() {
+    for (name, shipped) in Shipped::NAMES {
+        let weights = shipped.weights().unwrap();
+        assert_eq!(weights.provenance.licence, "CC0-1.0", "{name}");
+        assert_eq!(weights.provenance.lambda, Some(0.2), "{name}");
+        let network = weights.build().unwrap();
+        assert_eq!((network.rank(), network.inputs()), (3, 1), "{name}");
+    }
 }
 
 fn saved(folder: &std::path::Path) -> (Unet, std::path::PathBuf) {

@@ -42,7 +42,8 @@ pub struct FeaturesArgs {
     #[arg(short, long, value_name = "FILE", required = true)]
     pub image: Vec<PathBuf>,
 
-    /// Features: intensities, mind, synthetic (the network that comes with the program), or a file of weights (*.safetensors)
+    /// Features: intensities, mind, synthetic or synthetic-same (networks that come with the program), or a file of weights
+    /// (*.safetensors)
     #[arg(long, value_name = "FEATURES", default_value = "mind")]
     pub features: Compared,
 
@@ -82,7 +83,7 @@ impl FeaturesArgs {
         match self.features.hand_made() {
             None | Some(Features::Intensities | Features::Mind) => Ok(()),
             Some(other) => Err(format!(
-                "--features {} mixes maps of two kinds: choose intensities, mind, synthetic or a file of weights",
+                "--features {} mixes maps of two kinds: choose intensities, mind, a network that comes with the program or a file of weights",
                 other.name()
             )),
         }

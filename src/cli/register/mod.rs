@@ -124,8 +124,8 @@ pub struct RegisterArgs {
 
     /// What the stage that deforms compares: coarse-mind (intensities, with MIND descriptors on the coarse levels),
     /// intensities, mind (descriptors alone) or both [default: coarse-mind, with --certify intensities]. Or the features of a
-    /// network, which all stages compare: synthetic (comes with the program, for 3D images of any contrast), or a file
-    /// of weights (*.safetensors)
+    /// network, which all stages compare: synthetic (comes with the program, for 3D images of any contrast), synthetic-same
+    /// (the same, for images of one contrast), or a file of weights (*.safetensors)
     #[arg(long, value_name = "FEATURES", help_heading = "Method")]
     pub features: Option<Compared>,
 

@@ -4,28 +4,51 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 
-use super::{check_images, FeatureNetwork, Parameters};
-use crate::ops::{mind, resize};
+use super::super::mind::Neighbourhood;
+use super::{check_images, FeatureNetwork, Level, Parameters};
+use crate::ops::resize;
 use crate::{Error, Grid, Result};
 
-/// A function from images to feature channels, without anything to train.
+/// A function from images to feature channels of every level, without anything to train.
 pub trait BaseFeatures: Send + Sync + std::fmt::Debug {
     /// The name by which weights that were trained on top of these features ask for them.
     fn name(&self) -> String;
 
-    /// Feature channels for images of so many channels and axes.
+    /// Feature channels of every level for images of so many channels and axes.
     fn channels(&self, inputs: usize, rank: usize) -> usize;
 
-    /// Features `[batch, channels, (nz,) ny, nx]` of images `[batch, inputs, (nz,) ny, nx]` that lie on `grid`.
+    /// Features `[batch, channels, (nz,) ny, nx]` of images `[batch, inputs, (nz,) ny, nx]` that lie on `grid`, a map for each
+    /// of `levels`.
     ///
     /// # Errors
     /// Whatever keeps the features from being computed.
-    fn features(&self, images: &Tensor, grid: &Grid) -> Result<Tensor>;
+    fn features(&self, images: &Tensor, grid: &Grid, levels: LevelGrids) -> Result<Vec<Tensor>>;
 }
 
-/// The features of a name, `intensities` or `mind`; none where there are none.
+/// The levels that features are made for, coarse first.
+#[derive(Debug, Clone, Copy)]
+pub struct LevelGrids<'a> {
+    /// How much coarser each is than the finest axis of the fixed images.
+    pub shrinks: &'a [usize],
+    /// Where the maps of each lie: grids with the field of view of the images'.
+    pub grids: &'a [Grid],
+}
+
+impl LevelGrids<'_> {
+    /// A map on the grid of every level.
+    ///
+    /// # Errors
+    /// As [`resize`](fn@crate::resize).
+    pub fn resized(&self, map: &Tensor) -> Result<Vec<Tensor>> {
+        let sizes = self.grids.iter().map(Grid::size);
+        sizes.map(|size| resize(map, size)).collect()
+    }
+}
+
+/// The features of a name, `intensities`, `mind` or `coarse-mind`; none where there are none.
 pub fn named_base(name: &str) -> Option<Arc<dyn BaseFeatures>> {
-    let all: [Arc<dyn BaseFeatures>; 2] = [Arc::new(Intensities), Arc::new(Mind)];
+    let all: [Arc<dyn BaseFeatures>; 3] =
+        [Arc::new(Intensities), Arc::new(Mind), Arc::new(CoarseMind)];
     all.into_iter().find(|base| base.name() == name)
 }
 
@@ -42,8 +65,8 @@ impl BaseFeatures for Intensities {
         inputs
     }
 
-    fn features(&self, images: &Tensor, _: &Grid) -> Result<Tensor> {
-        Ok(images.clone())
+    fn features(&self, images: &Tensor, _: &Grid, levels: LevelGrids) -> Result<Vec<Tensor>> {
+        levels.resized(images)
     }
 }
 
@@ -51,15 +74,10 @@ impl BaseFeatures for Intensities {
 /// of any orientation are described alike.
 ///
 /// Neighbours are two voxels of the finest axis away, one voxel along an axis where that is more; the window has a standard
-/// deviation of one voxel of the finest axis. No gradient flows through them to the images.
+/// deviation of one voxel of the finest axis. Levels have the descriptors of the images, resized. No gradient flows through
+/// them to the images.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Mind;
-
-/// Distance of the neighbours and width of the window, in voxels of the finest axis.
-const REACH: f64 = 2.0;
-const WINDOW: f64 = 1.0;
-/// A window narrower than this share of a voxel sees that voxel alone.
-const NARROW: f64 = 0.2;
 
 impl BaseFeatures for Mind {
     fn name(&self) -> String {
@@ -70,22 +88,23 @@ impl BaseFeatures for Mind {
         inputs * 2 * rank * (rank - 1)
     }
 
-    fn features(&self, images: &Tensor, grid: &Grid) -> Result<Tensor> {
-        let finest = grid.spacing().iter().copied().fold(f64::INFINITY, f64::min);
-        let into = grid.world_to_index();
-        let offsets: Vec<[f64; 3]> = (0..grid.rank())
-            .map(|axis| {
-                let mut away = [0.0; 3];
-                away[axis] = REACH * finest;
-                let away = into.apply_vector(away);
-                let longest = away.iter().fold(0.0f64, |most, v| most.max(v.abs()));
-                away.map(|v| v / longest.min(1.0))
+    fn features(&self, images: &Tensor, grid: &Grid, levels: LevelGrids) -> Result<Vec<Tensor>> {
+        levels.resized(&Self::descriptors(images, grid)?)
+    }
+}
+
+impl Mind {
+    /// The descriptors of images on their own grid.
+    fn descriptors(images: &Tensor, grid: &Grid) -> Result<Tensor> {
+        let neighbourhood = Neighbourhood::along_the_world(grid);
+        let described = |item| {
+            neighbourhood.descriptors(&Level {
+                features: images.get(item)?.detach(),
+                grid: grid.clone(),
             })
-            .collect();
-        let widths = grid.spacing().iter().map(|s| WINDOW * finest / s);
-        let widths: Vec<f64> = widths.map(|w| if w < NARROW { 0.0 } else { w }).collect();
+        };
         let mut described: Vec<Tensor> = (0..images.dims()[0])
-            .map(|item| mind(&images.get(item)?.detach(), &offsets, &widths))
+            .map(described)
             .collect::<Result<_>>()?;
         match (described.pop(), described.is_empty()) {
             // one image needs no copy
@@ -98,7 +117,46 @@ impl BaseFeatures for Mind {
     }
 }
 
-/// Features made by hand on every level, resized from the finest one: a network without parameters.
+/// Intensities and, on the coarse levels, [`Mind`] beside them, for images of one contrast: about what
+/// [`Features::CoarseMind`](crate::Features) compares.
+///
+/// Descriptors are those of the images resized to a level, multiplied by a constant which gives them about their weight
+/// there on images of brains. At full resolution their channels are zero: a network on top has them for itself.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CoarseMind;
+
+/// What descriptors are multiplied by.
+const AMPLITUDE: f64 = 0.5;
+
+impl BaseFeatures for CoarseMind {
+    fn name(&self) -> String {
+        "coarse-mind".into()
+    }
+
+    fn channels(&self, inputs: usize, rank: usize) -> usize {
+        inputs + Mind.channels(inputs, rank)
+    }
+
+    fn features(&self, images: &Tensor, _: &Grid, levels: LevelGrids) -> Result<Vec<Tensor>> {
+        let resized = levels.resized(images)?.into_iter();
+        let places = levels.grids.iter().zip(levels.shrinks);
+        resized
+            .zip(places)
+            .map(|(images, (grid, &shrink))| {
+                let described = if shrink > 1 {
+                    (Mind::descriptors(&images, grid)? * AMPLITUDE)?
+                } else {
+                    let mut shape = images.dims().to_vec();
+                    shape[1] = Mind.channels(shape[1], grid.rank());
+                    Tensor::zeros(shape, images.dtype(), images.device())?
+                };
+                Ok(Tensor::cat(&[images, described], 1)?)
+            })
+            .collect()
+    }
+}
+
+/// Features made by hand on every level: a network without parameters.
 #[derive(Debug, Clone)]
 pub struct HandMade {
     base: Arc<dyn BaseFeatures>,
@@ -165,29 +223,36 @@ impl FeatureNetwork for HandMade {
 
     fn maps(&self, images: &Tensor, grid: &Grid, targets: &[Grid]) -> Result<Vec<Tensor>> {
         check_images(self, images, grid, targets)?;
-        let features = base_features(&*self.base, images, grid)?;
-        targets
-            .iter()
-            .map(|t| resize(&features, t.size()))
-            .collect()
+        let levels = LevelGrids {
+            shrinks: &self.shrinks,
+            grids: targets,
+        };
+        base_features(&*self.base, images, grid, levels)
     }
 }
 
-/// The features of a base, with the shape that it promises.
+/// The features of a base, with the shapes that it promises.
 pub(super) fn base_features(
     base: &dyn BaseFeatures,
     images: &Tensor,
     grid: &Grid,
-) -> Result<Tensor> {
-    let features = base.features(images, grid)?;
-    let mut expected = images.dims().to_vec();
-    expected[1] = base.channels(expected[1], grid.rank());
-    if features.dims() != expected {
+    levels: LevelGrids,
+) -> Result<Vec<Tensor>> {
+    let maps = base.features(images, grid, levels)?;
+    let (batch, inputs) = (images.dims()[0], images.dims()[1]);
+    let channels = base.channels(inputs, grid.rank());
+    let expected: Vec<Vec<usize>> = levels
+        .grids
+        .iter()
+        .map(|grid| [&[batch, channels], grid.shape().as_slice()].concat())
+        .collect();
+    let got: Vec<Vec<usize>> = maps.iter().map(|map| map.dims().to_vec()).collect();
+    if got != expected {
         return Err(Error::Shape {
             what: "base features",
-            expected,
-            got: features.dims().to_vec(),
+            expected: expected.concat(),
+            got: got.concat(),
         });
     }
-    Ok(features)
+    Ok(maps)
 }

@@ -79,6 +79,19 @@ pub struct NetworkConfig {
     /// Features that the network's own are added to, by name; the network then starts at zero.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<String>,
+    /// What the network's own features are multiplied by before they are added: with bounded heads, the most that they change
+    /// the base. 1 without a base.
+    #[serde(default = "whole", skip_serializing_if = "is_whole")]
+    pub share: f64,
+}
+
+/// The share of networks from before there was a choice.
+fn whole() -> f64 {
+    1.0
+}
+
+fn is_whole(share: &f64) -> bool {
+    *share == whole()
 }
 
 impl NetworkConfig {
@@ -96,6 +109,7 @@ impl NetworkConfig {
             slope: 0.1,
             head: HeadActivation::Tanh,
             base: None,
+            share: whole(),
         }
     }
 
@@ -171,6 +185,12 @@ impl NetworkConfig {
                     format!("{groups} groups do not divide the widths {:?}", self.widths),
                 );
             }
+        }
+        if !(self.share > 0.0 && self.share.is_finite()) {
+            return fail("share", format!("must be positive, got {}", self.share));
+        }
+        if self.base.is_none() && !is_whole(&self.share) {
+            return fail("share", "has no effect without a base: take it out".into());
         }
         if !(0.0..=1.0).contains(&self.slope) {
             return fail(

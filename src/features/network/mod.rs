@@ -6,16 +6,18 @@ mod joined;
 mod layers;
 mod parameters;
 mod scales;
+mod shipped;
 mod tensor_file;
 mod unet;
 mod weights;
 
 use candle_core::Tensor;
 
-pub use base::{named_base, BaseFeatures, HandMade, Intensities, Mind};
+pub use base::{named_base, BaseFeatures, CoarseMind, HandMade, Intensities, LevelGrids, Mind};
 pub use config::{Architecture, Downsampling, HeadActivation, NetworkConfig, Normalisation};
 pub(crate) use parameters::plus;
 pub use parameters::Parameters;
+pub use shipped::Shipped;
 pub(crate) use tensor_file::{difference, read_described};
 pub use tensor_file::{read_tensors, write_tensors};
 pub(crate) use unet::Trail;

@@ -15,8 +15,6 @@ use crate::{Error, Result};
 const FORMAT: &str = "stillpoint feature network";
 /// What the file of weights is called in messages.
 const KIND: &str = "file of weights";
-/// The weights that come with the crate.
-const SHIPPED: &[u8] = include_bytes!("synthetic.safetensors");
 
 /// Where weights come from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -82,20 +80,10 @@ impl Weights {
         Ok(Self::of(path, tensors, description))
     }
 
-    /// The weights that come with the crate, for 3D images of one channel: what [`Mind`](crate::Mind) lacks, trained on
-    /// brain-like phantoms with random contrasts and on no image of a person (`examples/train/synthetic.toml`).
-    ///
-    /// # Errors
-    /// None: the crate's tests read them.
-    pub fn shipped() -> Result<Self> {
-        let path = Path::new("the network that comes with the crate");
-        let (tensors, description) = parse_described(path, SHIPPED, FORMAT, KIND)?;
+    /// The weights in the bytes of a file, which is called `path` in messages.
+    pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Self> {
+        let (tensors, description) = parse_described(path, bytes, FORMAT, KIND)?;
         Ok(Self::of(path, tensors, description))
-    }
-
-    /// The bytes of [`Weights::shipped`].
-    pub(crate) fn shipped_bytes() -> &'static [u8] {
-        SHIPPED
     }
 
     fn of(path: &Path, tensors: Vec<(String, Tensor)>, description: Description) -> Self {

@@ -15,9 +15,9 @@ impl Body {
         self.config.widths[scale] * self.voxels(scales, scale)
     }
 
-    /// Those that a pass without a way back has at most at a time, its results among them; `base` are the channels of the
-    /// features that they are added to, if there are any.
-    pub(super) fn pass_elements(&self, scales: &Scales, base: Option<usize>) -> usize {
+    /// Those that a pass without a way back has at most at a time, its results among them; `based` where these are
+    /// added to features made by hand.
+    pub(super) fn pass_elements(&self, scales: &Scales, based: bool) -> usize {
         let config = &self.config;
         let shape = |scale| -> Vec<usize> { scales.size(scale).into_iter().rev().collect() };
         let map = |scale| self.map(scales, scale);
@@ -38,9 +38,9 @@ impl Body {
         });
         let finest = config.finest();
         let all = config.shrinks.iter().map(outputs).sum::<usize>();
-        let last = match base {
-            Some(base) => all + base * self.voxels(scales, 0),
-            None => made(finest) + map(finest) + 2 * config.outputs * self.voxels(scales, finest),
+        let last = match based {
+            true => all + made(0) + config.outputs * self.voxels(scales, 0),
+            false => made(finest) + map(finest) + 2 * config.outputs * self.voxels(scales, finest),
         };
         encoded.chain(decoded).max().unwrap_or(0).max(last)
     }

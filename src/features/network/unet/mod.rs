@@ -11,12 +11,12 @@ use candle_core::{DType, Tensor};
 use body::Body;
 pub(crate) use body::Trail;
 
-use super::base::{base_features, BaseFeatures};
+use super::base::{base_features, BaseFeatures, LevelGrids};
 use super::config::{scale_of, NetworkConfig};
 use super::parameters::{Maker, Parameters};
 use super::scales::Scales;
 use super::{check_images, FeatureNetwork};
-use crate::ops::{combine, record_all, resize, Cotangent};
+use crate::ops::{combine, record_all, Cotangent};
 use crate::{Error, Grid, Result};
 
 /// A network of the U-Net family: see [`Architecture`](super::Architecture) for its kinds.
@@ -135,16 +135,24 @@ impl Unet {
         targets: &[Grid],
     ) -> Result<Vec<Tensor>> {
         let scales = self.scales(grid);
+        let config = self.config();
         let base = match &self.base {
-            Some(base) => Some(base_features(&**base, images, grid)?),
-            None => None,
+            Some(base) => {
+                let levels = LevelGrids {
+                    shrinks: &config.shrinks,
+                    grids: targets,
+                };
+                let maps = base_features(&**base, images, grid, levels)?;
+                maps.into_iter().map(Some).collect()
+            }
+            None => vec![None; targets.len()],
         };
-        let levels = own.into_iter().zip(&self.config().shrinks).zip(targets);
+        let levels = own.into_iter().zip(&config.shrinks).zip(targets).zip(base);
         levels
-            .map(|((map, &shrink), target)| {
+            .map(|(((map, &shrink), target), base)| {
                 let map = scales.on(&map, scale_of(shrink), target)?;
                 match &base {
-                    Some(base) => sum(map, &resize(base, target.size())?),
+                    Some(base) => sum(base, config.share, map),
                     None => Ok(map),
                 }
             })
@@ -167,13 +175,13 @@ impl Unet {
     }
 }
 
-/// The sum of two maps; in the place of the first where no gradient is asked for.
-fn sum(map: Tensor, other: &Tensor) -> Result<Tensor> {
+/// A map and a share of another; in the place of the other where no gradient is asked for.
+fn sum(map: &Tensor, share: f64, other: Tensor) -> Result<Tensor> {
     if map.track_op() || other.track_op() {
-        return Ok((map + other)?);
+        return Ok((map + (other * share)?)?);
     }
-    combine(1.0, other, 1.0, &map)?;
-    Ok(map)
+    combine(1.0, map, share, &other)?;
+    Ok(other)
 }
 
 fn check_base(config: &NetworkConfig, base: Option<&dyn BaseFeatures>) -> Result<()> {
@@ -227,9 +235,10 @@ impl FeatureNetwork for Unet {
     }
 
     fn workspace(&self, grid: &Grid) -> u64 {
-        let base = self.base.as_deref();
-        let base = base.map(|base| base.channels(self.inputs(), self.rank()));
-        self.bytes(self.body.pass_elements(&self.scales(grid), base))
+        let elements = self
+            .body
+            .pass_elements(&self.scales(grid), self.base.is_some());
+        self.bytes(elements)
     }
 
     fn maps(&self, images: &Tensor, grid: &Grid, targets: &[Grid]) -> Result<Vec<Tensor>> {
