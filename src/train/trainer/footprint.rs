@@ -128,11 +128,11 @@ impl Trainer {
             GradientSide::Both => 2,
             GradientSide::Either => 1,
         };
-        // where they build on a base the network's own maps are not those that are compared
-        let own = if config.network.base.is_some() {
-            2 * maps
-        } else {
-            0
+        // where they build on a base the graph has that, the network's own maps, and their share
+        let own = match (&config.network.base, config.network.share < 1.0) {
+            (None, _) => 0,
+            (Some(_), false) => 4 * maps,
+            (Some(_), true) => 6 * maps,
         };
         let trail = network.trail_bytes(grid);
         let kept = if self.recompute { 0 } else { sides * trail };

@@ -178,7 +178,13 @@ impl Unet {
 /// A map and a share of another; in the place of the other where no gradient is asked for.
 fn sum(map: &Tensor, share: f64, other: Tensor) -> Result<Tensor> {
     if map.track_op() || other.track_op() {
-        return Ok((map + (other * share)?)?);
+        // a multiplication by one would be kept for the way back
+        let other = if share == 1.0 {
+            other
+        } else {
+            (other * share)?
+        };
+        return Ok((map + other)?);
     }
     combine(1.0, map, share, &other)?;
     Ok(other)
