@@ -115,7 +115,7 @@ pub fn figures(report: &Report) -> Vec<(String, String)> {
         let summary = &inverse.summary;
         add(
             "Inverse consistency",
-            format!("{:.4} mm, 95 % {:.4} mm", summary.mean, summary.p95),
+            format!("{:.3} mm, 95 % {:.3} mm", summary.mean, summary.p95),
         );
     }
     if let Some(alignment) = &report.alignment {

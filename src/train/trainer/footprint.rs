@@ -128,12 +128,7 @@ impl Trainer {
             GradientSide::Both => 2,
             GradientSide::Either => 1,
         };
-        // where they build on a base the graph has that, the network's own maps, and their share
-        let own = match (&config.network.base, config.network.share < 1.0) {
-            (None, _) => 0,
-            (Some(_), false) => 4 * maps,
-            (Some(_), true) => 6 * maps,
-        };
+        let own = self.own_maps() * maps;
         let trail = network.trail_bytes(grid);
         let kept = if self.recompute { 0 } else { sides * trail };
         let held = |kept: u64| {
@@ -165,19 +160,12 @@ impl Trainer {
         registration.extend(solved);
         stages.push(("registration of a pair", registration));
 
-        // each level keeps the labels it was judged by: numbers and places at full resolution, shares of its voxels below
-        let labels = config.loss.labels as u64;
-        let below = voxels(&level_grid(grid, 2)?) + voxels(&level_grid(grid, 4)?);
-        let of_labels = match config.loss.dice > 0.0 {
-            true => 2 * (n * (SINGLE * shrinks.len() as u64 + 2) + SINGLE * labels * below),
-            false => 0,
-        };
         let blocks = BLOCKS * rank * (rank + 1) / 2;
         let fields = OF_ADJOINT * rank;
         let finest = 2 * n * network.channels() as u64;
         let mut losses = held(kept);
         losses.push(("levels", levels));
-        losses.push(("labels", of_labels));
+        losses.push(("labels", self.judged_labels(grid)?));
         losses.push(("adjoint", (fields + blocks) * n * full));
         losses.push(("cotangents", 2 * maps + own + full * finest));
         if self.layer.deformation.certify {
@@ -191,6 +179,31 @@ impl Trainer {
         back.push(("network", network.way_back_bytes(grid)));
         stages.push(("the way back of a pair", back));
         Ok(stages)
+    }
+
+    /// Maps of both images in the graph beside those that are compared: where a network builds on a base that, its own, and the
+    /// share of these.
+    fn own_maps(&self) -> u64 {
+        let config = &self.config.network;
+        match (&config.base, config.share < 1.0) {
+            (None, _) => 0,
+            (Some(_), false) => 4,
+            (Some(_), true) => 6,
+        }
+    }
+
+    /// The labels that the levels of a pair are judged by, which stay until the way back: at full resolution their numbers, for each
+    /// level, and their places, below that the shares of each.
+    fn judged_labels(&self, grid: &Grid) -> Result<u64> {
+        if self.config.loss.dice == 0.0 {
+            return Ok(0);
+        }
+        let (levels, labels) = (self.network.shrinks().len(), self.config.loss.labels);
+        let mut of_an_image = (SINGLE * levels as u64 + 2) * voxels(grid);
+        for &shrink in self.network.shrinks().iter().filter(|shrink| **shrink > 1) {
+            of_an_image += SINGLE * labels as u64 * voxels(&level_grid(grid, shrink)?);
+        }
+        Ok(2 * of_an_image)
     }
 
     /// A pair that is judged, or an image whose voxels are sorted.
