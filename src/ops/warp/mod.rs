@@ -78,7 +78,7 @@ pub fn warp_derivative(
 /// The adjoint of [`warp`] with respect to the image, on a moving grid of size `moving` (fastest first).
 ///
 /// `cotangent` is `[channels, (nz,) ny, nx]` on the fixed grid; the result is `[channels, (mz,) my, mx]`. Every voxel adds
-/// up its share in the order of the fixed voxels: the same bits for any number of threads. On a GPU the shares are added as whole
+/// up its shares in one order: the same bits for any number of threads. On a GPU the shares are added as whole
 /// numbers of 64 bits, which take any order: the same bits in every run, to within `2^-62` of the sum of all cotangents of a
 /// channel, and a channel with one that is not finite is not a number anywhere.
 ///

@@ -1,15 +1,21 @@
 //! The adjoint of the warp: every fixed voxel hands its cotangent to the moving voxels it was made of.
 //!
 //! Tasks own slabs of the moving grid and walk over the fixed rows that reach them, in order: whatever the slabs, a
-//! moving voxel adds up its shares in the order of the fixed voxels.
+//! moving voxel adds up its shares in the order of the fixed rows, and in one order within a row.
+
+mod reach;
+mod runs;
 
 use rayon::prelude::*;
+
+use reach::Reach;
+use runs::{in_front, Runs, Taps};
 
 use super::Place;
 use crate::ops::lanes::{dispatch, Kernel, Lanes};
 use crate::ops::real::Real;
 use crate::ops::rows::{for_rows, Shared};
-use crate::ops::sample::{taps, Cell, Frame, Interpolation};
+use crate::ops::sample::{taps, Frame, Interpolation};
 use crate::ops::scratch::with_scratch;
 
 /// Planes of a slab at least: rows on the border of two slabs are walked twice.
@@ -101,62 +107,6 @@ fn ranked<T: Real, const D: usize>(
     });
 }
 
-/// First and last plane of the moving grid that each fixed row reaches.
-struct Reach<'a, T, const D: usize> {
-    frame: &'a Frame<T, D>,
-    interpolation: Interpolation,
-    u: &'a [T],
-    rows: std::ops::Range<usize>,
-    out: Shared<[usize; 2]>,
-}
-
-impl<T: Real, const D: usize> Kernel<T> for Reach<'_, T, D> {
-    type Output = ();
-
-    #[inline(always)]
-    unsafe fn run<L: Lanes<Element = T>>(self) {
-        // SAFETY: lengths were checked; each task writes its own rows.
-        unsafe {
-            match self.interpolation {
-                Interpolation::Linear => self.rows::<L, false>(),
-                Interpolation::Cubic => self.rows::<L, true>(),
-            }
-        }
-    }
-}
-
-impl<T: Real, const D: usize> Reach<'_, T, D> {
-    #[inline(always)]
-    unsafe fn rows<L: Lanes<Element = T>, const CUBIC: bool>(&self) {
-        let width = self.frame.fixed[0];
-        // SAFETY: as in `run`.
-        unsafe {
-            for row in self.rows.clone() {
-                let start = self.frame.row_start(row);
-                let (mut low, mut high) = (usize::MAX, 0);
-                let mut i = 0;
-                while i < width {
-                    let count = (width - i).min(L::COUNT);
-                    let cell: Cell<L, D> = self.frame.cell::<L, CUBIC>(
-                        Some(self.u),
-                        &start,
-                        (i, row * width + i, count),
-                    );
-                    let mut lanes = [T::of(0.0); 16];
-                    cell.base[D - 1].store(lanes.as_mut_ptr());
-                    for lane in &lanes[..count] {
-                        let base = lane.wide() as usize;
-                        low = low.min(base.saturating_sub(1));
-                        high = high.max(base + 2);
-                    }
-                    i += count;
-                }
-                *self.out.at(row) = [low, high];
-            }
-        }
-    }
-}
-
 /// One slab of planes `first..end`.
 struct Scatter<'a, T, const D: usize> {
     frame: &'a Frame<T, D>,
@@ -186,71 +136,6 @@ impl<T: Real, const D: usize> Kernel<T> for Scatter<'_, T, D> {
                 (Interpolation::Cubic, true) => self.channels::<L, true, true>(),
             }
         }
-    }
-}
-
-/// The taps of up to 16 voxels: places along an axis, weights and derivatives of weights along the step, tap by tap.
-#[derive(Clone, Copy)]
-struct Taps<T> {
-    place: [[T; 16]; 4],
-    weight: [[T; 16]; 4],
-    slope: [[T; 16]; 4],
-}
-
-impl<T: Real> Taps<T> {
-    /// The voxel of the moving grid at a tap.
-    #[inline(always)]
-    fn voxel(&self, tap: usize, lane: usize) -> usize {
-        self.place[tap][lane].wide() as usize
-    }
-}
-
-/// Which of up to 16 voxels can hand on their shares together.
-#[derive(Clone, Copy)]
-struct Runs<T> {
-    /// 1 where the cell of the next voxel is the next one of its row.
-    joined: [T; 16],
-    /// 1 where the taps along the row lie side by side: no border has put one elsewhere.
-    whole: [T; 16],
-}
-
-impl<T: Real> Runs<T> {
-    /// Of voxels with these cells, and with as many taps along the row as `reach`.
-    ///
-    /// # Safety
-    /// Within a kernel only.
-    #[inline(always)]
-    unsafe fn find<L: Lanes<Element = T>, const D: usize>(
-        &mut self,
-        cells: &[L; D],
-        taps: &[[T; 16]; 4],
-        reach: usize,
-    ) {
-        // SAFETY: no vector has more than 16 lanes.
-        unsafe {
-            let one = L::constant(1.0);
-            let mut joined = cells[0].one_on(cells[0]);
-            joined = joined.where_equal(cells[0].add(one), one);
-            for cell in &cells[1..] {
-                joined = joined.mul(cell.one_on(*cell).where_equal(*cell, one));
-            }
-            joined.store(self.joined.as_mut_ptr());
-            let first = L::load(taps[0].as_ptr());
-            let last = L::load(taps[reach - 1].as_ptr());
-            let apart = first.add(L::constant((reach - 1) as f64));
-            last.where_equal(apart, one).store(self.whole.as_mut_ptr());
-        }
-    }
-
-    /// The first voxel from `lane` on, before `most`, that does not belong to the run that begins there.
-    #[inline(always)]
-    fn end(&self, lane: usize, most: usize) -> usize {
-        let one = T::of(1.0);
-        let mut end = lane;
-        while end < most && self.whole[end] == one && (end == lane || self.joined[end - 1] == one) {
-            end += 1;
-        }
-        end
     }
 }
 
@@ -452,8 +337,8 @@ impl<T: Real, const D: usize> Scatter<'_, T, D> {
                 let mut across = [[L::constant(0.0); 2]; 4];
                 for k in 0..reach {
                     across[k] = [
-                        part(&axes[0].weight[k], lane, length),
-                        part(&axes[0].slope[k], lane, length),
+                        in_front(&axes[0].weight[k], lane, length),
+                        in_front(&axes[0].slope[k], lane, length),
                     ];
                 }
                 for kz in 0..if D == 3 { reach } else { 1 } {
@@ -504,13 +389,13 @@ impl<T: Real, const D: usize> Scatter<'_, T, D> {
         // SAFETY: runs lie within the lanes.
         unsafe {
             let factor = L::splat(self.shares.factor);
-            let mut weight = factor.mul(part(&axes[1].weight[ky], lane, length));
-            let mut slope = factor.mul(part(&axes[1].slope[ky], lane, length));
+            let mut weight = factor.mul(in_front(&axes[1].weight[ky], lane, length));
+            let mut slope = factor.mul(in_front(&axes[1].slope[ky], lane, length));
             if D == 3 {
-                let deep: L = part(&axes[D - 1].weight[kz], lane, length);
+                let deep: L = in_front(&axes[D - 1].weight[kz], lane, length);
                 slope = slope.mul(deep);
                 if ALONG {
-                    slope = weight.fma(part(&axes[D - 1].slope[kz], lane, length), slope);
+                    slope = weight.fma(in_front(&axes[D - 1].slope[kz], lane, length), slope);
                 }
                 weight = weight.mul(deep);
             }
@@ -585,14 +470,4 @@ impl<T: Real, const D: usize> Scatter<'_, T, D> {
             }
         }
     }
-}
-
-/// Some lanes in the front of a vector whose others are zero.
-///
-/// # Safety
-/// Within a kernel only; there are as many from `first` on.
-#[inline(always)]
-unsafe fn part<L: Lanes>(lanes: &[L::Element; 16], first: usize, count: usize) -> L {
-    // SAFETY: the caller's promise.
-    unsafe { L::load_part(lanes.as_ptr().add(first), count) }
 }
