@@ -281,76 +281,41 @@ fn fields(bench: &mut Bench<'_>) {
     });
 }
 
-/// Warps of many channels, at the size at which networks are trained.
-fn features(bench: &mut Bench<'_>, u: &Tensor) {
-    const CHANNELS: usize = 16;
-    let (size, map, c) = (bench.size, Affine::identity(), CHANNELS as f64);
-    let (image, linear) = (noise(CHANNELS, size, 1.0, 3), Interpolation::Linear);
-    let name = |what: &str| format!("{what}, {CHANNELS} channels");
+/// The warp of so many channels with its derivatives, of which a value and a gradient take so many operations a channel.
+fn warps(bench: &mut Bench<'_>, channels: usize, interpolation: Interpolation, kind: &str) {
+    let (value, slopes, filter) = match interpolation {
+        Interpolation::Linear => (14.0, 33.0, 0.0),
+        // the coefficients are computed in the same call
+        Interpolation::Cubic => (178.0 + 15.0, 258.0 + 15.0, 8.0),
+    };
+    let (size, map, c) = (bench.size, Affine::identity(), channels as f64);
+    let (image, u) = (noise(channels, size, 1.0, 1), displacement(size));
+    let (bytes, flops) = (4.0 * (2.0 * c + 3.0) + c * filter, 33.0 + c * value);
+    bench.time(&format!("warp, {kind}"), bytes, flops, || {
+        warp(&image, &u, &map, interpolation).unwrap();
+    });
+    let fields = bytes + 4.0 * 3.0;
     bench.time(
-        &name("warp"),
-        4.0 * (2.0 * c + 3.0),
-        33.0 + 14.0 * c,
+        &format!("warp gradient, {kind}"),
+        fields,
+        48.0 + c * slopes,
         || {
-            warp(&image, u, &map, linear).unwrap();
+            warp_gradient(&image, &u, &map, interpolation, &image).unwrap();
         },
     );
-    bench.time(
-        &name("warp gradient"),
-        4.0 * (2.0 * c + 6.0),
-        48.0 + 39.0 * c,
-        || {
-            warp_gradient(&image, u, &map, linear, &image).unwrap();
-        },
-    );
-    bench.time(
-        &name("warp adjoint"),
-        4.0 * (2.0 * c + 3.0),
-        33.0 + 14.0 * c,
-        || {
-            warp_adjoint(&image, u, &map, linear, &size).unwrap();
-        },
-    );
+    bench.time(&format!("warp adjoint, {kind}"), bytes, flops, || {
+        warp_adjoint(&image, &u, &map, interpolation, &size).unwrap();
+    });
 }
 
 fn images(bench: &mut Bench<'_>) {
     let size = bench.size;
     let image = noise(1, size, 1.0, 1);
-    let u = displacement(size);
-    let map = Affine::identity();
-    for (interpolation, value, slopes) in [
-        (Interpolation::Linear, 14.0, 33.0),
-        // the coefficients are computed in the same call
-        (Interpolation::Cubic, 178.0 + 15.0, 258.0 + 15.0),
-    ] {
-        let name = |what: &str| format!("{what}, {interpolation:?}");
-        let filter = if interpolation == Interpolation::Cubic {
-            8.0
-        } else {
-            0.0
-        };
-        bench.time(&name("warp"), 4.0 * 5.0 + filter, 33.0 + value, || {
-            warp(&image, &u, &map, interpolation).unwrap();
-        });
-        bench.time(
-            &name("warp gradient"),
-            4.0 * 8.0 + filter,
-            48.0 + slopes,
-            || {
-                warp_gradient(&image, &u, &map, interpolation, &image).unwrap();
-            },
-        );
-        bench.time(
-            &name("warp adjoint"),
-            4.0 * 5.0 + filter,
-            33.0 + value,
-            || {
-                warp_adjoint(&image, &u, &map, interpolation, &size).unwrap();
-            },
-        );
-    }
+    warps(bench, 1, Interpolation::Linear, "Linear");
+    warps(bench, 1, Interpolation::Cubic, "Cubic");
     if size == SIZES[1] {
-        features(bench, &u);
+        // as networks are trained
+        warps(bench, 16, Interpolation::Linear, "16 channels");
     }
     bench.time("spline coefficients", 8.0, 15.0, || {
         spline_coefficients(&image).unwrap();

@@ -138,21 +138,35 @@ def displaced(size):
     return u.permute(0, 2, 3, 4, 1).contiguous(), grid
 
 
+def sample(what, where):
+    return F.grid_sample(what, where, padding_mode="border", align_corners=True)
+
+
+def warps(channels, size):
+    """The warp of so many channels by a smooth displacement, and its two derivatives; sizes slowest axis first."""
+    image, g = torch.rand(1, channels, *size), torch.rand(1, channels, *size)
+    field, grid = displaced(size)
+
+    def back(mask):
+        backward = torch.ops.aten.grid_sampler_3d_backward
+        return lambda: backward(g, image, grid + field, 0, 1, True, mask)
+
+    with torch.no_grad():
+        return {
+            "warp": median(lambda: sample(image, grid + field)),
+            "warp gradient": median(back([False, True])),
+            "warp adjoint": median(back([True, False])),
+        }
+
+
 def operators(size):
-    """Warps by a smooth displacement, smoothing and local correlation, of one volume; sizes slowest axis first."""
+    """Warps, smoothing and local correlation, of one volume; sizes slowest axis first."""
     image, g = torch.rand(1, 1, *size), torch.rand(1, 1, *size)
     field, grid = displaced(size)
     u = field.permute(0, 4, 1, 2, 3).contiguous()
     x = torch.arange(-3.0, 4.0)
     taps = torch.exp(-0.5 * x * x)
     taps /= taps.sum()
-
-    def sample(what):
-        return F.grid_sample(what, grid + field, padding_mode="border", align_corners=True)
-
-    def back(mask):
-        backward = torch.ops.aten.grid_sampler_3d_backward
-        return lambda: backward(g, image, grid + field, 0, 1, True, mask)
 
     def smooth():
         y = image
@@ -182,34 +196,11 @@ def operators(size):
 
     with torch.no_grad():
         return {
-            "warp, Linear": median(lambda: sample(image)),
-            "warp gradient, Linear": median(back([False, True])),
-            "warp adjoint, Linear": median(back([True, False])),
-            "compose": median(lambda: u + sample(u)),
+            **{f"{what}, Linear": ms for what, ms in warps(1, size).items()},
+            "compose": median(lambda: u + sample(u, grid + field)),
             "smooth, sigma 1": median(smooth),
             "lncc, window 9": median(lambda: correlation(image, g)),
             "lncc gradient, window 9": median(correlation_gradient),
-        }
-
-
-def warps(channels, size):
-    """Warps of many channels by a smooth displacement, and their two derivatives."""
-    image, g = torch.rand(1, channels, *size), torch.rand(1, channels, *size)
-    field, grid = displaced(size)
-    where = grid + field
-
-    def back(mask):
-        backward = torch.ops.aten.grid_sampler_3d_backward
-        return lambda: backward(g, image, where, 0, 1, True, mask)
-
-    def forward():
-        return F.grid_sample(image, where, padding_mode="border", align_corners=True)
-
-    with torch.no_grad():
-        return {
-            "warp": median(forward),
-            "warp gradient": median(back([False, True])),
-            "warp adjoint": median(back([True, False])),
         }
 
 
