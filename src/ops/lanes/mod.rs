@@ -90,6 +90,12 @@ pub trait Lanes: Copy {
     unsafe fn max(self, other: Self) -> Self;
     unsafe fn floor(self) -> Self;
     unsafe fn sqrt(self) -> Self;
+    /// Whether all lanes are those of `other`.
+    #[inline(always)]
+    unsafe fn equals(self, other: Self) -> bool {
+        // SAFETY: the caller's promise.
+        unsafe { self.where_equal(other, Self::constant(1.0)).sum() == Self::COUNT as f64 }
+    }
     /// `then` where `self == other`, zero elsewhere.
     unsafe fn where_equal(self, other: Self, then: Self) -> Self;
     /// The lanes one further on: those of `self` but the first, then the first of `next`.
@@ -159,17 +165,22 @@ pub trait Lanes: Copy {
     unsafe fn by_element(parts: [Self; 8]) -> [Self; 8] {
         parts
     }
-    /// The elements at `at` and the three after each of them.
+    /// The elements at the same places of several rows, and the three after each of them.
     #[inline(always)]
-    unsafe fn gather_four(from: *const Self::Element, at: Self::Index) -> [Self; 4] {
+    unsafe fn gather_fours<const ROWS: usize>(
+        rows: [*const Self::Element; ROWS],
+        places: &Places,
+    ) -> [[Self; 4]; ROWS] {
         // SAFETY: the caller's promise.
         unsafe {
-            [
-                Self::gather(from, at),
-                Self::gather(from.add(1), at),
-                Self::gather(from.add(2), at),
-                Self::gather(from.add(3), at),
-            ]
+            let at = places.index::<Self>();
+            let mut fours = [[Self::constant(0.0); 4]; ROWS];
+            for r in 0..ROWS {
+                for k in 0..4 {
+                    fours[r][k] = Self::gather(rows[r].add(k), at);
+                }
+            }
+            fours
         }
     }
     /// Sum of all lanes, in a fixed order, in double precision.

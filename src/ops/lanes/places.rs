@@ -1,7 +1,5 @@
 //! Where the lanes of a vector lie in memory.
 
-use std::hint::black_box;
-
 use super::Lanes;
 
 /// An index a lane, kept in memory: loads fetch them from there one by one faster than out of a register.
@@ -29,12 +27,6 @@ impl Places {
                 .write_unaligned(index)
         };
         places
-    }
-
-    /// Makes the compiler leave them in memory.
-    #[inline(always)]
-    pub(crate) fn settled(&self) -> &[u32; 16] {
-        &black_box(self).0
     }
 
     /// The places one by one.

@@ -4,7 +4,7 @@ use super::Place;
 use crate::ops::lanes::{dispatch, Kernel, Lanes, Stores};
 use crate::ops::real::Real;
 use crate::ops::rows::{for_rows, Shared};
-use crate::ops::sample::{cubic, vectors, Frame, Interpolation, Multilinear, RUN};
+use crate::ops::sample::{cubic, vectors, Cell, Frame, Interpolation, Multilinear, RUN};
 use crate::ops::storage::computed;
 
 /// What a pass computes.
@@ -76,6 +76,14 @@ fn ranked<T: Real, const D: usize>(
     unsafe { computed(length, work) }
 }
 
+/// Rows that are taken together where there are several channels: more of what a channel is read for lies side by side then,
+/// and rows that two of them read are still at hand.
+const ROWS: usize = 8;
+
+const VALUES: usize = 0;
+const ALONG: usize = 1;
+const GRADIENT: usize = 2;
+
 struct Warp<'a, T, const D: usize> {
     frame: &'a Frame<T, D>,
     interpolation: Interpolation,
@@ -98,151 +106,143 @@ impl<T: Real, const D: usize> Kernel<T> for Warp<'_, T, D> {
         unsafe {
             let stores = self.stores;
             match (self.interpolation, self.task) {
-                (Interpolation::Linear, Task::Values) => self.rows::<L, false>(),
-                (Interpolation::Cubic, Task::Values) => self.rows::<L, true>(),
-                (Interpolation::Linear, Task::Along(q)) => self.slopes::<L, false>(q),
-                (Interpolation::Cubic, Task::Along(q)) => self.slopes::<L, true>(q),
-                (Interpolation::Linear, Task::Gradient(g)) => self.gradients::<L, false>(g),
-                (Interpolation::Cubic, Task::Gradient(g)) => self.gradients::<L, true>(g),
+                (Interpolation::Linear, Task::Values) => self.rows::<L, false, VALUES>(&[]),
+                (Interpolation::Cubic, Task::Values) => self.rows::<L, true, VALUES>(&[]),
+                (Interpolation::Linear, Task::Along(q)) => self.rows::<L, false, ALONG>(q),
+                (Interpolation::Cubic, Task::Along(q)) => self.rows::<L, true, ALONG>(q),
+                (Interpolation::Linear, Task::Gradient(g)) => self.rows::<L, false, GRADIENT>(g),
+                (Interpolation::Cubic, Task::Gradient(g)) => self.rows::<L, true, GRADIENT>(g),
             }
             stores.settle();
         }
     }
 }
 
+/// A vector of voxels: its row, its first voxel in the row and in the fixed grid, and how many there are.
+#[derive(Clone, Copy)]
+struct Vector {
+    row: usize,
+    i: usize,
+    at: usize,
+    count: usize,
+}
+
 impl<T: Real, const D: usize> Warp<'_, T, D> {
+    #[inline(always)]
+    unsafe fn cell<L: Lanes<Element = T>, const CUBIC: bool>(&self, v: Vector) -> Cell<L, D> {
+        let start = self.frame.row_start(v.row);
+        // SAFETY: as in `run`.
+        unsafe { (self.frame).cell::<L, CUBIC>(self.u, &start, (v.i, v.at, v.count)) }
+    }
+
+    /// One channel.
+    #[inline(always)]
+    unsafe fn value<L: Lanes<Element = T>, const CUBIC: bool>(
+        &self,
+        image: *const T,
+        v: Vector,
+        between: &Multilinear<L, D>,
+    ) -> L {
+        let (size, stride) = (&self.frame.moving, &self.frame.stride);
+        // SAFETY: as in `run`.
+        unsafe {
+            let value = if CUBIC {
+                cubic::<L, D, 0>(image, &self.cell::<L, CUBIC>(v), size, stride).0
+            } else {
+                between.value(image, stride)
+            };
+            if self.continued {
+                return value;
+            }
+            value.mul(self.cell::<L, CUBIC>(v).within(size, 0.5))
+        }
+    }
+
     /// The gradient of one channel with respect to the position.
     #[inline(always)]
     unsafe fn slope<L: Lanes<Element = T>, const CUBIC: bool>(
         &self,
         image: *const T,
-        start: &[T; D],
-        place: (usize, usize, usize),
+        v: Vector,
         between: &Multilinear<L, D>,
     ) -> [L; D] {
-        let frame = self.frame;
+        let (size, stride) = (&self.frame.moving, &self.frame.stride);
         // SAFETY: as in `run`.
         unsafe {
             if CUBIC {
-                let cell = frame.cell::<L, CUBIC>(self.u, start, place);
-                cubic::<L, D, 1>(image, &cell, &frame.moving, &frame.stride).1
+                cubic::<L, D, 1>(image, &self.cell::<L, CUBIC>(v), size, stride).1
             } else {
-                between.slope(image, &frame.stride).1
+                between.slope(image, stride).1
             }
         }
     }
 
+    /// A task, with the step or the cotangent that it has.
     #[inline(always)]
-    unsafe fn rows<L: Lanes<Element = T>, const CUBIC: bool>(&self) {
+    unsafe fn rows<L: Lanes<Element = T>, const CUBIC: bool, const TASK: usize>(
+        &self,
+        along: &[T],
+    ) {
         let frame = self.frame;
         let (n, width) = (frame.voxels(), frame.fixed[0]);
         let m: usize = frame.moving.iter().product();
         // SAFETY: as in `run`.
         unsafe {
-            let mut run = frame.room::<L>();
-            for row in self.rows.clone() {
-                let start = frame.row_start(row);
+            let mut runs = [frame.room::<L>(); ROWS];
+            let mut sums = [[[L::constant(0.0); D]; RUN]; ROWS];
+            let group = if self.channels > 1 { ROWS } else { 1 };
+            for first in self.rows.clone().step_by(group) {
+                let rows = first..(first + group).min(self.rows.end);
                 for begin in (0..width).step_by(RUN * L::COUNT) {
                     if !CUBIC {
-                        frame.run(self.u, &start, (row, begin), &mut run);
-                    }
-                    for c in 0..self.channels {
-                        let image = self.image.as_ptr().add(c * m);
-                        for k in 0..vectors::<L>(width - begin) {
-                            let i = begin + k * L::COUNT;
-                            let (at, count) = (row * width + i, (width - i).min(L::COUNT));
-                            let cell = frame.cell::<L, CUBIC>(self.u, &start, (i, at, count));
-                            let mut value = if CUBIC {
-                                cubic::<L, D, 0>(image, &cell, &frame.moving, &frame.stride).0
-                            } else {
-                                run[k].value(image, &frame.stride)
-                            };
-                            if !self.continued {
-                                value = value.mul(cell.within(&frame.moving, 0.5));
-                            }
-                            self.stores.put(value, self.out.at(c * n + at), count);
+                        for row in rows.clone() {
+                            let (start, run) = (frame.row_start(row), &mut runs[row - first]);
+                            frame.run(self.u, &start, (row, begin), run);
                         }
                     }
-                }
-            }
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn slopes<L: Lanes<Element = T>, const CUBIC: bool>(&self, step: &[T]) {
-        let frame = self.frame;
-        let (n, width) = (frame.voxels(), frame.fixed[0]);
-        let m: usize = frame.moving.iter().product();
-        // SAFETY: as in `run`.
-        unsafe {
-            let mut run = frame.room::<L>();
-            for row in self.rows.clone() {
-                let start = frame.row_start(row);
-                for begin in (0..width).step_by(RUN * L::COUNT) {
-                    if !CUBIC {
-                        frame.run(self.u, &start, (row, begin), &mut run);
-                    }
                     for c in 0..self.channels {
                         let image = self.image.as_ptr().add(c * m);
-                        for k in 0..vectors::<L>(width - begin) {
-                            let i = begin + k * L::COUNT;
-                            let (at, count) = (row * width + i, (width - i).min(L::COUNT));
-                            let mut q = [L::constant(0.0); D];
-                            for a in 0..D {
-                                q[a] = L::load_some(step.as_ptr().add(a * n + at), count);
-                            }
-                            let q = frame.push_step(q);
-                            let place = (i, at, count);
-                            let slope = self.slope::<L, CUBIC>(image, &start, place, &run[k]);
-                            let mut sum = q[0].mul(slope[0]);
-                            for a in 1..D {
-                                sum = q[a].fma(slope[a], sum);
-                            }
-                            self.stores.put(sum, self.out.at(c * n + at), count);
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn gradients<L: Lanes<Element = T>, const CUBIC: bool>(&self, cotangent: &[T]) {
-        let frame = self.frame;
-        let (n, width) = (frame.voxels(), frame.fixed[0]);
-        let m: usize = frame.moving.iter().product();
-        // SAFETY: as in `run`.
-        unsafe {
-            let mut sums = [[L::constant(0.0); D]; RUN];
-            let mut run = frame.room::<L>();
-            for row in self.rows.clone() {
-                let start = frame.row_start(row);
-                for begin in (0..width).step_by(RUN * L::COUNT) {
-                    if !CUBIC {
-                        frame.run(self.u, &start, (row, begin), &mut run);
-                    }
-                    for c in 0..self.channels {
-                        let image = self.image.as_ptr().add(c * m);
-                        for k in 0..vectors::<L>(width - begin) {
-                            let i = begin + k * L::COUNT;
-                            let (at, count) = (row * width + i, (width - i).min(L::COUNT));
-                            let place = (i, at, count);
-                            let slope = self.slope::<L, CUBIC>(image, &start, place, &run[k]);
-                            let g = L::load_some(cotangent.as_ptr().add(c * n + at), count);
-                            let mut sum = [L::constant(0.0); D];
-                            if c > 0 {
-                                sum = sums[k];
-                            }
-                            for a in 0..D {
-                                sum[a] = g.fma(slope[a], sum[a]);
-                            }
-                            if c + 1 < self.channels {
-                                sums[k] = sum;
-                                continue;
-                            }
-                            let sum = frame.pull_gradient(sum);
-                            for a in 0..D {
-                                self.stores.put(sum[a], self.out.at(a * n + at), count);
+                        for row in rows.clone() {
+                            let (run, sums) = (&runs[row - first], &mut sums[row - first]);
+                            for k in 0..vectors::<L>(width - begin) {
+                                let i = begin + k * L::COUNT;
+                                let (at, count) = (row * width + i, (width - i).min(L::COUNT));
+                                let v = Vector { row, i, at, count };
+                                if TASK == VALUES {
+                                    let value = self.value::<L, CUBIC>(image, v, &run[k]);
+                                    self.stores.put(value, self.out.at(c * n + at), count);
+                                    continue;
+                                }
+                                let slope = self.slope::<L, CUBIC>(image, v, &run[k]);
+                                if TASK == ALONG {
+                                    let mut q = [L::constant(0.0); D];
+                                    for a in 0..D {
+                                        q[a] = L::load_some(along.as_ptr().add(a * n + at), count);
+                                    }
+                                    let q = frame.push_step(q);
+                                    let mut sum = q[0].mul(slope[0]);
+                                    for a in 1..D {
+                                        sum = q[a].fma(slope[a], sum);
+                                    }
+                                    self.stores.put(sum, self.out.at(c * n + at), count);
+                                    continue;
+                                }
+                                let g = L::load_some(along.as_ptr().add(c * n + at), count);
+                                let mut sum = [L::constant(0.0); D];
+                                if c > 0 {
+                                    sum = sums[k];
+                                }
+                                for a in 0..D {
+                                    sum[a] = g.fma(slope[a], sum[a]);
+                                }
+                                if c + 1 < self.channels {
+                                    sums[k] = sum;
+                                    continue;
+                                }
+                                let sum = frame.pull_gradient(sum);
+                                for a in 0..D {
+                                    self.stores.put(sum[a], self.out.at(a * n + at), count);
+                                }
                             }
                         }
                     }

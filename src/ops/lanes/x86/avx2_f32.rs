@@ -19,6 +19,17 @@ unsafe fn part_f32(count: usize) -> __m256i {
     }
 }
 
+/// The four floats at place `k` and those at place `k + 4`.
+#[inline(always)]
+unsafe fn every_fourth(from: *const f32, place: &[u32; 16], k: usize) -> __m256 {
+    // SAFETY: the caller has AVX2, and four floats at both places.
+    unsafe {
+        let low = _mm_loadu_ps(from.add(place[k] as usize));
+        let high = _mm_loadu_ps(from.add(place[k + 4] as usize));
+        _mm256_insertf128_ps::<1>(_mm256_castps128_ps256(low), high)
+    }
+}
+
 /// 8 `f32` in one register.
 #[derive(Clone, Copy)]
 pub struct Avx2F32(pub(super) __m256);
@@ -99,6 +110,11 @@ impl Lanes for Avx2F32 {
         unsafe { Self(_mm256_sqrt_ps(self.0)) }
     }
     #[inline(always)]
+    unsafe fn equals(self, other: Self) -> bool {
+        // SAFETY: the trait's contract.
+        unsafe { _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_EQ_OQ>(self.0, other.0)) == 0xff }
+    }
+    #[inline(always)]
     unsafe fn where_equal(self, other: Self, then: Self) -> Self {
         // SAFETY: the trait's contract.
         unsafe {
@@ -163,7 +179,7 @@ impl Lanes for Avx2F32 {
     ) -> [(Self, Self); ROWS] {
         // SAFETY: the trait's contract.
         unsafe {
-            let place = places.settled();
+            let place = places.words();
             let (first, second) = (quartets(rows, place, 0), quartets(rows, place, 4));
             let mut pairs = [(Self::splat(0.0), Self::splat(0.0)); ROWS];
             for r in 0..ROWS {
@@ -176,6 +192,34 @@ impl Lanes for Avx2F32 {
                 pairs[r] = (Self(_mm256_castpd_ps(even)), Self(_mm256_castpd_ps(odd)));
             }
             pairs
+        }
+    }
+    #[inline(always)]
+    unsafe fn gather_fours<const ROWS: usize>(
+        rows: [*const f32; ROWS],
+        places: &Places,
+    ) -> [[Self; 4]; ROWS] {
+        // SAFETY: the trait's contract.
+        unsafe {
+            let place = places.words();
+            let mut fours = [[Self::splat(0.0); 4]; ROWS];
+            for r in 0..ROWS {
+                let a = every_fourth(rows[r], place, 0);
+                let b = every_fourth(rows[r], place, 1);
+                let c = every_fourth(rows[r], place, 2);
+                let d = every_fourth(rows[r], place, 3);
+                let (low, high) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+                let (low_on, high_on) = (_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+                let (low, high) = (_mm256_castps_pd(low), _mm256_castps_pd(high));
+                let (low_on, high_on) = (_mm256_castps_pd(low_on), _mm256_castps_pd(high_on));
+                fours[r] = [
+                    Self(_mm256_castpd_ps(_mm256_unpacklo_pd(low, low_on))),
+                    Self(_mm256_castpd_ps(_mm256_unpackhi_pd(low, low_on))),
+                    Self(_mm256_castpd_ps(_mm256_unpacklo_pd(high, high_on))),
+                    Self(_mm256_castpd_ps(_mm256_unpackhi_pd(high, high_on))),
+                ];
+            }
+            fours
         }
     }
     #[inline(always)]

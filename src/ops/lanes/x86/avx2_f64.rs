@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use crate::ops::lanes::Lanes;
+use crate::ops::lanes::{Lanes, Places};
 
 /// The mask of the first `count` of four lanes.
 #[inline(always)]
@@ -103,6 +103,11 @@ impl Lanes for Avx2F64 {
         unsafe { Self(_mm256_sqrt_pd(self.0)) }
     }
     #[inline(always)]
+    unsafe fn equals(self, other: Self) -> bool {
+        // SAFETY: the trait's contract.
+        unsafe { _mm256_movemask_pd(_mm256_cmp_pd::<_CMP_EQ_OQ>(self.0, other.0)) == 0b1111 }
+    }
+    #[inline(always)]
     unsafe fn where_equal(self, other: Self, then: Self) -> Self {
         // SAFETY: the trait's contract.
         unsafe {
@@ -143,23 +148,29 @@ impl Lanes for Avx2F64 {
         unsafe { Self(_mm256_i32gather_pd::<8>(from, at)) }
     }
     #[inline(always)]
-    unsafe fn gather_four(from: *const f64, at: __m128i) -> [Self; 4] {
+    unsafe fn gather_fours<const ROWS: usize>(
+        rows: [*const f64; ROWS],
+        places: &Places,
+    ) -> [[Self; 4]; ROWS] {
         // SAFETY: the trait's contract.
         unsafe {
-            let mut place = [0i32; 4];
-            _mm_storeu_si128(place.as_mut_ptr().cast(), at);
-            let a = _mm256_loadu_pd(from.offset(place[0] as isize));
-            let b = _mm256_loadu_pd(from.offset(place[1] as isize));
-            let c = _mm256_loadu_pd(from.offset(place[2] as isize));
-            let d = _mm256_loadu_pd(from.offset(place[3] as isize));
-            let (even, odd) = (_mm256_unpacklo_pd(a, b), _mm256_unpackhi_pd(a, b));
-            let (even_on, odd_on) = (_mm256_unpacklo_pd(c, d), _mm256_unpackhi_pd(c, d));
-            [
-                Self(_mm256_permute2f128_pd::<0x20>(even, even_on)),
-                Self(_mm256_permute2f128_pd::<0x20>(odd, odd_on)),
-                Self(_mm256_permute2f128_pd::<0x31>(even, even_on)),
-                Self(_mm256_permute2f128_pd::<0x31>(odd, odd_on)),
-            ]
+            let place = places.words();
+            let mut fours = [[Self::splat(0.0); 4]; ROWS];
+            for r in 0..ROWS {
+                let a = _mm256_loadu_pd(rows[r].add(place[0] as usize));
+                let b = _mm256_loadu_pd(rows[r].add(place[1] as usize));
+                let c = _mm256_loadu_pd(rows[r].add(place[2] as usize));
+                let d = _mm256_loadu_pd(rows[r].add(place[3] as usize));
+                let (even, odd) = (_mm256_unpacklo_pd(a, b), _mm256_unpackhi_pd(a, b));
+                let (even_on, odd_on) = (_mm256_unpacklo_pd(c, d), _mm256_unpackhi_pd(c, d));
+                fours[r] = [
+                    Self(_mm256_permute2f128_pd::<0x20>(even, even_on)),
+                    Self(_mm256_permute2f128_pd::<0x20>(odd, odd_on)),
+                    Self(_mm256_permute2f128_pd::<0x31>(even, even_on)),
+                    Self(_mm256_permute2f128_pd::<0x31>(odd, odd_on)),
+                ];
+            }
+            fours
         }
     }
     #[inline(always)]

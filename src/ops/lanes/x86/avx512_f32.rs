@@ -27,6 +27,22 @@ unsafe fn eight_pairs<const ROWS: usize>(
     }
 }
 
+/// The four floats at every fourth place from the `k`-th on, side by side.
+#[inline(always)]
+unsafe fn every_fourth(from: *const f32, place: &[u32; 16], k: usize) -> __m512 {
+    // SAFETY: the caller has AVX-512, and four floats at all places.
+    unsafe {
+        let four = _mm_loadu_ps(from.add(place[k] as usize));
+        let eight = _mm512_castps128_ps512(four);
+        let four = _mm_loadu_ps(from.add(place[k + 4] as usize));
+        let eight = _mm512_insertf32x4::<1>(eight, four);
+        let four = _mm_loadu_ps(from.add(place[k + 8] as usize));
+        let twelve = _mm512_insertf32x4::<2>(eight, four);
+        let four = _mm_loadu_ps(from.add(place[k + 12] as usize));
+        _mm512_insertf32x4::<3>(twelve, four)
+    }
+}
+
 /// 16 `f32` in one register.
 #[derive(Clone, Copy)]
 pub struct Avx512F32(pub(super) __m512);
@@ -123,6 +139,11 @@ impl Lanes for Avx512F32 {
         unsafe { Self(_mm512_sqrt_ps(self.0)) }
     }
     #[inline(always)]
+    unsafe fn equals(self, other: Self) -> bool {
+        // SAFETY: the trait's contract.
+        unsafe { _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(self.0, other.0) == u16::MAX }
+    }
+    #[inline(always)]
     unsafe fn where_equal(self, other: Self, then: Self) -> Self {
         // SAFETY: the trait's contract.
         unsafe {
@@ -194,7 +215,7 @@ impl Lanes for Avx512F32 {
     ) -> [(Self, Self); ROWS] {
         // SAFETY: the trait's contract.
         unsafe {
-            let place = places.settled();
+            let place = places.words();
             let low = eight_pairs(rows, place, 0);
             let high = eight_pairs(rows, place, 8);
             let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
@@ -207,6 +228,34 @@ impl Lanes for Avx512F32 {
                 );
             }
             pairs
+        }
+    }
+    #[inline(always)]
+    unsafe fn gather_fours<const ROWS: usize>(
+        rows: [*const f32; ROWS],
+        places: &Places,
+    ) -> [[Self; 4]; ROWS] {
+        // SAFETY: the trait's contract.
+        unsafe {
+            let place = places.words();
+            let mut fours = [[Self::splat(0.0); 4]; ROWS];
+            for r in 0..ROWS {
+                let a = every_fourth(rows[r], place, 0);
+                let b = every_fourth(rows[r], place, 1);
+                let c = every_fourth(rows[r], place, 2);
+                let d = every_fourth(rows[r], place, 3);
+                let (low, high) = (_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+                let (low_on, high_on) = (_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+                let (low, high) = (_mm512_castps_pd(low), _mm512_castps_pd(high));
+                let (low_on, high_on) = (_mm512_castps_pd(low_on), _mm512_castps_pd(high_on));
+                fours[r] = [
+                    Self(_mm512_castpd_ps(_mm512_unpacklo_pd(low, low_on))),
+                    Self(_mm512_castpd_ps(_mm512_unpackhi_pd(low, low_on))),
+                    Self(_mm512_castpd_ps(_mm512_unpacklo_pd(high, high_on))),
+                    Self(_mm512_castpd_ps(_mm512_unpackhi_pd(high, high_on))),
+                ];
+            }
+            fours
         }
     }
     #[inline(always)]

@@ -2,15 +2,15 @@
 
 use std::arch::x86_64::*;
 
-use crate::ops::lanes::Lanes;
+use crate::ops::lanes::{Lanes, Places};
 
 /// The four doubles at place `k` and those at place `k + 4`.
 #[inline(always)]
-unsafe fn couple(from: *const f64, place: &[i32; 8], k: usize) -> __m512d {
+unsafe fn couple(from: *const f64, place: &[u32; 16], k: usize) -> __m512d {
     // SAFETY: the caller has AVX-512, and four doubles at both places.
     unsafe {
-        let low = _mm256_loadu_pd(from.offset(place[k] as isize));
-        let high = _mm256_loadu_pd(from.offset(place[k + 4] as isize));
+        let low = _mm256_loadu_pd(from.add(place[k] as usize));
+        let high = _mm256_loadu_pd(from.add(place[k + 4] as usize));
         _mm512_insertf64x4::<1>(_mm512_castpd256_pd512(low), high)
     }
 }
@@ -100,6 +100,11 @@ impl Lanes for Avx512F64 {
         unsafe { Self(_mm512_sqrt_pd(self.0)) }
     }
     #[inline(always)]
+    unsafe fn equals(self, other: Self) -> bool {
+        // SAFETY: the trait's contract.
+        unsafe { _mm512_cmp_pd_mask::<_CMP_EQ_OQ>(self.0, other.0) == u8::MAX }
+    }
+    #[inline(always)]
     unsafe fn where_equal(self, other: Self, then: Self) -> Self {
         // SAFETY: the trait's contract.
         unsafe {
@@ -140,26 +145,32 @@ impl Lanes for Avx512F64 {
         unsafe { Self(_mm512_i32gather_pd::<8>(at, from)) }
     }
     #[inline(always)]
-    unsafe fn gather_four(from: *const f64, at: __m256i) -> [Self; 4] {
+    unsafe fn gather_fours<const ROWS: usize>(
+        rows: [*const f64; ROWS],
+        places: &Places,
+    ) -> [[Self; 4]; ROWS] {
         // SAFETY: the trait's contract.
         unsafe {
-            let mut place = [0i32; 8];
-            _mm256_storeu_si256(place.as_mut_ptr().cast(), at);
-            // places k and k + 4 side by side
-            let a = couple(from, &place, 0);
-            let b = couple(from, &place, 1);
-            let c = couple(from, &place, 2);
-            let d = couple(from, &place, 3);
-            let (even, odd) = (_mm512_unpacklo_pd(a, b), _mm512_unpackhi_pd(a, b));
-            let (even_on, odd_on) = (_mm512_unpacklo_pd(c, d), _mm512_unpackhi_pd(c, d));
+            let place = places.words();
             let first = _mm512_setr_epi64(0, 1, 8, 9, 4, 5, 12, 13);
             let second = _mm512_setr_epi64(2, 3, 10, 11, 6, 7, 14, 15);
-            [
-                Self(_mm512_permutex2var_pd(even, first, even_on)),
-                Self(_mm512_permutex2var_pd(odd, first, odd_on)),
-                Self(_mm512_permutex2var_pd(even, second, even_on)),
-                Self(_mm512_permutex2var_pd(odd, second, odd_on)),
-            ]
+            let mut fours = [[Self::splat(0.0); 4]; ROWS];
+            for r in 0..ROWS {
+                // places k and k + 4 side by side
+                let a = couple(rows[r], place, 0);
+                let b = couple(rows[r], place, 1);
+                let c = couple(rows[r], place, 2);
+                let d = couple(rows[r], place, 3);
+                let (even, odd) = (_mm512_unpacklo_pd(a, b), _mm512_unpackhi_pd(a, b));
+                let (even_on, odd_on) = (_mm512_unpacklo_pd(c, d), _mm512_unpackhi_pd(c, d));
+                fours[r] = [
+                    Self(_mm512_permutex2var_pd(even, first, even_on)),
+                    Self(_mm512_permutex2var_pd(odd, first, odd_on)),
+                    Self(_mm512_permutex2var_pd(even, second, even_on)),
+                    Self(_mm512_permutex2var_pd(odd, second, odd_on)),
+                ];
+            }
+            fours
         }
     }
     #[inline(always)]
