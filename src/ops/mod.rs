@@ -84,7 +84,6 @@ pub use sample::Interpolation;
 pub use separable::{average_pool, rescale, resize, resize_adjoint, smooth, smooth_adjoint};
 pub(crate) use separable::{average_pool_adjoint, rescale_adjoint, spatial};
 pub(crate) use separable::{separable, separable_adjoint, separable_diagonal, Table};
-pub(crate) use ssd::Interleaved;
 pub use ssd::{Curvature, SsdCotangents, SsdData};
 pub(crate) use storage::read;
 pub use tanh::tanh;

@@ -29,9 +29,6 @@ pub struct Deformation {
     /// Run to a certified minimum: cubic interpolation, double precision, trust region, and a [`FoldBarrier`] in the
     /// energy when the transform must not fold. See [`Deformation::certified`].
     pub certify: bool,
-    /// A fast solve keeps a copy of the moving features with the channels of a voxel side by side, where there are enough of
-    /// them for that to be faster. It takes as much memory as they do; without it results differ by rounding.
-    pub interleave: bool,
     /// Another solver than the mode's own, for all levels.
     pub solver: Option<Arc<dyn Solver>>,
     /// Where the levels are solved; features are made on the CPU, and the result comes back to it. See
@@ -54,7 +51,6 @@ impl Default for Deformation {
             levels: None,
             iterations: None,
             certify: false,
-            interleave: true,
             solver: None,
             device: Device::Cpu,
         }
@@ -162,7 +158,6 @@ impl Deformation {
             } else {
                 Interpolation::Linear
             },
-            interleave: self.interleave,
             barrier: self.barrier(),
             device: self.device.clone(),
         }

@@ -2,7 +2,6 @@
 
 use super::footprint::{voxels, Footprint, SINGLE};
 use super::Deformation;
-use crate::ops::Interleaved;
 use crate::prompt::{Prompt, PromptKind};
 use crate::{Grid, Result};
 
@@ -70,10 +69,6 @@ impl LevelFootprint<'_> {
         if certify {
             features += full * channels as u64 * (n + m);
         }
-        let octets = match deformation.interleave && !certify {
-            true => SINGLE * Interleaved::elements(channels, m),
-            false => 0,
-        };
         let mut prompted = 0;
         let mut points = false;
         for prompt in self.prompts {
@@ -131,7 +126,6 @@ impl LevelFootprint<'_> {
         let mut parts = self.images.clone();
         parts.extend([
             ("features", features),
-            ("features in octets", octets),
             ("prompts", prompted),
             ("solver's vectors", vectors),
             ("fields of the transform", fields * rank * n * full),

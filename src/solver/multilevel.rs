@@ -56,8 +56,6 @@ pub struct Multilevel {
     pub dtype: DType,
     /// How the moving features are interpolated.
     pub interpolation: Interpolation,
-    /// See [`EnergyProblem`].
-    pub interleave: bool,
     /// A barrier against folding as part of the energy, its weight relative to the features' [`gradient_energy`](crate::gradient_energy).
     pub barrier: Option<FoldBarrier>,
     /// Where the levels are solved, and where their results lie. Features are made where the pair's tensors are.
@@ -304,7 +302,6 @@ impl Multilevel {
         problem.unit = unit;
         problem.prompts = terms;
         problem.compact = true;
-        problem.interleave = self.interleave;
         problem.damping = self.damping;
         problem.barrier = self.barrier.map(|barrier| FoldBarrier {
             weight: barrier.weight * unit,

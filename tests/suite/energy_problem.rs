@@ -61,7 +61,6 @@ fn transforms() -> Vec<Arc<dyn Transform>> {
 
 fn cases(mut check: impl FnMut(&EnergyProblem, &Tensor, &str)) {
     for size in [&[9, 7][..], &[11, 5, 4]] {
-        // seven fill an octet well enough to be read as one
         for channels in [1, 2, 7] {
             for interpolation in [Interpolation::Linear, Interpolation::Cubic] {
                 for regulariser in regularisers() {

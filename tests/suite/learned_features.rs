@@ -191,7 +191,6 @@ fn multilevel() -> Multilevel {
         damping: 0.0,
         dtype: DType::F32,
         interpolation: stillpoint::Interpolation::Linear,
-        interleave: true,
         barrier: None,
         device: candle_core::Device::Cpu,
     }

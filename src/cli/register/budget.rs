@@ -57,30 +57,18 @@ fn of_labels(labels: &Labels) -> u64 {
     VALUE * labels.values().len() as u64
 }
 
-/// The memory of a run within what is allowed, and a word about what the plan gives up for that, if anything.
+/// The memory of a run, which must be within what is allowed.
 pub fn kept(
     args: &RegisterArgs,
-    plan: &mut Registration,
+    plan: &Registration,
     inputs: &Inputs,
     held: u64,
-) -> Result<(Footprint, Option<String>)> {
-    let whole = footprint(plan, inputs, held)?;
-    let Some(limit) = args.max_memory.filter(|limit| allowed(&whole) > *limit) else {
-        return Ok((whole, None));
-    };
-    if let Some(deformation) = &mut plan.deformation {
-        deformation.interleave = false;
-        let less = footprint(plan, inputs, held)?;
-        if allowed(&less) <= limit {
-            let note = format!(
-                "features are read channel by channel to keep within {limit}: with {needed} there is room to read them faster",
-                needed = allowed(&whole)
-            );
-            return Ok((less, Some(note)));
-        }
-        return Err(refusal(args, limit, &less));
+) -> Result<Footprint> {
+    let footprint = footprint(plan, inputs, held)?;
+    match args.max_memory {
+        Some(limit) if allowed(&footprint) > limit => Err(refusal(args, limit, &footprint)),
+        _ => Ok(footprint),
     }
-    Err(refusal(args, limit, &whole))
 }
 
 /// The error of a run that may take more than is allowed.

@@ -48,8 +48,8 @@ pub(in crate::cli) fn register(
     let device = device::ready(args, session)?;
     session.progress.begin("reading", 1);
     let mut inputs = Inputs::read(args)?;
-    let mut plan = plan(args, &mut inputs, device);
-    let (footprint, given_up) = budget::kept(args, &mut plan, &inputs, held)?;
+    let plan = plan(args, &mut inputs, device);
+    let footprint = budget::kept(args, &plan, &inputs, held)?;
     if let (Some(peak), false) = (footprint.peak(), args.json || args.run.quiet) {
         session.progress.aside(|| print(&announced(peak)))?;
     }
@@ -63,7 +63,6 @@ pub(in crate::cli) fn register(
     report
         .outputs
         .push(outputs.path("_report.json").display().to_string());
-    report.notes.extend(given_up);
     for warning in &report.warnings {
         session.progress.warn(warning);
     }

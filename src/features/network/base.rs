@@ -148,7 +148,10 @@ impl BaseFeatures for CoarseMind {
                 } else {
                     let mut shape = images.dims().to_vec();
                     shape[1] = Mind.channels(shape[1], grid.rank());
-                    Tensor::zeros(shape, images.dtype(), images.device())?
+                    // one zero, not as many as there are voxels
+                    let zero =
+                        Tensor::zeros(vec![1; shape.len()], images.dtype(), images.device())?;
+                    zero.broadcast_as(shape)?
                 };
                 Ok(Tensor::cat(&[images, described], 1)?)
             })

@@ -144,27 +144,6 @@ pub trait Lanes: Copy {
             pairs
         }
     }
-    /// Part `k` of eight of the octets at the places: eight elements side by side at eight times the place. As many lanes as
-    /// there are places are one part; which of whose elements they are is the instruction set's own, and
-    /// [`Lanes::by_element`] undoes it.
-    #[inline(always)]
-    unsafe fn octet_part(from: *const Self::Element, places: &Places, k: usize) -> Self {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let at = Self::index_mul(places.index::<Self>(), Self::index_splat(8));
-            Self::gather(from.add(k), at)
-        }
-    }
-    /// The lanes of `self`, one for each place, as they belong to part `k` of [`Lanes::octet_part`].
-    #[inline(always)]
-    unsafe fn of_octet_part(self, _k: usize) -> Self {
-        self
-    }
-    /// From the eight parts of octets one vector for each of the eight elements, whose lanes are the places.
-    #[inline(always)]
-    unsafe fn by_element(parts: [Self; 8]) -> [Self; 8] {
-        parts
-    }
     /// The elements at the same places of several rows, and the three after each of them.
     #[inline(always)]
     unsafe fn gather_fours<const ROWS: usize>(

@@ -4,7 +4,6 @@ mod avx2_f32;
 mod avx2_f64;
 mod avx512_f32;
 mod avx512_f64;
-mod octets;
 
 use std::arch::x86_64::*;
 

@@ -1,7 +1,7 @@
 //! Multilinear interpolation.
 
 use super::{along_axes, splat, Cell};
-use crate::ops::lanes::{prefetch, Lanes, Places};
+use crate::ops::lanes::{Lanes, Places};
 
 #[inline(always)]
 unsafe fn lerp<L: Lanes>(a: L, b: L, t: L) -> L {
@@ -12,6 +12,10 @@ unsafe fn lerp<L: Lanes>(a: L, b: L, t: L) -> L {
 /// Vectors of a run. All their places in a volume are found before any is read, so that loads wait for no arithmetic, and a
 /// channel is passed over the whole run, so that few rows are read at a time.
 pub(crate) const RUN: usize = 8;
+
+/// Runs that passes over several channels take together. A channel is then read for voxels that follow each other over several
+/// rows, which the machine foresees and whose cells share voxels, where row by row each would wait for all channels of the last.
+pub(crate) const RUNS: usize = 16;
 
 /// Vectors of a run where so many voxels of a row are left.
 #[inline(always)]
@@ -123,103 +127,6 @@ impl<L: Lanes, const D: usize> Multilinear<L, D> {
             along_axes(&self.inside, &mut gradient, &mut hessian);
             (result, gradient, hessian)
         }
-    }
-
-    /// Values, and with `SLOPES` derivatives along each axis (with respect to the position, **not** zero where clamped), of
-    /// eight channels that lie side by side: `out[0]` and from `out[1]` on.
-    ///
-    /// # Safety
-    /// Within a kernel only; `image` has eight elements for each voxel of the volume that the cell was made for.
-    #[inline(always)]
-    pub(crate) unsafe fn octet<const SLOPES: bool>(
-        &self,
-        image: *const L::Element,
-        stride: &[usize; D],
-        out: &mut [[L; 8]; 4],
-    ) {
-        // SAFETY: the cell lies inside the volume.
-        unsafe {
-            let above = image.add(8 * stride[1]);
-            let beyond = 8 * stride[D - 1];
-            let mut parts = [[splat::<L>(0.0); 8]; 4];
-            for k in 0..8 {
-                let mut part = self.part;
-                for a in 0..D {
-                    part[a] = self.part[a].of_octet_part(k);
-                }
-                let low = self.octet_edges([image, above], stride[0], k);
-                let mut here = plane_gradient(&part, low[0], low[1]);
-                if D == 3 {
-                    let rows = [image.add(beyond), above.add(beyond)];
-                    let high = self.octet_edges(rows, stride[0], k);
-                    let there = plane_gradient(&part, high[0], high[1]);
-                    let t = part[D - 1];
-                    let z = there[0].sub(here[0]);
-                    here = [
-                        t.fma(z, here[0]),
-                        lerp(here[1], there[1], t),
-                        lerp(here[2], there[2], t),
-                        z,
-                    ];
-                }
-                for q in 0..if SLOPES { D + 1 } else { 1 } {
-                    parts[q][k] = here[q];
-                }
-            }
-            for q in 0..if SLOPES { D + 1 } else { 1 } {
-                out[q] = L::by_element(parts[q]);
-            }
-        }
-    }
-
-    /// Asks for what [`Multilinear::octet`] will read.
-    ///
-    /// # Safety
-    /// As [`Multilinear::octet`].
-    #[inline(always)]
-    pub(crate) unsafe fn prefetch_octets(&self, image: *const L::Element, stride: &[usize; D]) {
-        let place = self.places.words();
-        for &place in &place[..L::COUNT] {
-            let first = image.wrapping_add(8 * place as usize);
-            prefetch(first);
-            prefetch(first.wrapping_add(8 * stride[1]));
-            if D == 3 {
-                prefetch(first.wrapping_add(8 * stride[D - 1]));
-                prefetch(first.wrapping_add(8 * (stride[1] + stride[D - 1])));
-            }
-        }
-    }
-
-    /// Part `k` of the octets at both ends of an edge along the fastest axis, for two rows.
-    #[inline(always)]
-    unsafe fn octet_edges(
-        &self,
-        rows: [*const L::Element; 2],
-        step: usize,
-        k: usize,
-    ) -> [(L, L); 2] {
-        // SAFETY: the cell lies inside the volume.
-        unsafe {
-            let mut edges = [(splat::<L>(0.0), splat::<L>(0.0)); 2];
-            for r in 0..2 {
-                edges[r] = (
-                    L::octet_part(rows[r], &self.places, k),
-                    L::octet_part(rows[r].add(8 * step), &self.places, k),
-                );
-            }
-            edges
-        }
-    }
-
-    /// Makes derivatives zero along axes where the position was clamped, which [`Multilinear::octet`] leaves to be done once
-    /// for all channels.
-    ///
-    /// # Safety
-    /// Within a kernel only.
-    #[inline(always)]
-    pub(crate) unsafe fn clamp_slopes(&self, gradient: &mut [L; D], products: &mut [L; 6]) {
-        // SAFETY: within a kernel.
-        unsafe { along_axes(&self.inside, gradient, products) }
     }
 
     /// The voxels at both ends of the cells' edges along the fastest axis: the edge at the first voxel, the next along y,

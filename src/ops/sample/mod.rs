@@ -8,7 +8,7 @@ use super::real::Real;
 use crate::Affine;
 
 pub(crate) use cubic::cubic;
-pub(crate) use linear::{vectors, Multilinear, RUN};
+pub(crate) use linear::{vectors, Multilinear, RUN, RUNS};
 
 use cubic::{mirrored, spline_weights};
 
@@ -142,6 +142,19 @@ impl<T: Real, const D: usize> Frame<T, D> {
             }
             Cell::of::<CUBIC>(self.positions(start, i, step), &self.moving)
         }
+    }
+
+    /// Row and first voxel of run `s` of those that the rows from `first` on consist of.
+    #[inline(always)]
+    pub(crate) fn run_at<L: Lanes<Element = T>>(&self, first: usize, s: usize) -> (usize, usize) {
+        let of_row = self.runs::<L>(1);
+        (first + s / of_row, s % of_row * RUN * L::COUNT)
+    }
+
+    /// Runs of so many rows.
+    #[inline(always)]
+    pub(crate) fn runs<L: Lanes<Element = T>>(&self, rows: usize) -> usize {
+        rows * self.fixed[0].div_ceil(RUN * L::COUNT)
     }
 
     /// Room for the places of a run.

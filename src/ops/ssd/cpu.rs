@@ -1,20 +1,17 @@
 //! The fused pass over rows of the fixed grid.
 
-use super::interleaved;
 use super::output::{pull_hessian, Model, Output, Sink, Smoothness};
 use crate::ops::lanes::{dispatch, Kernel, Lanes};
 use crate::ops::near::Near;
 use crate::ops::real::Real;
 use crate::ops::rows::sum_over_rows;
-use crate::ops::sample::{cubic, vectors, Frame, Interpolation, RUN};
+use crate::ops::sample::{cubic, vectors, Frame, Interpolation, RUN, RUNS};
 use crate::Affine;
 
 /// What a pass reads.
 pub(super) struct Input<'a, T> {
     pub fixed: &'a [T],
-    /// Channel by channel, or in octets.
     pub moving: &'a [T],
-    pub octets: bool,
     pub mask: Option<&'a [T]>,
     pub u: Option<&'a [T]>,
     pub weights: &'a [T],
@@ -42,16 +39,11 @@ fn ranked<T: Real, const D: usize>(
 ) -> [f64; 2] {
     // every pointer below stays within these lengths
     let (n, channels) = (frame.voxels(), input.weights.len());
-    let planes = if input.octets {
-        interleaved::planes(channels)
-    } else {
-        channels
-    };
     assert!(channels > 0, "no channel");
     assert_eq!(input.fixed.len(), n * channels, "fixed features");
     assert_eq!(
         input.moving.len(),
-        frame.moving.iter().product::<usize>() * planes,
+        frame.moving.iter().product::<usize>() * channels,
         "moving features"
     );
     assert!(input.mask.is_none_or(|m| m.len() == n), "mask");
@@ -59,21 +51,12 @@ fn ranked<T: Real, const D: usize>(
     let sink = Sink::new(&frame, input.smoothness, output);
     let (frame, sink) = (&frame, &sink);
     let sums = sum_over_rows(frame.rows(), frame.fixed[0], |rows| {
-        if input.octets {
-            dispatch(interleaved::Pass::<'_, T, D> {
-                input,
-                frame,
-                sink,
-                rows,
-            })
-        } else {
-            dispatch(Pass::<'_, T, D> {
-                input,
-                frame,
-                sink,
-                rows,
-            })
-        }
+        dispatch(Pass::<'_, T, D> {
+            input,
+            frame,
+            sink,
+            rows,
+        })
     });
     sums.map(|sum| 0.5 * sum)
 }
@@ -92,15 +75,17 @@ impl<T: Real, const D: usize> Kernel<T> for Pass<'_, T, D> {
     unsafe fn run<L: Lanes<Element = T>>(self) -> [f64; 2] {
         // SAFETY: lengths were checked in `ranked`; each task writes its own rows.
         unsafe {
+            let many = self.input.weights.len() > 1;
             match (self.input.interpolation, self.sink.mode) {
-                (Interpolation::Linear, None) => self.rows::<L, false, 0>(),
-                (Interpolation::Linear, Some(Model::Vector)) => self.rows::<L, false, 1>(),
-                (Interpolation::Linear, Some(Model::Blocks)) => self.rows::<L, false, 2>(),
-                (Interpolation::Linear, Some(Model::Newton)) => self.rows::<L, false, 3>(),
-                (Interpolation::Cubic, None) => self.rows::<L, true, 0>(),
-                (Interpolation::Cubic, Some(Model::Vector)) => self.rows::<L, true, 1>(),
-                (Interpolation::Cubic, Some(Model::Blocks)) => self.rows::<L, true, 2>(),
-                (Interpolation::Cubic, Some(Model::Newton)) => self.rows::<L, true, 3>(),
+                (Interpolation::Linear, None) if many => self.rows::<L, false, 0, RUNS>(),
+                (Interpolation::Linear, None) => self.rows::<L, false, 0, 1>(),
+                (Interpolation::Linear, Some(Model::Vector)) => self.rows::<L, false, 1, 1>(),
+                (Interpolation::Linear, Some(Model::Blocks)) => self.rows::<L, false, 2, RUNS>(),
+                (Interpolation::Linear, Some(Model::Newton)) => self.rows::<L, false, 3, RUNS>(),
+                (Interpolation::Cubic, None) => self.rows::<L, true, 0, 1>(),
+                (Interpolation::Cubic, Some(Model::Vector)) => self.rows::<L, true, 1, 1>(),
+                (Interpolation::Cubic, Some(Model::Blocks)) => self.rows::<L, true, 2, 1>(),
+                (Interpolation::Cubic, Some(Model::Newton)) => self.rows::<L, true, 3, 1>(),
             }
         }
     }
@@ -137,9 +122,32 @@ impl<T: Real, const D: usize> Pass<'_, T, D> {
         }
     }
 
+    /// Of some voxels of a row, by cubic interpolation.
+    #[inline(always)]
+    unsafe fn cubic<L: Lanes<Element = T>, const ORDER: usize>(
+        &self,
+        coefficients: *const T,
+        row: usize,
+        place: (usize, usize, usize),
+    ) -> (L, [L; D], [L; 6]) {
+        let frame = self.frame;
+        // SAFETY: the contract of `run`.
+        unsafe {
+            let cell = frame.cell::<L, true>(self.input.u, &frame.row_start(row), place);
+            cubic::<L, D, ORDER>(coefficients, &cell, &frame.moving, &frame.stride)
+        }
+    }
+
     /// `WHAT`: 0 value, 1 gradient and vector, 2 gradient and blocks, 3 gradient and Hessian.
     #[inline(always)]
-    unsafe fn rows<L: Lanes<Element = T>, const CUBIC: bool, const WHAT: usize>(&self) -> [f64; 2] {
+    unsafe fn rows<
+        L: Lanes<Element = T>,
+        const CUBIC: bool,
+        const WHAT: usize,
+        const GROUP: usize,
+    >(
+        &self,
+    ) -> [f64; 2] {
         // SAFETY: the contract of `run`.
         unsafe {
             let Self {
@@ -150,33 +158,45 @@ impl<T: Real, const D: usize> Pass<'_, T, D> {
             let zero = L::splat(T::of(0.0));
             let ones = [T::of(1.0); 16];
             let near = sink.near::<L>(input.u);
-            let (mut between, mut nears) = (frame.room::<L>(), Near::room());
-            let (mut gradients, mut blocks) = ([[zero; D]; RUN], [[zero; 6]; RUN]);
-            let channels = input.weights.len();
+            let (mut runs, mut nears) = ([frame.room::<L>(); GROUP], Near::room());
+            let (mut gradients, mut blocks) =
+                ([[[zero; D]; RUN]; GROUP], [[[zero; 6]; RUN]; GROUP]);
+            // a vector is of one channel
+            let channels = if WHAT == 1 { 1 } else { input.weights.len() };
+            let (mut energies, mut energy_near) = ([zero; GROUP], zero);
             let (mut total, mut total_near) = (0.0, 0.0);
-            for row in self.rows.clone() {
-                let start = frame.row_start(row);
-                let (mut energy, mut energy_near) = (zero, zero);
-                for begin in (0..width).step_by(RUN * L::COUNT) {
-                    let vectors = vectors::<L>(width - begin);
-                    if !CUBIC {
-                        frame.run(input.u, &start, (row, begin), &mut between);
+            let all = frame.runs::<L>(self.rows.len());
+            for first in (0..all).step_by(GROUP) {
+                let group = first..(first + GROUP).min(all);
+                if !CUBIC {
+                    for s in group.clone() {
+                        let (row, begin) = frame.run_at::<L>(self.rows.start, s);
+                        let (start, run) = (frame.row_start(row), &mut runs[s - first]);
+                        frame.run(input.u, &start, (row, begin), run);
                     }
-                    if let Some(near) = near {
-                        near.run(WHAT > 0, (row, begin), &mut nears);
-                        for near in &nears[..vectors] {
-                            energy_near = energy_near.add(near.energy);
+                }
+                for c in 0..channels {
+                    let image = input.moving.as_ptr().add(c * moving_voxels);
+                    let channel_weight = L::splat(input.weights[c]);
+                    for s in group.clone() {
+                        let (row, begin) = frame.run_at::<L>(self.rows.start, s);
+                        let vectors = vectors::<L>(width - begin);
+                        let run = &runs[s - first];
+                        let (gradients, blocks) =
+                            (&mut gradients[s - first], &mut blocks[s - first]);
+                        let mut energy = energies[s - first];
+                        if let Some(near) = near.filter(|_| c + 1 == channels) {
+                            near.run(WHAT > 0, (row, begin), &mut nears);
+                            for near in &nears[..vectors] {
+                                energy_near = energy_near.add(near.energy);
+                            }
                         }
-                    }
-                    for c in 0..channels {
-                        let image = input.moving.as_ptr().add(c * moving_voxels);
-                        let channel_weight = L::splat(input.weights[c]);
                         for k in 0..vectors {
                             let i = begin + k * L::COUNT;
                             let count = (width - i).min(L::COUNT);
                             let at = row * width + i;
-                            let cell = frame.cell::<L, CUBIC>(input.u, &start, (i, at, count));
-                            let between = &between[k];
+                            let between = &run[k];
+                            let place = (i, at, count);
                             let fixed = L::load_some(input.fixed.as_ptr().add(c * n + at), count);
                             let mask = match input.mask {
                                 Some(m) => L::load_some(m.as_ptr().add(at), count),
@@ -186,7 +206,7 @@ impl<T: Real, const D: usize> Pass<'_, T, D> {
                             let weight = mask.mul(channel_weight);
                             if WHAT == 0 {
                                 let value = if CUBIC {
-                                    cubic::<L, D, 0>(image, &cell, &frame.moving, &frame.stride).0
+                                    self.cubic::<L, 0>(image, row, place).0
                                 } else {
                                     between.value(image, &frame.stride)
                                 };
@@ -195,42 +215,59 @@ impl<T: Real, const D: usize> Pass<'_, T, D> {
                                 continue;
                             }
                             let (value, slope, bend) = if CUBIC && WHAT == 3 {
-                                cubic::<L, D, 2>(image, &cell, &frame.moving, &frame.stride)
+                                self.cubic::<L, 2>(image, row, place)
                             } else if CUBIC {
-                                cubic::<L, D, 1>(image, &cell, &frame.moving, &frame.stride)
+                                self.cubic::<L, 1>(image, row, place)
                             } else {
                                 between.bend(image, &frame.stride)
                             };
+                            // by the displacement: of one channel each slope, else the sums over all channels in the end
+                            let slope = if WHAT == 1 {
+                                frame.pull_gradient(slope)
+                            } else {
+                                slope
+                            };
                             let r = value.sub(fixed);
-                            let j = frame.pull_gradient(slope);
                             let wr = r.mul(weight);
                             energy = wr.fma(r, energy);
                             let (mut gradient, mut block) = ([zero; D], [zero; 6]);
-                            // a vector is of one channel
-                            if WHAT > 1 && c > 0 {
+                            if c > 0 {
                                 (gradient, block) = (gradients[k], blocks[k]);
                             }
                             for a in 0..D {
-                                gradient[a] = wr.fma(j[a], gradient[a]);
+                                gradient[a] = wr.fma(slope[a], gradient[a]);
                             }
-                            block = self.block_with::<L, WHAT>(block, j, weight);
+                            block = self.block_with::<L, WHAT>(block, slope, weight);
                             if WHAT == 3 {
-                                let pulled = pull_hessian::<L, D>(frame, bend);
                                 for e in 0..D * (D + 1) / 2 {
-                                    block[e] = wr.fma(pulled[e], block[e]);
+                                    block[e] = wr.fma(bend[e], block[e]);
                                 }
                             }
-                            if WHAT > 1 && c + 1 < channels {
+                            if c + 1 < channels {
                                 (gradients[k], blocks[k]) = (gradient, block);
                                 continue;
+                            }
+                            if WHAT > 1 {
+                                gradient = frame.pull_gradient(gradient);
+                                block = pull_hessian::<L, D>(frame, block);
                             }
                             let near = near.map(|_| &nears[k]);
                             sink.put::<L, WHAT>(near, (at, count), gradient, block);
                         }
+                        energies[s - first] = energy;
                     }
                 }
-                total += energy.sum();
+                // a single channel's sums go on to the end of the row
+                let (_, next) = frame.run_at::<L>(self.rows.start, group.end);
+                if GROUP == 1 && next > 0 {
+                    continue;
+                }
+                for energy in &mut energies {
+                    total += energy.sum();
+                    *energy = zero;
+                }
                 total_near += energy_near.sum();
+                energy_near = zero;
             }
             sink.settle();
             [total, total_near]

@@ -227,9 +227,9 @@ mod tests {
         let expected = [here.value(Some(&u)).unwrap(), here.value(None).unwrap()];
         let got = stage.run(|| [there.value(Some(&v)).unwrap(), there.value(None).unwrap()]);
         stage.numbers(&what, &expected, &got, 1e-6);
-        let expected = here.values(Some(&u), Some(differences), None).unwrap();
+        let expected = here.values(Some(&u), Some(differences)).unwrap();
         let got = stage
-            .run(|| there.values(Some(&v), Some(differences), None))
+            .run(|| there.values(Some(&v), Some(differences)))
             .unwrap();
         stage.numbers(&what, &expected, &got, 1e-6);
         for entries in [rank, rank * (rank + 1) / 2] {
@@ -244,7 +244,7 @@ mod tests {
                 ];
                 for (of_gradient, of_blocks) in halves {
                     let model = |data: &SsdData, u: &Tensor, g: &Tensor, b: &Tensor| {
-                        data.model(Some(u), with, Curvature::GaussNewton, (g, b), 0.1, None)
+                        data.model(Some(u), with, Curvature::GaussNewton, (g, b), 0.1)
                             .unwrap()
                     };
                     let g = noise(rank, &fixed, 5).to_dtype(of_gradient).unwrap();

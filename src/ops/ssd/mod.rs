@@ -3,7 +3,6 @@
 mod cpu;
 #[cfg(any(feature = "cuda", test))]
 mod cuda;
-mod interleaved;
 mod output;
 mod pullback;
 
@@ -17,7 +16,6 @@ use super::sample::Interpolation;
 use super::storage::{read, with_real, write};
 use crate::{Affine, Result};
 
-pub(crate) use interleaved::Interleaved;
 pub use pullback::SsdCotangents;
 
 use output::{Model, Output, Smoothness, Stored};
@@ -68,21 +66,20 @@ impl SsdData {
 
     /// The energy `1/2 sum m a r^2` at displacement `u` (`[rank, ...]`, fixed voxels; none is zero everywhere).
     pub fn value(&self, u: Option<&Tensor>) -> Result<f64> {
-        let [data, _] = self.values(u, None, None)?;
+        let [data, _] = self.values(u, None)?;
         Ok(data)
     }
 
-    /// The energy at `u` and the value of some differences of `u`, in one pass; `octets` are of these data.
+    /// The energy at `u` and the value of some differences of `u`, in one pass.
     pub(crate) fn values(
         &self,
         u: Option<&Tensor>,
         differences: Option<&Differences>,
-        octets: Option<&Interleaved>,
     ) -> Result<[f64; 2]> {
         let differences = differences.map(|differences| (differences, false));
         twin!(&self.fixed, launcher => cuda::pass(&launcher, self, u, differences, None));
         with_real!(self.fixed.dtype(), T => {
-            self.run::<T>(u, differences, octets, Output::None)
+            self.run::<T>(u, differences, Output::None)
         })
     }
 
@@ -97,7 +94,7 @@ impl SsdData {
         gradient: &Tensor,
         blocks: &Tensor,
     ) -> Result<f64> {
-        let [data, _] = self.model(u, None, curvature, (gradient, blocks), 1.0, None)?;
+        let [data, _] = self.model(u, None, curvature, (gradient, blocks), 1.0)?;
         Ok(data)
     }
 
@@ -106,7 +103,7 @@ impl SsdData {
     /// [`pull_to_steps`](crate::pull_to_steps).
     ///
     /// Gradient and blocks may be halves, of which `factor` times the values are stored (the root of `factor` times the
-    /// vector in the one-vector form of blocks); full ones are stored as they are. `octets` are of these data.
+    /// vector in the one-vector form of blocks); full ones are stored as they are.
     pub(crate) fn model(
         &self,
         u: Option<&Tensor>,
@@ -114,7 +111,6 @@ impl SsdData {
         curvature: Curvature,
         (gradient, blocks): (&Tensor, &Tensor),
         factor: f64,
-        octets: Option<&Interleaved>,
     ) -> Result<[f64; 2]> {
         let one = curvature == Curvature::GaussNewton
             && blocks.elem_count() == gradient.elem_count()
@@ -125,7 +121,6 @@ impl SsdData {
             Curvature::GaussNewton => Model::Blocks,
         };
         let root = if one { factor.sqrt() } else { factor };
-        let octets = octets.filter(|_| model == Model::Blocks);
         twin!(&self.fixed, launcher => {
             let factors = [factor, root];
             let model = cuda::Model { curvature, gradient, blocks, vector: one, factors };
@@ -134,7 +129,7 @@ impl SsdData {
         with_real!(self.fixed.dtype(), T => {
             stored::<T, _>(gradient, factor, |g| {
                 stored::<T, _>(blocks, root, |b| {
-                    self.run::<T>(u, differences, octets, Output::Model(model, g, b))
+                    self.run::<T>(u, differences, Output::Model(model, g, b))
                 })
             })??
         })
@@ -155,7 +150,6 @@ impl SsdData {
         &self,
         u: Option<&Tensor>,
         differences: Option<(&Differences, bool)>,
-        octets: Option<&Interleaved>,
         output: Output<'_, T>,
     ) -> Result<[f64; 2]> {
         let smoothness = Smoothness {
@@ -164,15 +158,13 @@ impl SsdData {
         };
         let weights: Vec<T> = self.channel_weight.iter().map(|&a| T::of(a)).collect();
         read::<T, _>(&self.fixed, |fixed| {
-            let moving = octets.map_or(&self.moving, |octets| &octets.octets);
-            read::<T, _>(moving, |moving| {
+            read::<T, _>(&self.moving, |moving| {
                 let with_mask = |mask: Option<&[T]>| {
                     let with_u = |u: Option<&[T]>| {
                         cpu::pass(
                             &cpu::Input {
                                 fixed,
                                 moving,
-                                octets: octets.is_some(),
                                 mask,
                                 u,
                                 weights: &weights,

@@ -4,7 +4,7 @@ use super::Place;
 use crate::ops::lanes::{dispatch, Kernel, Lanes, Stores};
 use crate::ops::real::Real;
 use crate::ops::rows::{for_rows, Shared};
-use crate::ops::sample::{cubic, vectors, Cell, Frame, Interpolation, Multilinear, RUN};
+use crate::ops::sample::{cubic, vectors, Cell, Frame, Interpolation, Multilinear, RUN, RUNS};
 use crate::ops::storage::computed;
 
 /// What a pass computes.
@@ -75,10 +75,6 @@ fn ranked<T: Real, const D: usize>(
     // SAFETY: every voxel of every plane is written.
     unsafe { computed(length, work) }
 }
-
-/// Rows that are taken together where there are several channels: more of what a channel is read for lies side by side then,
-/// and rows that two of them read are still at hand.
-const ROWS: usize = 8;
 
 const VALUES: usize = 0;
 const ALONG: usize = 1;
@@ -188,61 +184,64 @@ impl<T: Real, const D: usize> Warp<'_, T, D> {
         let m: usize = frame.moving.iter().product();
         // SAFETY: as in `run`.
         unsafe {
-            let mut runs = [frame.room::<L>(); ROWS];
-            let mut sums = [[[L::constant(0.0); D]; RUN]; ROWS];
-            let group = if self.channels > 1 { ROWS } else { 1 };
-            for first in self.rows.clone().step_by(group) {
-                let rows = first..(first + group).min(self.rows.end);
-                for begin in (0..width).step_by(RUN * L::COUNT) {
-                    if !CUBIC {
-                        for row in rows.clone() {
-                            let (start, run) = (frame.row_start(row), &mut runs[row - first]);
-                            frame.run(self.u, &start, (row, begin), run);
-                        }
+            let mut runs = [frame.room::<L>(); RUNS];
+            let mut sums = [[[L::constant(0.0); D]; RUN]; RUNS];
+            let (all, group) = (
+                frame.runs::<L>(self.rows.len()),
+                if self.channels > 1 { RUNS } else { 1 },
+            );
+            for first in (0..all).step_by(group) {
+                let group = first..(first + group).min(all);
+                if !CUBIC {
+                    for s in group.clone() {
+                        let (row, begin) = frame.run_at::<L>(self.rows.start, s);
+                        let (start, run) = (frame.row_start(row), &mut runs[s - first]);
+                        frame.run(self.u, &start, (row, begin), run);
                     }
-                    for c in 0..self.channels {
-                        let image = self.image.as_ptr().add(c * m);
-                        for row in rows.clone() {
-                            let (run, sums) = (&runs[row - first], &mut sums[row - first]);
-                            for k in 0..vectors::<L>(width - begin) {
-                                let i = begin + k * L::COUNT;
-                                let (at, count) = (row * width + i, (width - i).min(L::COUNT));
-                                let v = Vector { row, i, at, count };
-                                if TASK == VALUES {
-                                    let value = self.value::<L, CUBIC>(image, v, &run[k]);
-                                    self.stores.put(value, self.out.at(c * n + at), count);
-                                    continue;
-                                }
-                                let slope = self.slope::<L, CUBIC>(image, v, &run[k]);
-                                if TASK == ALONG {
-                                    let mut q = [L::constant(0.0); D];
-                                    for a in 0..D {
-                                        q[a] = L::load_some(along.as_ptr().add(a * n + at), count);
-                                    }
-                                    let q = frame.push_step(q);
-                                    let mut sum = q[0].mul(slope[0]);
-                                    for a in 1..D {
-                                        sum = q[a].fma(slope[a], sum);
-                                    }
-                                    self.stores.put(sum, self.out.at(c * n + at), count);
-                                    continue;
-                                }
-                                let g = L::load_some(along.as_ptr().add(c * n + at), count);
-                                let mut sum = [L::constant(0.0); D];
-                                if c > 0 {
-                                    sum = sums[k];
-                                }
+                }
+                for c in 0..self.channels {
+                    let image = self.image.as_ptr().add(c * m);
+                    for s in group.clone() {
+                        let (row, begin) = frame.run_at::<L>(self.rows.start, s);
+                        let (run, sums) = (&runs[s - first], &mut sums[s - first]);
+                        for k in 0..vectors::<L>(width - begin) {
+                            let i = begin + k * L::COUNT;
+                            let (at, count) = (row * width + i, (width - i).min(L::COUNT));
+                            let v = Vector { row, i, at, count };
+                            if TASK == VALUES {
+                                let value = self.value::<L, CUBIC>(image, v, &run[k]);
+                                self.stores.put(value, self.out.at(c * n + at), count);
+                                continue;
+                            }
+                            let slope = self.slope::<L, CUBIC>(image, v, &run[k]);
+                            if TASK == ALONG {
+                                let mut q = [L::constant(0.0); D];
                                 for a in 0..D {
-                                    sum[a] = g.fma(slope[a], sum[a]);
+                                    q[a] = L::load_some(along.as_ptr().add(a * n + at), count);
                                 }
-                                if c + 1 < self.channels {
-                                    sums[k] = sum;
-                                    continue;
+                                let q = frame.push_step(q);
+                                let mut sum = q[0].mul(slope[0]);
+                                for a in 1..D {
+                                    sum = q[a].fma(slope[a], sum);
                                 }
-                                let sum = frame.pull_gradient(sum);
-                                for a in 0..D {
-                                    self.stores.put(sum[a], self.out.at(a * n + at), count);
-                                }
+                                self.stores.put(sum, self.out.at(c * n + at), count);
+                                continue;
+                            }
+                            let g = L::load_some(along.as_ptr().add(c * n + at), count);
+                            let mut sum = [L::constant(0.0); D];
+                            if c > 0 {
+                                sum = sums[k];
+                            }
+                            for a in 0..D {
+                                sum[a] = g.fma(slope[a], sum[a]);
+                            }
+                            if c + 1 < self.channels {
+                                sums[k] = sum;
+                                continue;
+                            }
+                            let sum = frame.pull_gradient(sum);
+                            for a in 0..D {
+                                self.stores.put(sum[a], self.out.at(a * n + at), count);
                             }
                         }
                     }

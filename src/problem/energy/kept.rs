@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use candle_core::{DType, Tensor};
 
 use crate::linear::Multigrid;
-use crate::ops::{zeros, BlockSystem, Interleaved, SsdData};
+use crate::ops::{zeros, BlockSystem};
 use crate::Result;
 
 /// Memory that models take again and again.
@@ -16,7 +16,6 @@ pub(super) struct Kept {
     pub compact_blocks: Slot<Tensor>,
     /// Those that are inverted, where they differ.
     pub inverse_blocks: Slot<Tensor>,
-    octets: Slot<Interleaved>,
     multigrid: Slot<Multigrid>,
 }
 
@@ -26,17 +25,7 @@ impl Kept {
         for slot in [&self.blocks, &self.compact_blocks, &self.inverse_blocks] {
             *slot.lock() = None;
         }
-        *self.octets.lock() = None;
         *self.multigrid.lock() = None;
-    }
-
-    /// The moving features as passes read them fastest.
-    pub fn octets(&self, data: &SsdData) -> Result<Option<Interleaved>> {
-        let mut slot = self.octets.lock();
-        if !slot.as_ref().is_some_and(|octets| octets.are_of(data)) {
-            *slot = Interleaved::of(data)?;
-        }
-        Ok(slot.clone())
     }
 
     /// The preconditioner of a system that may be indefinite, in the memory of the one before.

@@ -16,7 +16,7 @@ use super::{Linearisation, Problem, PromptTerms};
 use crate::linear::{BlockJacobi, Diagonal, LinearOperator, Multigrid, Preconditioner};
 use crate::ops::{
     add_unfolded, combine, convert, copy, is_cpu, pull_to_steps, smallest_determinant, BlockSystem,
-    Curvature, FoldBarrier, Interleaved, Region, SsdData,
+    Curvature, FoldBarrier, Region, SsdData,
 };
 use crate::regulariser::Regulariser;
 use crate::transform::{Transform, SMALLEST_DETERMINANT};
@@ -48,9 +48,6 @@ pub struct EnergyProblem {
     /// Models are stored in half of the precision of the parameters (f16 for f32, f32 for f64), which halves the memory
     /// traffic of the inner solves. Energies and gradients keep full precision.
     pub compact: bool,
-    /// A copy of the moving features with the channels of a voxel side by side is kept from pass to pass where that makes
-    /// Gauss-Newton passes faster; it takes as much memory as the features, rounded up to eight channels.
-    pub interleave: bool,
     /// Curvature added to the Gauss-Newton model in multiples of the regulariser, which damps steps towards rough ones.
     pub damping: f64,
     /// A penalty that makes folding impossible, as part of the energy. With it, steps are additive for every transform
@@ -80,7 +77,6 @@ impl EnergyProblem {
             grid,
             unit: lambda,
             compact: false,
-            interleave: true,
             damping: 0.0,
             barrier: None,
             prompts: PromptTerms::default(),
@@ -94,13 +90,11 @@ impl EnergyProblem {
         let u = self.transform.displacement(theta, &self.grid)?;
         if self.transform.is_velocity() {
             let penalty = self.lambda * self.regulariser.value(theta, &self.grid)?;
-            let [data, _] = self.data.values(Some(&u), None, self.octets()?.as_ref())?;
+            let [data, _] = self.data.values(Some(&u), None)?;
             return Ok((data, penalty));
         }
         let differences = self.regulariser.differences(&self.grid).scaled(self.lambda);
-        let [data, penalty] =
-            self.data
-                .values(Some(&u), Some(&differences), self.octets()?.as_ref())?;
+        let [data, penalty] = self.data.values(Some(&u), Some(&differences))?;
         let extra = self.regulariser.extra_value(&u, &self.grid)?;
         Ok((data, penalty + self.lambda * extra))
     }
@@ -125,14 +119,6 @@ impl EnergyProblem {
     /// Gives back the memory that linearisations keep from call to call.
     pub fn release(&self) {
         self.kept.release();
-    }
-
-    /// The moving features as passes read them fastest, where they may be copied.
-    fn octets(&self) -> Result<Option<Interleaved>> {
-        match self.interleave {
-            true => self.kept.octets(&self.data),
-            false => Ok(None),
-        }
     }
 
     /// Whether models are stored at half the precision of the parameters.
@@ -272,11 +258,6 @@ impl EnergyProblem {
         let extra = self.regulariser.extra_diagonal(&self.grid);
         let steps = steps && curvature == Curvature::GaussNewton;
         let composes = steps && self.barrier.is_none() && self.transform.composes();
-        // a Hessian needs more than octets are read for
-        let octets = match curvature {
-            Curvature::GaussNewton => self.octets()?,
-            _ => None,
-        };
         let [data, penalty] = self.data.model(
             Some(&u),
             // what is added below must be carried too
@@ -284,7 +265,6 @@ impl EnergyProblem {
             curvature,
             (g, &blocks),
             factor,
-            octets.as_ref(),
         )?;
         let mut energy = data + penalty;
         if velocity {

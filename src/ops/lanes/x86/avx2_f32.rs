@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use half::f16;
 
-use super::{octets, quartets, totals_of_octets};
+use super::{quartets, totals_of_octets};
 use crate::ops::lanes::{HalfStorage, Lanes, Places};
 
 /// The mask of the first `count` of eight lanes.
@@ -221,21 +221,6 @@ impl Lanes for Avx2F32 {
             }
             fours
         }
-    }
-    #[inline(always)]
-    unsafe fn octet_part(from: *const f32, places: &Places, k: usize) -> Self {
-        // SAFETY: the trait's contract.
-        unsafe { Self(octets::one(from, places.words(), k)) }
-    }
-    #[inline(always)]
-    unsafe fn of_octet_part(self, k: usize) -> Self {
-        // SAFETY: the trait's contract.
-        unsafe { Self(octets::of_one(self.0, k)) }
-    }
-    #[inline(always)]
-    unsafe fn by_element(parts: [Self; 8]) -> [Self; 8] {
-        // SAFETY: the trait's contract.
-        unsafe { octets::ones_by_element(parts) }
     }
     #[inline(always)]
     unsafe fn totals(v: [Self; 4]) -> [f32; 4] {
