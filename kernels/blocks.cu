@@ -3,6 +3,8 @@
 //   product       q = A p, and p' A p
 //   precondition  z = M^-1 r with M the block diagonal of A, and r' z, r' r
 //   advance       x += alpha p, r -= alpha q, then q = M^-1 r, and r' q, r' r
+//   bound         changes packed blocks B so that every B + diag(c) has eigenvalues of at least `least`: smaller ones are
+//                 mirrored at zero, then raised to it; blocks that have them already keep their values
 //
 // M takes the diagonal of the differences as inside the grid; a block of M that is indefinite is replaced by the sums of
 // the absolute values of its rows. Sums are in doubles.
@@ -162,6 +164,87 @@ __device__ void inverse(int n, const Vector &diagonal, float alpha, const S *blo
     block_sums<2>(part, parts);
 }
 
+// Negative where an eigenvalue is below `least`: the smallest of the leading minors of A - least I.
+template <int D>
+__device__ float margin(const float (&a)[D][D], float least) {
+    const float x = a[0][0] - least, y = a[1][1] - least;
+    const float minor = x * y - a[0][1] * a[0][1];
+    float low = fminf(x, minor);
+    if (D == 3) {
+        const int z = D - 1;
+        const float first = x * a[1][z] - a[0][1] * a[0][z];
+        const float second = a[0][1] * a[1][z] - y * a[0][z];
+        low = fminf(low, (a[z][z] - least) * minor - a[1][z] * first + a[0][z] * second);
+    }
+    return low;
+}
+
+// Sweeps of rotations: convergence is quadratic, and five reach double precision.
+#define SWEEPS 5
+
+// Turns a symmetric matrix into its eigenvalues, on the diagonal, by Jacobi's rotations; eigenvectors are columns.
+template <int D>
+__device__ void diagonalise(float (&a)[D][D], float (&vectors)[D][D]) {
+    for (int i = 0; i < D; i++) {
+        for (int j = 0; j < D; j++) {
+            vectors[i][j] = i == j ? 1.0f : 0.0f;
+        }
+    }
+    for (int sweep = 0; sweep < SWEEPS; sweep++) {
+        for (int p = 0; p < D; p++) {
+            for (int q = p + 1; q < D; q++) {
+                const float gap = a[q][q] - a[p][p], twice = a[p][q] + a[p][q];
+                const float root = sqrtf(fmaf(twice, twice, gap * gap));
+                // finite where there is nothing to rotate
+                const float t = (gap < 0.0f ? -twice : twice) / fmaxf(fabsf(gap) + root, 1e-30f);
+                const float c = 1.0f / sqrtf(fmaf(t, t, 1.0f)), s = t * c;
+                for (int k = 0; k < D; k++) {
+                    const float x = a[k][p], y = a[k][q];
+                    a[k][p] = c * x - s * y;
+                    a[k][q] = s * x + c * y;
+                }
+                for (int k = 0; k < D; k++) {
+                    const float x = a[p][k], y = a[q][k];
+                    a[p][k] = c * x - s * y;
+                    a[q][k] = s * x + c * y;
+                    const float v = vectors[k][p], w = vectors[k][q];
+                    vectors[k][p] = c * v - s * w;
+                    vectors[k][q] = s * v + c * w;
+                }
+            }
+        }
+    }
+}
+
+template <class S, int D>
+__device__ void bound(int n, const Vector &c, float least, S *blocks) {
+    EACH_VOXEL(v, n) {
+        float a[D][D], vectors[D][D];
+        for (int i = 0; i < D; i++) {
+            for (int j = i; j < D; j++) {
+                a[i][j] = a[j][i] = load(&blocks[(Offset)packed<D>(i, j) * n + v]);
+            }
+            a[i][i] += c.v[i];
+        }
+        if (margin<D>(a, least) >= 0.0f) {
+            continue;
+        }
+        diagonalise<D>(a, vectors);
+        for (int i = 0; i < D; i++) {
+            for (int j = i; j < D; j++) {
+                float sum = i == j ? -c.v[i] : 0.0f;
+                for (int e = 0; e < D; e++) {
+                    sum = fmaf(fmaxf(fabsf(a[e][e]), least) * vectors[i][e], vectors[j][e], sum);
+                }
+                store(&blocks[(Offset)packed<D>(i, j) * n + v], sum);
+            }
+        }
+    }
+}
+
+#define BOUND(D, storage, S)                                                                                        \
+    KERNEL(bound_##storage##_##D, (int n, Vector c, float least, S *blocks), bound<S, D>(n, c, least, blocks))
+
 #define BLOCKS(form, D, VECTOR, storage, S)                                                                         \
     KERNEL(product_##form##_##storage##_##D,                                                                        \
         (Size size, Weights weights, float shift, const S *blocks, const S *p, S *q, double *parts),                \
@@ -176,16 +259,20 @@ __device__ void inverse(int n, const Vector &diagonal, float alpha, const S *blo
 #if RANK != 3 && STORAGE != 16
 BLOCKS(vector, 2, true, full, float)
 BLOCKS(packed, 2, false, full, float)
+BOUND(2, full, float)
 #endif
 #if RANK != 2 && STORAGE != 16
 BLOCKS(vector, 3, true, full, float)
 BLOCKS(packed, 3, false, full, float)
+BOUND(3, full, float)
 #endif
 #if RANK != 3 && STORAGE != 32
 BLOCKS(vector, 2, true, half, Half)
 BLOCKS(packed, 2, false, half, Half)
+BOUND(2, half, Half)
 #endif
 #if RANK != 2 && STORAGE != 32
 BLOCKS(vector, 3, true, half, Half)
 BLOCKS(packed, 3, false, half, Half)
+BOUND(3, half, Half)
 #endif

@@ -85,24 +85,26 @@ __device__ Cell<D> cell_of(const Frame &frame, const float *u, int n, int v) {
     return cell_at<D, CUBIC>(p, frame.moving);
 }
 
-// A value with its gradient by the position.
+// A value with its gradient and packed second derivatives by the position.
 template <int D>
 struct Sampled {
     float value;
     float slope[D];
+    float bend[D * (D + 1) / 2];
 };
 
 __device__ float lerp(float a, float b, float t) {
     return fmaf(t, b - a, a);
 }
 
-// Bilinear value of a plane, with its derivatives along x and y.
-__device__ void plane(const float *image, int right, int up, float tx, float ty, float (&out)[3]) {
+// Bilinear value of a plane, with its derivatives along x, y and both.
+__device__ void plane(const float *image, int right, int up, float tx, float ty, float (&out)[4]) {
     const float a = image[0], b = image[right], c = image[up], d = image[up + right];
     const float low = lerp(a, b, tx), high = lerp(c, d, tx);
     out[0] = lerp(low, high, ty);
     out[1] = lerp(b - a, d - c, ty);
     out[2] = high - low;
+    out[3] = (d - c) - (b - a);
 }
 
 template <int D>
@@ -112,20 +114,27 @@ __device__ Sampled<D> linear(const float *image, const Cell<D> &cell, const Fram
         start += (Offset)cell.base[a] * frame.stride[a];
     }
     Sampled<D> out;
-    float near[3];
+    for (int k = 0; k < D * (D + 1) / 2; k++) {
+        out.bend[k] = 0.0f;
+    }
+    float near[4];
     plane(image + start, frame.stride[0], frame.stride[1], cell.part[0], cell.part[1], near);
     if (D == 2) {
         out.value = near[0];
         out.slope[0] = near[1];
         out.slope[1] = near[2];
+        out.bend[1] = near[3];
     } else {
-        float far[3];
+        float far[4];
         plane(image + start + frame.stride[D - 1], frame.stride[0], frame.stride[1], cell.part[0], cell.part[1], far);
         const float t = cell.part[D - 1];
         out.value = lerp(near[0], far[0], t);
         out.slope[0] = lerp(near[1], far[1], t);
         out.slope[1] = lerp(near[2], far[2], t);
         out.slope[D - 1] = far[0] - near[0];
+        out.bend[packed<D>(0, 1)] = lerp(near[3], far[3], t);
+        out.bend[packed<D>(0, D - 1)] = far[1] - near[1];
+        out.bend[packed<D>(1, D - 1)] = far[2] - near[2];
     }
     return out;
 }
@@ -141,6 +150,15 @@ __device__ void spline_weights(float t, float (&value)[4], float (&first)[4]) {
     first[1] = t * fmaf(t, 1.5f, -2.0f);
     first[2] = s * fmaf(s, -1.5f, 2.0f);
     first[3] = t2 * 0.5f;
+}
+
+// The second derivatives of these weights.
+__device__ void spline_bends(float t, float (&second)[4]) {
+    const float s = 1.0f - t;
+    second[0] = s;
+    second[1] = fmaf(t, 3.0f, -2.0f);
+    second[2] = fmaf(s, 3.0f, -2.0f);
+    second[3] = t;
 }
 
 // Tap k of a cell that starts at voxel `base`, mirrored at the border voxels.
@@ -159,9 +177,10 @@ __device__ float entry(const float (&of)[4], int k) {
 
 template <int D>
 __device__ Sampled<D> cubic(const float *image, const Cell<D> &cell, const Frame &frame) {
-    float value[D][4], first[D][4];
+    float value[D][4], first[D][4], second[D][4];
     for (int a = 0; a < D; a++) {
         spline_weights(cell.part[a], value[a], first[a]);
+        spline_bends(cell.part[a], second[a]);
     }
     Offset tap[4];
     for (int k = 0; k < 4; k++) {
@@ -172,6 +191,9 @@ __device__ Sampled<D> cubic(const float *image, const Cell<D> &cell, const Frame
     for (int a = 0; a < D; a++) {
         out.slope[a] = 0.0f;
     }
+    for (int k = 0; k < D * (D + 1) / 2; k++) {
+        out.bend[k] = 0.0f;
+    }
     // not unrolled: sixteen rows at once would take all registers
 #pragma unroll 1
     for (int row = 0; row < (D == 3 ? 16 : 4); row++) {
@@ -180,29 +202,42 @@ __device__ Sampled<D> cubic(const float *image, const Cell<D> &cell, const Frame
         if (D == 3) {
             start += (Offset)mirrored(cell.base[D - 1], kz, frame.moving.n[D - 1]) * frame.stride[D - 1];
         }
-        float line = 0.0f, slope = 0.0f;
+        float line = 0.0f, slope = 0.0f, bend = 0.0f;
         for (int kx = 0; kx < 4; kx++) {
             const float v = image[start + tap[kx]];
             line = fmaf(v, value[0][kx], line);
             slope = fmaf(v, first[0][kx], slope);
+            bend = fmaf(v, second[0][kx], bend);
         }
         const float wy = entry(value[1], ky), wz = D == 3 ? entry(value[D - 1], kz) : 1.0f;
+        const float sy = entry(first[1], ky);
         out.value = fmaf(line, wy * wz, out.value);
         out.slope[0] = fmaf(slope, wy * wz, out.slope[0]);
-        out.slope[1] = fmaf(line, entry(first[1], ky) * wz, out.slope[1]);
+        out.slope[1] = fmaf(line, sy * wz, out.slope[1]);
+        out.bend[0] = fmaf(bend, wy * wz, out.bend[0]);
+        out.bend[1] = fmaf(slope, sy * wz, out.bend[1]);
+        out.bend[packed<D>(1, 1)] = fmaf(line, entry(second[1], ky) * wz, out.bend[packed<D>(1, 1)]);
         if (D == 3) {
-            out.slope[D - 1] = fmaf(line, wy * entry(first[D - 1], kz), out.slope[D - 1]);
+            const int z = D - 1;
+            const float sz = entry(first[z], kz);
+            out.slope[z] = fmaf(line, wy * sz, out.slope[z]);
+            out.bend[packed<D>(0, z)] = fmaf(slope, wy * sz, out.bend[packed<D>(0, z)]);
+            out.bend[packed<D>(1, z)] = fmaf(line, sy * sz, out.bend[packed<D>(1, z)]);
+            out.bend[packed<D>(z, z)] = fmaf(line, wy * entry(second[z], kz), out.bend[packed<D>(z, z)]);
         }
     }
     return out;
 }
 
-// The value at a cell with its gradient by the position; what is not used costs nothing.
+// The value at a cell with its derivatives by the position; what is not used costs nothing.
 template <int D, bool CUBIC>
 __device__ Sampled<D> sampled(const float *image, const Cell<D> &cell, const Frame &frame) {
     Sampled<D> out = CUBIC ? cubic<D>(image, cell, frame) : linear<D>(image, cell, frame);
     for (int a = 0; a < D; a++) {
         out.slope[a] *= cell.sign[a];
+        for (int b = a; b < D; b++) {
+            out.bend[packed<D>(a, b)] *= cell.sign[a] * cell.sign[b];
+        }
     }
     return out;
 }
@@ -253,5 +288,28 @@ __device__ void pull_gradient(const Frame &frame, const float (&g)[D], float (&o
             sum = fmaf(g[a], frame.matrix[a][b], sum);
         }
         out[b] = sum;
+    }
+}
+
+// The packed second derivatives by the displacement from those by the position: B' H B.
+template <int D>
+__device__ void pull_hessian(const Frame &frame, const float (&h)[D * (D + 1) / 2], float (&out)[D * (D + 1) / 2]) {
+    float half[D][D]; // H B
+    for (int a = 0; a < D; a++) {
+        float row[D];
+        for (int k = 0; k < D; k++) {
+            row[k] = h[packed<D>(a, k)];
+        }
+        pull_gradient<D>(frame, row, half[a]);
+    }
+    for (int b = 0; b < D; b++) {
+        float column[D], pulled[D];
+        for (int a = 0; a < D; a++) {
+            column[a] = half[a][b];
+        }
+        pull_gradient<D>(frame, column, pulled);
+        for (int a = 0; a <= b; a++) {
+            out[packed<D>(a, b)] = pulled[a];
+        }
     }
 }

@@ -2,7 +2,8 @@
 //
 //   value   1/2 sum_x m(x) sum_c a_c r_c(x)^2,  r_c = M_c(map(x + u)) - F_c(x)
 //   model   beside it the gradient g = m sum_c a_c r_c J_c, with J_c = B' grad M_c, and the Gauss-Newton blocks: the vector
-//           sqrt(m a) J of one channel, or the packed entries of m sum_c a_c J_c J_c'
+//           sqrt(m a) J of one channel, or the packed entries of m sum_c a_c J_c J_c'; or the packed Hessian, to which
+//           m sum_c a_c r_c B' (Hess M_c) B is added
 //
 // With differences of u, their energy comes along and their force is added to g; with `pull`, g and the blocks are then
 // carried to compositive steps, P' g and P' B P. The value adds the two energies up; the sums are halved by the caller.
@@ -27,7 +28,7 @@ struct Smoothness {
     Weights weights;
 };
 
-// WHAT: 0 value, 1 gradient and vector, 2 gradient and blocks.
+// WHAT: 0 value, 1 gradient and vector, 2 gradient and blocks, 3 gradient and Hessian.
 template <int D, bool CUBIC, int WHAT, class G, class B>
 __device__ void ssd(const Frame &frame, const Channels &channels, const Smoothness &smoothness, const float *fixed,
                     const float *moving, const float *mask, const float *u, float of_gradient, float of_blocks,
@@ -70,6 +71,13 @@ __device__ void ssd(const Frame &frame, const Channels &channels, const Smoothne
                     for (int b = a; b < D; b++) {
                         block[packed<D>(a, b)] = fmaf(weight * j[a], j[b], block[packed<D>(a, b)]);
                     }
+                }
+            }
+            if (WHAT == 3) {
+                float by_step[D * (D + 1) / 2];
+                pull_hessian<D>(frame, at.bend, by_step);
+                for (int k = 0; k < D * (D + 1) / 2; k++) {
+                    block[k] = fmaf(wr, by_step[k], block[k]);
                 }
             }
         }
@@ -119,7 +127,8 @@ __device__ void ssd(const Frame &frame, const Channels &channels, const Smoothne
 // Both of single precision, blocks alone of half precision, both.
 #define MODELS(D, how, CUBIC, storage, G, B)                                                                        \
     SSD(vector_##how##_##storage##_##D, D, CUBIC, 1, G, B)                                                          \
-    SSD(blocks_##how##_##storage##_##D, D, CUBIC, 2, G, B)
+    SSD(blocks_##how##_##storage##_##D, D, CUBIC, 2, G, B)                                                          \
+    SSD(newton_##how##_##storage##_##D, D, CUBIC, 3, G, B)
 
 #define ALL_FULL(D)                                                                                                 \
     SSD(value_linear_full_##D, D, false, 0, float, float)                                                           \

@@ -9,7 +9,7 @@ use crate::features::{Features, Level, Pyramid};
 use crate::ops::{noise, smooth, Interpolation, SsdData, Stage};
 use crate::problem::EnergyProblem;
 use crate::regulariser::{Diffusion, Regulariser};
-use crate::solver::{GaussNewton, MultilevelSolution, Pair, Solver, Status};
+use crate::solver::{GaussNewton, MultilevelSolution, Pair, Solution, Solver, Status, TrustRegion};
 use crate::transform::{Compositive, Displacement, Transform, Velocity};
 use crate::{Affine, Error, Grid, Phantom};
 
@@ -76,6 +76,51 @@ fn gauss_newton_takes_the_same_way() {
             assert!(before[before.len() - 1] < 0.2 * before[0], "{before:?}");
             stage.numbers("energies", &before, &after, 1e-5);
             stage.same("solution", &[&expected.theta], &[&got.theta], 1e-3);
+        }
+    }
+}
+
+#[test]
+fn trust_regions_find_the_same_minimum() {
+    let transforms: [Arc<dyn Transform>; 2] = [Arc::new(Compositive), Arc::new(Displacement)];
+    for (stage, size) in Stage::all()
+        .iter()
+        .flat_map(|s| SIZES.map(|size| (s, size)))
+    {
+        for ((channels, compact), transform) in [(1, false), (3, true)].into_iter().zip(&transforms)
+        {
+            let found = |device: &Device, put: &dyn Fn(&Tensor) -> Tensor| {
+                let data = SsdData {
+                    fixed: put(&smooth_noise(channels, size, 1)),
+                    moving: put(&smooth_noise(channels, size, 1)),
+                    mask: None,
+                    channel_weight: vec![1.0; channels],
+                    map: Affine::new(
+                        [[1.0, 0.05, 0.0], [-0.05, 1.0, 0.0], [0.0, 0.0, 1.0]],
+                        [0.4, 0.3, 0.0],
+                    ),
+                    interpolation: Interpolation::Cubic,
+                };
+                let mut problem = problem(transform.clone(), data, size);
+                problem.compact = compact;
+                let mut shape = vec![size.len()];
+                shape.extend(size.iter().rev());
+                let start = Tensor::zeros(shape, DType::F32, device).unwrap();
+                let solver = TrustRegion {
+                    gradient: 1e-3,
+                    ..TrustRegion::default()
+                };
+                solver.solve(&problem, start, &mut |_| Ok(())).unwrap()
+            };
+            let expected = found(&Device::Cpu, &Tensor::clone);
+            let got = stage.run(|| found(stage.device(), &|t| stage.put(t)));
+            for found in [&expected, &got] {
+                assert_eq!(found.status, Status::Converged);
+                assert!(found.certificate.strict_minimum, "{:?}", found.certificate);
+            }
+            let energy = |solution: &Solution| solution.iterations.last().unwrap().energy;
+            stage.numbers("energy", &[energy(&expected)], &[energy(&got)], 1e-5);
+            stage.same("solution", &[&expected.theta], &[&got.theta], 1e-2);
         }
     }
 }

@@ -107,6 +107,26 @@ pub(super) fn advance(
     launcher.sums(&Source::BLOCKS, &kernel, form.voxels, arguments)
 }
 
+/// Packed blocks `B`, in place, so that every `B + diag(c)` has eigenvalues of at least `floor`.
+pub(super) fn bound_below(
+    launcher: &Launcher,
+    blocks: &Tensor,
+    c: &[f64],
+    floor: f64,
+) -> Result<()> {
+    let size = size(blocks);
+    let (n, rank, stored) = (size.iter().product(), rank(&size), Stored::of(blocks)?);
+    let added = std::array::from_fn(|a| c.get(a).copied().unwrap_or(0.0));
+    let arguments = [
+        Argument::count(n)?,
+        Argument::of(Vector::of(added)),
+        Argument::of(floor as f32),
+        stored.output(blocks, n * rank * (rank + 1) / 2)?,
+    ];
+    let kernel = format!("bound_{}_{rank}", stored.name());
+    launcher.launch(&Source::BLOCKS, &kernel, n, &arguments)
+}
+
 #[cfg(test)]
 mod tests {
     use candle_core::DType;
@@ -160,5 +180,28 @@ mod tests {
         let got = stage.run(|| there.precondition(fr, fq)).unwrap();
         stage.numbers("sums of an inverse", &expected, &got, tolerance);
         stage.same("inverse", &[q], &[fq], tolerance);
+    }
+
+    #[test]
+    fn blocks_are_bounded_as_on_the_cpu() {
+        for stage in Stage::all() {
+            for size in [&[17, 12][..], &[1, 9], &[13, 11, 7], &[6, 1, 5]] {
+                let entries = size.len() * (size.len() + 1) / 2;
+                for (dtype, tolerance) in [(DType::F32, 1e-5), (DType::F16, 2e-3)] {
+                    for semidefinite in [false, true] {
+                        let bound = |system: &BlockSystem| match semidefinite {
+                            true => system.make_semidefinite().unwrap(),
+                            false => system.make_definite().unwrap(),
+                        };
+                        let before = noise(entries, size, 1).to_dtype(dtype).unwrap();
+                        let here = system(before.copy().unwrap());
+                        let there = system(stage.put(&before));
+                        bound(&here);
+                        stage.run(|| bound(&there));
+                        stage.same("bounded", &[&here.blocks], &[&there.blocks], tolerance);
+                    }
+                }
+            }
+        }
     }
 }
