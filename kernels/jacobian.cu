@@ -8,7 +8,7 @@
 // Layout: u [rank, ...] in voxels, marks [...]. Boundary: one edge stands for both there; only cells inside the grid count.
 
 struct Edge {
-    float c[3];
+    Real c[3];
 };
 
 __device__ Edge cross(const Edge &b, const Edge &c) {
@@ -19,28 +19,28 @@ __device__ Edge cross(const Edge &b, const Edge &c) {
     return out;
 }
 
-__device__ float dot_product(const Edge &a, const Edge &b) {
+__device__ Real dot_product(const Edge &a, const Edge &b) {
     return a.c[0] * b.c[0] + a.c[1] * b.c[1] + a.c[2] * b.c[2];
 }
 
 // The diagonal determinants of a cell, each 2 for the identity: the smaller one.
-__device__ float diagonals(const float *here, int n, int right, int up, int over) {
+__device__ Real diagonals(const Real *here, int n, int right, int up, int over) {
     const int axis[3] = {right, up, over};
     Edge low[3], high[3];
     for (int c = 0; c < 3; c++) {
-        const float *plane = here + (Offset)c * n;
-        const float near = plane[0], far = plane[right + up + over];
+        const Real *plane = here + (Offset)c * n;
+        const Real near = plane[0], far = plane[right + up + over];
         for (int b = 0; b < 3; b++) {
-            const float unit = b == c ? 0.0f : 1.0f;
+            const Real unit = b == c ? 0.0f : 1.0f;
             low[b].c[c] = plane[right + up + over - axis[b]] - near + unit;
             high[b].c[c] = far - plane[axis[b]] + unit;
         }
     }
-    return fminf(dot_product(low[0], cross(low[1], low[2])), dot_product(high[0], cross(high[1], high[2])));
+    return real::min(dot_product(low[0], cross(low[1], low[2])), dot_product(high[0], cross(high[1], high[2])));
 }
 
 template <int D>
-__device__ float corners(const Size &size, const float *u, int v) {
+__device__ Real corners(const Size &size, const Real *u, int v) {
     const int n = voxels<D>(size);
     int index[D], back[3] = {0, 0, 0}, ahead[3] = {0, 0, 0};
     place<D>(v, size, index);
@@ -59,8 +59,8 @@ __device__ float corners(const Size &size, const float *u, int v) {
     }
     for (int b = 0; b < D; b++) {
         for (int c = 0; c < D; c++) {
-            const float *here = u + (Offset)c * n + v;
-            const float unit = b == c ? 1.0f : 0.0f;
+            const Real *here = u + (Offset)c * n + v;
+            const Real unit = b == c ? 1.0f : 0.0f;
             edge[b][0].c[c] = here[0] - here[-back[b]] + unit;
             edge[b][1].c[c] = here[ahead[b]] - here[0] + unit;
         }
@@ -70,36 +70,36 @@ __device__ float corners(const Size &size, const float *u, int v) {
             edge[b][1] = edge[b][0];
         }
     }
-    float low = INFINITY;
+    Real low = INFINITY;
     bool finite = true;
     for (int octant = 0; octant < (1 << D); octant++) {
         const Edge normal = cross(edge[1][octant >> 1 & 1], edge[2][octant >> 2 & 1]);
-        const float determinant = dot_product(edge[0][octant & 1], normal);
+        const Real determinant = dot_product(edge[0][octant & 1], normal);
         finite = finite && determinant - determinant == 0.0f;
-        low = fminf(low, determinant);
+        low = real::min(low, determinant);
     }
     if (!finite) {
         return -INFINITY;
     }
     if (D == 3 && ahead[0] && ahead[1] && ahead[2]) {
         // not a number where only a voxel beyond the edges is none: that voxel sees it
-        low = fminf(0.5f * diagonals(u + v, n, ahead[0], ahead[1], ahead[2]), low);
+        low = real::min(0.5f * diagonals(u + v, n, ahead[0], ahead[1], ahead[2]), low);
     }
     return low;
 }
 
 template <int D>
-__device__ void smallest(const Size &size, const float *u, double *parts) {
-    __shared__ float tree[THREADS];
-    float low = INFINITY;
+__device__ void smallest(const Size &size, const Real *u, double *parts) {
+    __shared__ Real tree[THREADS];
+    Real low = INFINITY;
     EACH_VOXEL(v, voxels<D>(size)) {
-        low = fminf(low, corners<D>(size, u, v));
+        low = real::min(low, corners<D>(size, u, v));
     }
     tree[threadIdx.x] = low;
     __syncthreads();
     for (int half = THREADS / 2; half > 0; half /= 2) {
         if ((int)threadIdx.x < half) {
-            tree[threadIdx.x] = fminf(tree[threadIdx.x], tree[threadIdx.x + half]);
+            tree[threadIdx.x] = real::min(tree[threadIdx.x], tree[threadIdx.x + half]);
         }
         __syncthreads();
     }
@@ -109,7 +109,7 @@ __device__ void smallest(const Size &size, const float *u, double *parts) {
 }
 
 template <int D>
-__device__ void folded(const Size &size, double least, const float *u, unsigned char *marks, double *parts) {
+__device__ void folded(const Size &size, double least, const Real *u, unsigned char *marks, double *parts) {
     double part[1] = {0.0};
     EACH_VOXEL(v, voxels<D>(size)) {
         const bool folds = !((double)corners<D>(size, u, v) > least);
@@ -120,8 +120,8 @@ __device__ void folded(const Size &size, double least, const float *u, unsigned 
 }
 
 #define JACOBIAN(D)                                                                                                 \
-    KERNEL(smallest_##D, (Size size, const float *u, double *parts), smallest<D>(size, u, parts))                   \
-    KERNEL(folded_##D, (Size size, double least, const float *u, unsigned char *marks, double *parts),               \
+    KERNEL(smallest_##D, (Size size, const Real *u, double *parts), smallest<D>(size, u, parts))                   \
+    KERNEL(folded_##D, (Size size, double least, const Real *u, unsigned char *marks, double *parts),               \
         folded<D>(size, least, u, marks, parts))
 
 #if RANK != 3

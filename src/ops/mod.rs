@@ -52,7 +52,7 @@ pub use coverage::coverage;
 pub(crate) use crop::{beside, crop};
 pub(crate) use device::{device_name, free_memory, is_cpu, of_device};
 #[cfg(test)]
-pub(crate) use device::{noise, Stage};
+pub(crate) use device::{noise, noise_in, Stage, PRECISIONS};
 pub use device::{DeviceChoice, Opened};
 pub(crate) use diffusion::size;
 pub use diffusion::Differences;

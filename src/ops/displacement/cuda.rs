@@ -3,7 +3,7 @@
 use candle_core::{DType, Tensor};
 
 use super::{relax, ROUNDS};
-use crate::ops::device::{rank, Argument, Frame, Launcher, Size, Source, Stored};
+use crate::ops::device::{rank, Argument, Launcher, Size, Source};
 use crate::ops::jacobian::cuda::folded;
 use crate::ops::smooth;
 use crate::{Affine, Result};
@@ -16,14 +16,18 @@ pub(super) fn compose(
     t: f64,
     out: &Tensor,
 ) -> Result<()> {
-    let (n, rank, stored) = (size.iter().product::<usize>(), rank(size), Stored::of(d)?);
+    let (n, rank, stored) = (
+        size.iter().product::<usize>(),
+        rank(size),
+        launcher.stored(d)?,
+    );
     let kernel = format!("compose_{}_{rank}", stored.name());
     let arguments = [
-        Argument::of(Frame::new(size, size, &Affine::identity())?),
-        Argument::of(t as f32),
-        Argument::input(u, n * rank)?,
+        launcher.frame(size, size, &Affine::identity())?,
+        launcher.number(t),
+        launcher.input(u, n * rank)?,
         stored.input(d, n * rank)?,
-        Argument::output(out, n * rank)?,
+        launcher.output(out, n * rank)?,
     ];
     launcher.launch(&Source::DISPLACEMENT, &kernel, n, &arguments)
 }
@@ -103,7 +107,7 @@ impl<'a> Shares<'a> {
 
     /// Shortens a step in place, to no less than `least` of it.
     fn shorten(&self, least: f64, d: &Tensor) -> Result<()> {
-        let (n, stored) = (self.shares.elem_count(), Stored::of(d)?);
+        let (n, stored) = (self.shares.elem_count(), self.launcher.stored(d)?);
         let arguments = [
             Argument::count(n)?,
             Argument::of(least),
@@ -121,8 +125,8 @@ impl<'a> Shares<'a> {
         let arguments = [
             Argument::count(n)?,
             Argument::input_of(&self.shares, DType::U32, n)?,
-            Argument::input(smoothed, n * self.rank)?,
-            Argument::output(u, n * self.rank)?,
+            self.launcher.input(smoothed, n * self.rank)?,
+            self.launcher.output(u, n * self.rank)?,
         ];
         let kernel = format!("blend_{}", self.rank);
         self.launcher
@@ -146,9 +150,9 @@ pub(super) fn pull_to_steps(
     let form = if entries == rank { "vector" } else { "packed" };
     let arguments = [
         Argument::of(Size::of(size)?),
-        Argument::input(u, n * rank)?,
-        Argument::output(gradient, n * rank)?,
-        Argument::output(blocks, n * entries)?,
+        launcher.input(u, n * rank)?,
+        launcher.output(gradient, n * rank)?,
+        launcher.output(blocks, n * entries)?,
     ];
     let kernel = format!("pull_{form}_{rank}");
     launcher.launch(&Source::DISPLACEMENT, &kernel, n, &arguments)
@@ -159,8 +163,8 @@ mod tests {
     use candle_core::DType;
 
     use crate::ops::{
-        compose, compose_unfolded, noise, pull_to_steps, relax_folds, smallest_determinant, smooth,
-        Stage,
+        compose, compose_unfolded, noise, noise_in, pull_to_steps, relax_folds,
+        smallest_determinant, smooth, Stage, PRECISIONS,
     };
 
     const SIZES: [&[usize]; 4] = [&[37, 22], &[1, 9], &[19, 17, 13], &[6, 1, 5]];
@@ -168,19 +172,22 @@ mod tests {
     #[test]
     fn compositions_and_pulls_as_on_the_cpu() {
         for stage in Stage::all() {
-            for size in SIZES {
+            for (size, (dtype, share)) in SIZES
+                .into_iter()
+                .flat_map(|size| PRECISIONS.map(|precision| (size, precision)))
+            {
                 let rank = size.len();
-                let [u, d, out, g] = [1, 2, 3, 4].map(|seed| noise(rank, size, seed));
+                let [u, d, out, g] = [1, 2, 3, 4].map(|seed| noise_in(dtype, rank, size, seed));
                 let [v, e, there, h] = [&u, &d, &out, &g].map(|t| stage.put(t));
                 compose(&u, &d, -0.7, &out).unwrap();
                 stage.run(|| compose(&v, &e, -0.7, &there)).unwrap();
-                stage.same("compose", &[&out], &[&there], 1e-5);
+                stage.same("compose", &[&out], &[&there], 1e-5 * share);
                 for entries in [rank, rank * (rank + 1) / 2] {
-                    let b = noise(entries, size, 5);
+                    let b = noise_in(dtype, entries, size, 5);
                     let c = stage.put(&b);
                     pull_to_steps(&u, &g, &b).unwrap();
                     stage.run(|| pull_to_steps(&v, &h, &c)).unwrap();
-                    stage.same("pull", &[&g, &b], &[&h, &c], 1e-5);
+                    stage.same("pull", &[&g, &b], &[&h, &c], 1e-5 * share);
                 }
             }
         }
@@ -189,11 +196,15 @@ mod tests {
     #[test]
     fn determinants_as_on_the_cpu() {
         for stage in Stage::all() {
-            for size in SIZES {
-                let u = (noise(size.len(), size, 1) * 0.2).unwrap();
+            for (size, (dtype, _)) in SIZES
+                .into_iter()
+                .flat_map(|size| PRECISIONS.map(|precision| (size, precision)))
+            {
+                let u = (noise_in(dtype, size.len(), size, 1) * 0.2).unwrap();
                 let v = stage.put(&u);
                 let expected = smallest_determinant(&u).unwrap();
                 let got = stage.run(|| smallest_determinant(&v)).unwrap();
+                // the CPU's is rounded to single precision
                 stage.numbers("smallest", &[expected, 1.0], &[got, 1.0], 1e-6);
                 let broken = stage.put(&(u / 0.0).unwrap());
                 let got = stage.run(|| smallest_determinant(&broken)).unwrap();

@@ -8,7 +8,7 @@ use crate::Result;
 /// The smallest corner determinant of a displacement.
 pub(in crate::ops) fn smallest(launcher: &Launcher, u: &Tensor, size: &[usize]) -> Result<f64> {
     let (n, rank) = (size.iter().product(), rank(size));
-    let arguments = vec![Argument::of(Size::of(size)?), Argument::input(u, n * rank)?];
+    let arguments = vec![Argument::of(Size::of(size)?), launcher.input(u, n * rank)?];
     launcher.smallest(&Source::JACOBIAN, &format!("smallest_{rank}"), n, arguments)
 }
 
@@ -24,7 +24,7 @@ pub(in crate::ops) fn folded(
     let arguments = vec![
         Argument::of(Size::of(size)?),
         Argument::of(least),
-        Argument::input(u, n * rank)?,
+        launcher.input(u, n * rank)?,
         Argument::output_of(&marks, DType::U8, n)?,
     ];
     let kernel = format!("folded_{rank}");
