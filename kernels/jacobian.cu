@@ -3,9 +3,11 @@
 // arXiv:2212.06060). A voxel next to a displacement that is not finite counts as minus infinity.
 //
 //   smallest  the smallest over all voxels
-//   folded    marks the voxels where it is not above `least`, and counts them
+//   folded    marks the voxels where it is not above `least`, and counts them; where there is a displacement from before, not above
+//             a fifth of what it was there, or of `least` where it was more
+//   central   det(I + Du) by central differences, one-sided at the border
 //
-// Layout: u [rank, ...] in voxels, marks [...]. Boundary: one edge stands for both there; only cells inside the grid count.
+// Layout: u [rank, ...] in voxels, marks and determinants [...]. Boundary: one edge stands for both there; only cells inside the grid count.
 
 struct Edge {
     Real c[3];
@@ -109,20 +111,44 @@ __device__ void smallest(const Size &size, const Real *u, double *parts) {
 }
 
 template <int D>
-__device__ void folded(const Size &size, double least, const Real *u, unsigned char *marks, double *parts) {
+__device__ void folded(const Size &size, double least, const Real *before, const Real *u, unsigned char *marks,
+                       double *parts) {
     double part[1] = {0.0};
     EACH_VOXEL(v, voxels<D>(size)) {
-        const bool folds = !((double)corners<D>(size, u, v) > least);
+        const double bound = before ? 0.2 * fmin((double)corners<D>(size, before, v), least) : least;
+        const bool folds = !((double)corners<D>(size, u, v) > bound);
         marks[v] = folds ? 1 : 0;
         part[0] += folds ? 1.0 : 0.0;
     }
     block_sums<1>(part, parts);
 }
 
+template <int D>
+__device__ void central(const Size &size, const Real *u, Real *out) {
+    Weights none;
+    for (int a = 0; a < 3; a++) {
+        for (int b = 0; b < 3; b++) {
+            none.w[a][b] = 0.0f;
+        }
+    }
+    EACH_VOXEL(v, voxels<D>(size)) {
+        const Near<D> near = near_at<D>(u, size, v, none);
+        Edge column[3];
+        for (int b = 0; b < 3; b++) {
+            for (int a = 0; a < 3; a++) {
+                column[b].c[a] = a < D && b < D ? near.slope[a < D ? a : 0][b < D ? b : 0] : (a == b ? 1.0f : 0.0f);
+            }
+        }
+        out[v] = dot_product(column[0], cross(column[1], column[2]));
+    }
+}
+
 #define JACOBIAN(D)                                                                                                 \
     KERNEL(smallest_##D, (Size size, const Real *u, double *parts), smallest<D>(size, u, parts))                   \
-    KERNEL(folded_##D, (Size size, double least, const Real *u, unsigned char *marks, double *parts),               \
-        folded<D>(size, least, u, marks, parts))
+    KERNEL(folded_##D,                                                                                              \
+        (Size size, double least, const Real *before, const Real *u, unsigned char *marks, double *parts),          \
+        folded<D>(size, least, before, u, marks, parts))                                                            \
+    KERNEL(central_##D, (Size size, const Real *u, Real *out), central<D>(size, u, out))
 
 #if RANK != 3
 JACOBIAN(2)

@@ -65,11 +65,11 @@ pub use extend::extend;
 pub(crate) use gradient_energy::squared_gradient;
 pub use invert::inverse_displacement;
 pub(crate) use invert::inverted;
-pub(crate) use jacobian::digital_folds;
 pub use jacobian::{
     corner_determinants_minimum, determinants, folded_voxels, minimum_determinant,
     non_diffeomorphic_volume,
 };
+pub(crate) use jacobian::{determinant_map, digital_folds};
 pub(crate) use junction::{record_all, Cotangent};
 pub use landmarks::{LandmarkCurvature, LandmarkData};
 pub use lanes::Instructions;

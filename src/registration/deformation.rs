@@ -165,6 +165,7 @@ impl Deformation {
             interleave: self.interleave,
             barrier: self.barrier(),
             device: self.device.clone(),
+            differentiated: false,
         }
     }
 

@@ -194,6 +194,7 @@ fn multilevel() -> Multilevel {
         interleave: true,
         barrier: None,
         device: candle_core::Device::Cpu,
+        differentiated: false,
     }
 }
 

@@ -90,6 +90,8 @@ macro_rules! sources {
 }
 
 sources! {
+    /// The barrier against folding.
+    BARRIER "barrier";
     /// Products with voxel blocks and their inverses.
     BLOCKS "blocks";
     /// B-spline coefficients.
@@ -98,6 +100,8 @@ sources! {
     COVERAGE "coverage";
     /// Squared differences.
     DIFFUSION "diffusion";
+    /// Divergences.
+    DIVERGENCE "divergence";
     /// Composition, and steps that fold nowhere.
     DISPLACEMENT "displacement";
     /// Squared gradients of features.

@@ -5,7 +5,7 @@ use candle_core::{DType, Tensor};
 use super::{relax, ROUNDS};
 use crate::ops::device::{rank, Argument, Launcher, Size, Source};
 use crate::ops::jacobian::cuda::folded;
-use crate::ops::smooth;
+use crate::ops::{combine, copy, smooth};
 use crate::{Affine, Result};
 
 pub(super) fn compose(
@@ -32,7 +32,7 @@ pub(super) fn compose(
     launcher.launch(&Source::DISPLACEMENT, &kernel, n, &arguments)
 }
 
-/// See [`compose_unfolded`](super::compose_unfolded): every round composes all voxels again, and one number comes back.
+/// See [`compose_unfolded`](super::compose_unfolded).
 pub(super) fn compose_unfolded(
     launcher: &Launcher,
     (u, d): (&Tensor, &Tensor),
@@ -41,15 +41,46 @@ pub(super) fn compose_unfolded(
     smallest: f64,
     out: &Tensor,
 ) -> Result<bool> {
+    // half at first, then nothing at all
+    let least = |round| if round == 0 { 0.5 } else { 0.0 };
+    let place = || compose(launcher, u, d, size, t, out);
+    shortened(launcher, (d, out), size, least, place, (smallest, None))
+}
+
+/// See [`add_unfolded`](super::add_unfolded).
+pub(super) fn add_unfolded(
+    launcher: &Launcher,
+    (u, d): (&Tensor, &Tensor),
+    size: &[usize],
+    t: f64,
+    enough: f64,
+    out: &Tensor,
+) -> Result<bool> {
+    let least = |round| if round + 1 < ROUNDS { 0.5 } else { 0.0 };
+    let place = || {
+        copy(u, out)?;
+        combine(t, d, 1.0, out)
+    };
+    shortened(launcher, (d, out), size, least, place, (enough, Some(u)))
+}
+
+/// Places a step in `out` and shortens `d` where that folds by the bound of [`folded`], until it does nowhere or rounds are spent.
+/// Every round places all voxels again, and one number comes back.
+fn shortened(
+    launcher: &Launcher,
+    (d, out): (&Tensor, &Tensor),
+    size: &[usize],
+    least: impl Fn(usize) -> f64,
+    place: impl Fn() -> Result<()>,
+    bound: (f64, Option<&Tensor>),
+) -> Result<bool> {
     for round in 0..=ROUNDS {
-        compose(launcher, u, d, size, t, out)?;
-        let Some(marks) = folded(launcher, out, size, smallest)? else {
+        place()?;
+        let Some(marks) = folded(launcher, out, size, bound)? else {
             return Ok(true);
         };
         if round < ROUNDS {
-            let shares = Shares::around(launcher, &marks, size)?;
-            // half at first, then nothing at all
-            shares.shorten(if round == 0 { 0.5 } else { 0.0 }, d)?;
+            Shares::around(launcher, &marks, size)?.shorten(least(round), d)?;
         }
     }
     Ok(false)
@@ -63,7 +94,7 @@ pub(super) fn relax_folds(
     smallest: f64,
 ) -> Result<bool> {
     for round in 0..=relax::ROUNDS {
-        let Some(marks) = folded(launcher, u, size, smallest)? else {
+        let Some(marks) = folded(launcher, u, size, (smallest, None))? else {
             return Ok(true);
         };
         if round < relax::ROUNDS {
@@ -163,8 +194,8 @@ mod tests {
     use candle_core::DType;
 
     use crate::ops::{
-        compose, compose_unfolded, noise, noise_in, pull_to_steps, relax_folds,
-        smallest_determinant, smooth, Stage, PRECISIONS,
+        add_unfolded, compose, compose_unfolded, copy, dot, noise, noise_in, pull_to_steps,
+        relax_folds, smallest_determinant, smooth, Stage, PRECISIONS,
     };
 
     const SIZES: [&[usize]; 4] = [&[37, 22], &[1, 9], &[19, 17, 13], &[6, 1, 5]];
@@ -252,8 +283,7 @@ mod tests {
                     .unwrap();
                 assert_eq!(expected, got);
                 stage.same("step", &[&d, &out], &[&e, &there], 1e-5);
-                let change =
-                    crate::ops::dot(&before, &before).unwrap() - crate::ops::dot(&d, &d).unwrap();
+                let change = dot(&before, &before).unwrap() - dot(&d, &d).unwrap();
                 shortened += usize::from(change > 0.0);
                 let ends = compose_unfolded(&u, &short, 1.0, 0.02, &out).unwrap();
                 let got = stage.run(|| compose_unfolded(&from, &half, 1.0, 0.02, &there));
@@ -268,6 +298,42 @@ mod tests {
             }
             assert!(
                 shortened >= 2,
+                "the fields must fold for the test to mean anything"
+            );
+        }
+    }
+
+    #[test]
+    fn added_steps_keep_clear_of_folds_as_on_the_cpu() {
+        let mut shortened = 0;
+        for stage in Stage::all() {
+            for (size, strength, dtype, tolerance) in [
+                (&[37, 22][..], 8.0, DType::F64, 1e-12),
+                (&[19, 17, 13], 8.0, DType::F64, 1e-12),
+                (&[19, 17, 13], 2.0, DType::F32, 1e-5),
+                (&[6, 1, 5], 0.5, DType::F64, 1e-12),
+            ] {
+                let rank = size.len();
+                let field = |seed, factor: f64| {
+                    let rough = noise_in(dtype, rank, size, seed);
+                    (smooth(&rough, &vec![1.0; rank]).unwrap() * factor).unwrap()
+                };
+                let (u, d, out) = (field(1, 0.3), field(2, strength), field(3, 1.0));
+                let before = d.copy().unwrap();
+                let [v, e, there] = [&u, &d, &out].map(|t| stage.put(t));
+                for t in [1.0, 0.5] {
+                    copy(&before, &d).unwrap();
+                    stage.run(|| copy(&stage.put(&before), &e)).unwrap();
+                    let expected = add_unfolded(&u, &d, t, 0.1, &out).unwrap();
+                    let got = stage.run(|| add_unfolded(&v, &e, t, 0.1, &there)).unwrap();
+                    assert_eq!(expected, got);
+                    stage.same("step", &[&d, &out], &[&e, &there], tolerance);
+                    let change = dot(&before, &before).unwrap() - dot(&d, &d).unwrap();
+                    shortened += usize::from(change > 0.0);
+                }
+            }
+            assert!(
+                shortened >= 4,
                 "the fields must fold for the test to mean anything"
             );
         }
