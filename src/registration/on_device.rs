@@ -8,7 +8,7 @@ use super::Deformation;
 use crate::features::{Features, Level, Pyramid};
 use crate::ops::{noise, smooth, FoldBarrier, Interpolation, SsdData, Stage};
 use crate::problem::EnergyProblem;
-use crate::regulariser::{Diffusion, Regulariser};
+use crate::regulariser::{Bending, Diffusion, Elastic, Regulariser};
 use crate::solver::{GaussNewton, MultilevelSolution, Pair, Solution, Solver, Status, TrustRegion};
 use crate::transform::{Compositive, Displacement, Transform, Velocity};
 use crate::{Affine, Error, Grid, Phantom};
@@ -40,7 +40,11 @@ fn gauss_newton_takes_the_same_way() {
         .iter()
         .flat_map(|s| SIZES.map(|size| (s, size)))
     {
-        let regularisers: [Arc<dyn Regulariser>; 1] = [Arc::new(Diffusion)];
+        let regularisers: [Arc<dyn Regulariser>; 3] = [
+            Arc::new(Diffusion),
+            Arc::new(Elastic::default()),
+            Arc::new(Bending::default()),
+        ];
         for ((channels, transform), regulariser) in [1, 3]
             .into_iter()
             .zip(&transforms)
@@ -86,9 +90,14 @@ fn gauss_newton_takes_the_same_way() {
                 iterations.iter().map(|i| i.energy).collect()
             };
             let (before, after) = (energies(&expected.iterations), energies(&got.iterations));
-            assert!(before[before.len() - 1] < 0.2 * before[0], "{before:?}");
-            stage.numbers("energies", &before, &after, 1e-5);
-            stage.same("solution", &[&expected.theta], &[&got.theta], 1e-3);
+            // bending leaves stiffer systems: as many products do not solve them as well, and roundings go farther
+            let (left, more) = match regulariser.name() {
+                "bending" => (0.5, 20.0),
+                _ => (0.2, 1.0),
+            };
+            assert!(before[before.len() - 1] < left * before[0], "{before:?}");
+            stage.numbers("energies", &before, &after, 1e-5 * more);
+            stage.same("solution", &[&expected.theta], &[&got.theta], 1e-3 * more);
         }
     }
 }
