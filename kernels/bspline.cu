@@ -4,16 +4,16 @@
 // `pivot` one over the pivot, `upper` the entry above the diagonal, all of them by row. Boundary: mirrored, in the factors.
 
 KERNEL(eliminate,
-    (int lines, int length, int inner, const float *lower, const float *pivot, const float *upper, float *x),
+    (int lines, int length, int inner, const Real *lower, const Real *pivot, const Real *upper, Real *x),
     EACH_VOXEL(line, lines) {
-        float *here = x + (Offset)(line / inner) * length * inner + line % inner;
+        Real *here = x + (Offset)(line / inner) * length * inner + line % inner;
         for (int i = 1; i < length; i++) {
-            here[(Offset)i * inner] = fmaf(here[(Offset)(i - 1) * inner], -lower[i], here[(Offset)i * inner]);
+            here[(Offset)i * inner] = real::fma(here[(Offset)(i - 1) * inner], -lower[i], here[(Offset)i * inner]);
         }
         for (int i = length - 1; i >= 0; i--) {
-            float value = here[(Offset)i * inner];
+            Real value = here[(Offset)i * inner];
             if (i + 1 < length) {
-                value = fmaf(here[(Offset)(i + 1) * inner], -upper[i], value);
+                value = real::fma(here[(Offset)(i + 1) * inner], -upper[i], value);
             }
             here[(Offset)i * inner] = value * pivot[i];
         }

@@ -4,11 +4,11 @@
 // Layout: u [rank, ...] in fixed voxels or none, out [...].
 
 template <int D>
-__device__ void coverage(const Frame &frame, const float *u, float *out, double *parts) {
+__device__ void coverage(const Frame &frame, const Real *u, Real *out, double *parts) {
     const int n = voxels<D>(frame.fixed);
     double part[1] = {0.0};
     EACH_VOXEL(v, n) {
-        const float inside = cell_of<D, false>(frame, u, n, v).near ? 1.0f : 0.0f;
+        const Real inside = cell_of<D, false>(frame, u, n, v).near ? 1.0f : 0.0f;
         out[v] = inside;
         part[0] += (double)inside;
     }
@@ -16,8 +16,8 @@ __device__ void coverage(const Frame &frame, const float *u, float *out, double 
 }
 
 #if RANK != 3
-KERNEL(coverage_2, (Frame frame, const float *u, float *out, double *parts), coverage<2>(frame, u, out, parts))
+KERNEL(coverage_2, (Frame frame, const Real *u, Real *out, double *parts), coverage<2>(frame, u, out, parts))
 #endif
 #if RANK != 2
-KERNEL(coverage_3, (Frame frame, const float *u, float *out, double *parts), coverage<3>(frame, u, out, parts))
+KERNEL(coverage_3, (Frame frame, const Real *u, Real *out, double *parts), coverage<3>(frame, u, out, parts))
 #endif

@@ -3,7 +3,7 @@
 // Layout: u and the gradient [rank, ...]. Boundary: nothing crosses it. The sum is halved by the caller.
 
 template <int D>
-__device__ void differences(const Size &size, const Weights &weights, const float *u, double *parts) {
+__device__ void differences(const Size &size, const Weights &weights, const Real *u, double *parts) {
     double part[1] = {0.0};
     EACH_VOXEL(v, voxels<D>(size)) {
         part[0] += (double)near_at<D>(u, size, v, weights).energy;
@@ -12,7 +12,7 @@ __device__ void differences(const Size &size, const Weights &weights, const floa
 }
 
 template <int D>
-__device__ void add_force(const Size &size, const Weights &weights, const float *u, float *out) {
+__device__ void add_force(const Size &size, const Weights &weights, const Real *u, Real *out) {
     const int n = voxels<D>(size);
     EACH_VOXEL(v, n) {
         const Near<D> near = near_at<D>(u, size, v, weights);
@@ -23,9 +23,9 @@ __device__ void add_force(const Size &size, const Weights &weights, const float 
 }
 
 #define DIFFUSION(D)                                                                                                \
-    KERNEL(differences_##D, (Size size, Weights weights, const float *u, double *parts),                            \
+    KERNEL(differences_##D, (Size size, Weights weights, const Real *u, double *parts),                            \
         differences<D>(size, weights, u, parts))                                                                    \
-    KERNEL(add_force_##D, (Size size, Weights weights, const float *u, float *out),                                 \
+    KERNEL(add_force_##D, (Size size, Weights weights, const Real *u, Real *out),                                 \
         add_force<D>(size, weights, u, out))
 
 #if RANK != 3

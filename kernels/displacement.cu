@@ -16,17 +16,17 @@
 #define REACH 3
 
 template <class S, int D>
-__device__ void compose(const Frame &frame, float t, const float *u, const S *d, float *out) {
+__device__ void compose(const Frame &frame, Real t, const Real *u, const S *d, Real *out) {
     const int n = voxels<D>(frame.fixed);
     EACH_VOXEL(v, n) {
-        float step[D], p[D];
+        Real step[D], p[D];
         for (int a = 0; a < D; a++) {
             step[a] = t * load(&d[(Offset)a * n + v]);
         }
         position<D>(frame, v, step, p);
         const Cell<D> cell = cell_at<D, false>(p, frame.moving);
         for (int a = 0; a < D; a++) {
-            const float *image = u + (Offset)a * n;
+            const Real *image = u + (Offset)a * n;
             out[(Offset)a * n + v] = step[a] + linear<D>(image, cell, frame).value;
         }
     }
@@ -61,7 +61,7 @@ template <class S, int D>
 __device__ void shorten(int n, double least, const unsigned int *shares, S *d) {
     EACH_VOXEL(v, n) {
         if (shares[v] < WHOLE) {
-            const float factor = (float)(least + (1.0 - least) * (shares[v] / (double)WHOLE));
+            const Real factor = (Real)(least + (1.0 - least) * (shares[v] / (double)WHOLE));
             for (int a = 0; a < D; a++) {
                 S *at = &d[(Offset)a * n + v];
                 store(at, load(at) * factor);
@@ -71,10 +71,10 @@ __device__ void shorten(int n, double least, const unsigned int *shares, S *d) {
 }
 
 template <int D>
-__device__ void blend(int n, const unsigned int *shares, const float *smoothed, float *u) {
+__device__ void blend(int n, const unsigned int *shares, const Real *smoothed, Real *u) {
     EACH_VOXEL(v, n) {
         if (shares[v] < WHOLE) {
-            const float kept = (float)(shares[v] / (double)WHOLE);
+            const Real kept = (Real)(shares[v] / (double)WHOLE);
             for (int a = 0; a < D; a++) {
                 const Offset at = (Offset)a * n + v;
                 u[at] = kept * u[at] + (1.0f - kept) * smoothed[at];
@@ -84,7 +84,7 @@ __device__ void blend(int n, const unsigned int *shares, const float *smoothed, 
 }
 
 template <int D, bool VECTOR>
-__device__ void pull_to_steps(const Size &size, const float *u, float *gradient, float *blocks) {
+__device__ void pull_to_steps(const Size &size, const Real *u, Real *gradient, Real *blocks) {
     const int n = voxels<D>(size);
     Weights none;
     for (int a = 0; a < D; a++) {
@@ -94,7 +94,7 @@ __device__ void pull_to_steps(const Size &size, const float *u, float *gradient,
     }
     EACH_VOXEL(v, n) {
         const Near<D> near = near_at<D>(u, size, v, none);
-        float g[D], vector[D], block[D * (D + 1) / 2];
+        Real g[D], vector[D], block[D * (D + 1) / 2];
         for (int a = 0; a < D; a++) {
             g[a] = gradient[(Offset)a * n + v];
         }
@@ -123,20 +123,20 @@ __device__ void pull_to_steps(const Size &size, const float *u, float *gradient,
 }
 
 #define STEPS(D, storage, S)                                                                                        \
-    KERNEL(compose_##storage##_##D, (Frame frame, float t, const float *u, const S *d, float *out),                 \
+    KERNEL(compose_##storage##_##D, (Frame frame, Real t, const Real *u, const S *d, Real *out),                 \
         compose<S, D>(frame, t, u, d, out))                                                                         \
     KERNEL(shorten_##storage##_##D, (int n, double least, const unsigned int *shares, S *d),                        \
         shorten<S, D>(n, least, shares, d))
 
 #define DISPLACEMENT(D)                                                                                             \
-    STEPS(D, full, float)                                                                                           \
+    STEPS(D, full, Real)                                                                                           \
     STEPS(D, half, Half)                                                                                            \
     KERNEL(stamp_##D, (Size size, const unsigned char *marks, unsigned int *shares), stamp<D>(size, marks, shares)) \
-    KERNEL(blend_##D, (int n, const unsigned int *shares, const float *smoothed, float *u),                         \
+    KERNEL(blend_##D, (int n, const unsigned int *shares, const Real *smoothed, Real *u),                         \
         blend<D>(n, shares, smoothed, u))                                                                           \
-    KERNEL(pull_vector_##D, (Size size, const float *u, float *gradient, float *blocks),                            \
+    KERNEL(pull_vector_##D, (Size size, const Real *u, Real *gradient, Real *blocks),                            \
         pull_to_steps<D, true>(size, u, gradient, blocks))                                                          \
-    KERNEL(pull_packed_##D, (Size size, const float *u, float *gradient, float *blocks),                            \
+    KERNEL(pull_packed_##D, (Size size, const Real *u, Real *gradient, Real *blocks),                            \
         pull_to_steps<D, false>(size, u, gradient, blocks))
 
 #if RANK != 3

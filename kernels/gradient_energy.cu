@@ -4,7 +4,7 @@
 // Layout: features [channels, ...]. Boundary: nothing crosses it. Squares and sums are in doubles.
 
 template <int D>
-__device__ void squared_gradient(const Size &size, int channels, double least, const float *features, double *parts) {
+__device__ void squared_gradient(const Size &size, int channels, double least, const Real *features, double *parts) {
     const int n = voxels<D>(size);
     double part[2] = {0.0, 0.0};
     EACH_VOXEL(v, n) {
@@ -12,10 +12,10 @@ __device__ void squared_gradient(const Size &size, int channels, double least, c
         place<D>(v, size, index);
         double square = 0.0;
         for (int c = 0; c < channels; c++) {
-            const float *here = features + (Offset)c * n + v;
+            const Real *here = features + (Offset)c * n + v;
             int stride = 1;
             for (int b = 0; b < D; b++) {
-                const float ahead = index[b] == size.n[b] - 1 ? here[0] : here[stride];
+                const Real ahead = index[b] == size.n[b] - 1 ? here[0] : here[stride];
                 const double slope = (double)ahead - (double)here[0];
                 square += slope * slope;
                 stride *= size.n[b];
@@ -30,7 +30,7 @@ __device__ void squared_gradient(const Size &size, int channels, double least, c
 }
 
 #define GRADIENT_ENERGY(D)                                                                                          \
-    KERNEL(squared_gradient_##D, (Size size, int channels, double least, const float *features, double *parts),     \
+    KERNEL(squared_gradient_##D, (Size size, int channels, double least, const Real *features, double *parts),     \
         squared_gradient<D>(size, channels, least, features, parts))
 
 #if RANK != 3

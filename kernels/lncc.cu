@@ -53,7 +53,7 @@ __device__ double voxels_of(const Boxes &boxes, int v) {
     return (double)(window.last - window.first + 1);
 }
 
-__device__ void moments(const Boxes &boxes, const float *first, const float *second, double *out) {
+__device__ void moments(const Boxes &boxes, const Real *first, const Real *second, double *out) {
     const int n = voxels<3>(boxes.size);
     EACH_VOXEL(v, n) {
         const Window window = window_at<0>(boxes, v);
@@ -110,8 +110,8 @@ __device__ void correlate(const Boxes &boxes, const double *moments, double *coe
 
 // IMAGES: as above, for gradients by the first image or by both.
 template <int IMAGES>
-__device__ void mix(const Boxes &boxes, double factor, const float *first, const float *second, const double *coefficients,
-                    float *of_first, float *of_second) {
+__device__ void mix(const Boxes &boxes, double factor, const Real *first, const Real *second, const double *coefficients,
+                    Real *of_first, Real *of_second) {
     const int n = voxels<3>(boxes.size);
     EACH_VOXEL(v, n) {
         const Window window = window_at<2>(boxes, v);
@@ -120,14 +120,14 @@ __device__ void mix(const Boxes &boxes, double factor, const float *first, const
             sum[k] = over(window, coefficients + (Offset)k * n + v);
         }
         const double a = (double)first[v], b = (double)second[v];
-        of_first[v] = (float)(factor * (b * sum[0] + a * sum[1] + sum[2]));
+        of_first[v] = (Real)(factor * (b * sum[0] + a * sum[1] + sum[2]));
         if (IMAGES == 5) {
-            of_second[v] = (float)(factor * (a * sum[0] + b * sum[IMAGES - 2] + sum[IMAGES - 1]));
+            of_second[v] = (Real)(factor * (a * sum[0] + b * sum[IMAGES - 2] + sum[IMAGES - 1]));
         }
     }
 }
 
-KERNEL(moments_x, (Boxes boxes, const float *first, const float *second, double *out), moments(boxes, first, second, out))
+KERNEL(moments_x, (Boxes boxes, const Real *first, const Real *second, double *out), moments(boxes, first, second, out))
 KERNEL(across_x, (Boxes boxes, int images, const double *x, double *out), across<0>(boxes, images, x, out))
 KERNEL(across_y, (Boxes boxes, int images, const double *x, double *out), across<1>(boxes, images, x, out))
 
@@ -137,8 +137,8 @@ KERNEL(across_y, (Boxes boxes, int images, const double *x, double *out), across
 
 #define MIX(name, IMAGES)                                                                                           \
     KERNEL(mix_##name,                                                                                              \
-        (Boxes boxes, double factor, const float *first, const float *second, const double *coefficients,           \
-         float *of_first, float *of_second),                                                                        \
+        (Boxes boxes, double factor, const Real *first, const Real *second, const double *coefficients,           \
+         Real *of_first, Real *of_second),                                                                        \
         mix<IMAGES>(boxes, factor, first, second, coefficients, of_first, of_second))
 
 CORRELATE(alone, 0)

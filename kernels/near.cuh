@@ -6,34 +6,34 @@
 template <int D>
 struct Near {
     // Weighted squares of the differences forward.
-    float energy;
+    Real energy;
     // The derivative of half the sum of all energies.
-    float force[D];
+    Real force[D];
     // P: component, then axis.
-    float slope[D][D];
+    Real slope[D][D];
 };
 
 template <int D>
-__device__ Near<D> near_at(const float *u, const Size &size, int v, const Weights &weights) {
+__device__ Near<D> near_at(const Real *u, const Size &size, int v, const Weights &weights) {
     const int n = voxels<D>(size);
     int index[D];
     place<D>(v, size, index);
     Near<D> near;
     near.energy = 0.0f;
     for (int a = 0; a < D; a++) {
-        const float *here = u + (Offset)a * n + v;
-        const float middle = here[0];
-        float force = 0.0f;
+        const Real *here = u + (Offset)a * n + v;
+        const Real middle = here[0];
+        Real force = 0.0f;
         int stride = 1;
         for (int b = 0; b < D; b++) {
             const bool first = index[b] == 0, last = index[b] == size.n[b] - 1;
-            const float back = first ? middle : here[-stride];
-            const float ahead = last ? middle : here[stride];
-            const float next = ahead - middle, previous = middle - back;
-            near.energy = fmaf(next * next, weights.w[a][b], near.energy);
-            force = fmaf(previous - next, weights.w[a][b], force);
-            const float scale = first || last ? 1.0f : 0.5f;
-            near.slope[a][b] = fmaf(ahead - back, scale, a == b ? 1.0f : 0.0f);
+            const Real back = first ? middle : here[-stride];
+            const Real ahead = last ? middle : here[stride];
+            const Real next = ahead - middle, previous = middle - back;
+            near.energy = real::fma(next * next, weights.w[a][b], near.energy);
+            force = real::fma(previous - next, weights.w[a][b], force);
+            const Real scale = first || last ? 1.0f : 0.5f;
+            near.slope[a][b] = real::fma(ahead - back, scale, a == b ? 1.0f : 0.0f);
             stride *= size.n[b];
         }
         near.force[a] = force;
@@ -43,12 +43,12 @@ __device__ Near<D> near_at(const float *u, const Size &size, int v, const Weight
 
 // P' v, in place.
 template <int D>
-__device__ void pull(const float (&p)[D][D], float (&v)[D]) {
-    float out[D];
+__device__ void pull(const Real (&p)[D][D], Real (&v)[D]) {
+    Real out[D];
     for (int b = 0; b < D; b++) {
-        float sum = p[0][b] * v[0];
+        Real sum = p[0][b] * v[0];
         for (int a = 1; a < D; a++) {
-            sum = fmaf(p[a][b], v[a], sum);
+            sum = real::fma(p[a][b], v[a], sum);
         }
         out[b] = sum;
     }
@@ -59,8 +59,8 @@ __device__ void pull(const float (&p)[D][D], float (&v)[D]) {
 
 // P' B P of a packed symmetric block, in place.
 template <int D>
-__device__ void pull_block(const float (&p)[D][D], float (&block)[D * (D + 1) / 2]) {
-    float half[D][D];
+__device__ void pull_block(const Real (&p)[D][D], Real (&block)[D * (D + 1) / 2]) {
+    Real half[D][D];
     for (int a = 0; a < D; a++) {
         for (int k = 0; k < D; k++) {
             half[a][k] = block[packed<D>(a, k)];
@@ -68,7 +68,7 @@ __device__ void pull_block(const float (&p)[D][D], float (&block)[D * (D + 1) / 
         pull<D>(p, half[a]);
     }
     for (int b = 0; b < D; b++) {
-        float column[D];
+        Real column[D];
         for (int a = 0; a < D; a++) {
             column[a] = half[a][b];
         }

@@ -2,7 +2,9 @@
 //
 // Layout: tensors are contiguous, [channels, (nz,) ny, nx], the first axis fastest; a field has one plane a component.
 // Rank: a template parameter D, 2 or 3, with which the name of a kernel ends; sizes have three entries, 1 beyond the rank.
-// Storage: single precision, or half precision (Half) at the arithmetic of single precision.
+// Precision: kernels compute with numbers Real of REAL bits, 32 where it is not defined, or 64. Constants are such that single
+// precision holds them, or are converted.
+// Storage: numbers of that precision, or of half of it (Half) at the arithmetic of the whole.
 // Where RANK is defined, kernels of the other rank are left out; where STORAGE is 16 or 32, those that store halves, or those
 // that do not, are all there are of a source that has both. That spares the compiler most of its work.
 // Launch: blocks of THREADS threads, as many blocks as `blocks_for` in src/ops/device/launcher.rs says, which depends on
@@ -27,7 +29,15 @@
 
 typedef long long Offset;
 
-// A number stored in half precision.
+#if REAL == 64
+typedef double Real;
+
+// A number stored in half of the precision.
+typedef float Half;
+#else
+typedef float Real;
+
+// A number stored in half of the precision.
 struct Half {
     unsigned short bits;
 };
@@ -45,22 +55,68 @@ __device__ unsigned short narrowed(float value) {
     return bits;
 }
 #endif
+#endif
 
-__device__ float load(const float *from) {
+// Arithmetic of Real, whatever the types of its arguments.
+namespace real {
+
+#if REAL == 64
+#define OF_REAL(name) name
+#else
+#define OF_REAL(name) name##f
+#endif
+
+__device__ Real fma(Real a, Real b, Real c) {
+    return ::OF_REAL(fma)(a, b, c);
+}
+
+__device__ Real min(Real a, Real b) {
+    return ::OF_REAL(fmin)(a, b);
+}
+
+__device__ Real max(Real a, Real b) {
+    return ::OF_REAL(fmax)(a, b);
+}
+
+__device__ Real abs(Real a) {
+    return ::OF_REAL(fabs)(a);
+}
+
+__device__ Real sqrt(Real a) {
+    return ::OF_REAL(sqrt)(a);
+}
+
+__device__ Real floor(Real a) {
+    return ::OF_REAL(floor)(a);
+}
+
+} // namespace real
+
+__device__ Real load(const Real *from) {
     return *from;
 }
 
-__device__ float load(const Half *from) {
-    return widened(from->bits);
-}
-
-__device__ void store(float *to, float value) {
+__device__ void store(Real *to, Real value) {
     *to = value;
 }
 
-__device__ void store(Half *to, float value) {
+#if REAL == 64
+__device__ Real load(const Half *from) {
+    return (Real)*from;
+}
+
+__device__ void store(Half *to, Real value) {
+    *to = (Half)value;
+}
+#else
+__device__ Real load(const Half *from) {
+    return widened(from->bits);
+}
+
+__device__ void store(Half *to, Real value) {
     to->bits = narrowed(value);
 }
+#endif
 
 // Voxels along each axis, fastest first; 1 beyond the rank.
 struct Size {
@@ -69,12 +125,12 @@ struct Size {
 
 // Weights of differences: component, then axis.
 struct Weights {
-    float w[3][3];
+    Real w[3][3];
 };
 
 // A number for each component.
 struct Vector {
-    float v[3];
+    Real v[3];
 };
 
 template <int D>

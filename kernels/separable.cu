@@ -4,14 +4,14 @@
 // is weights[k * outputs + o]. Boundary: the table's own, which never reaches outside.
 
 KERNEL(along_axis,
-    (int n, int inputs, int outputs, int inner, int taps, const int *start, const float *weights, const float *x,
-     float *out),
+    (int n, int inputs, int outputs, int inner, int taps, const int *start, const Real *weights, const Real *x,
+     Real *out),
     EACH_VOXEL(v, n) {
         const int o = v / inner % outputs;
-        const float *from = x + ((Offset)(v / inner / outputs) * inputs + start[o]) * inner + v % inner;
-        float sum = 0.0f;
+        const Real *from = x + ((Offset)(v / inner / outputs) * inputs + start[o]) * inner + v % inner;
+        Real sum = 0.0f;
         for (int k = 0; k < taps; k++) {
-            sum = fmaf(from[(Offset)k * inner], weights[k * outputs + o], sum);
+            sum = real::fma(from[(Offset)k * inner], weights[k * outputs + o], sum);
         }
         out[v] = sum;
     })

@@ -5,12 +5,12 @@
 //
 // Layout: n voxels of the fixed grid each, in any shape. There is no boundary.
 
-__device__ void weighed(int n, float a, const float *fixed, const float *mask, float *slope, float *value, float *of_mask,
+__device__ void weighed(int n, Real a, const Real *fixed, const Real *mask, Real *slope, Real *value, Real *of_mask,
                         double *parts) {
     double part[1] = {0.0};
     EACH_VOXEL(v, n) {
-        const float m = mask ? mask[v] : 1.0f;
-        const float d = slope[v], r = value[v] - fixed[v];
+        const Real m = mask ? mask[v] : 1.0f;
+        const Real d = slope[v], r = value[v] - fixed[v];
         part[0] += (double)(m * (r * d));
         of_mask[v] -= a * (r * d);
         slope[v] = m * a * d;
@@ -20,5 +20,5 @@ __device__ void weighed(int n, float a, const float *fixed, const float *mask, f
 }
 
 KERNEL(weigh,
-    (int n, float a, const float *fixed, const float *mask, float *slope, float *value, float *of_mask, double *parts),
+    (int n, Real a, const Real *fixed, const Real *mask, Real *slope, Real *value, Real *of_mask, double *parts),
     weighed(n, a, fixed, mask, slope, value, of_mask, parts))

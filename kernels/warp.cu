@@ -8,30 +8,30 @@
 // [rank, ...], images [channels, ...]. Boundary: as in sample.cuh.
 
 template <int D, bool CUBIC>
-__device__ void values(const Frame &frame, int channels, int continued, const float *image, const float *u, float *out) {
+__device__ void values(const Frame &frame, int channels, int continued, const Real *image, const Real *u, Real *out) {
     const int n = voxels<D>(frame.fixed);
     const Offset m = voxels<D>(frame.moving);
     EACH_VOXEL(v, n) {
         const Cell<D> cell = cell_of<D, CUBIC>(frame, u, n, v);
         for (int c = 0; c < channels; c++) {
-            const float value = sampled<D, CUBIC>(image + c * m, cell, frame).value;
+            const Real value = sampled<D, CUBIC>(image + c * m, cell, frame).value;
             out[(Offset)c * n + v] = continued || cell.near ? value : 0.0f;
         }
     }
 }
 
 template <int D, bool CUBIC>
-__device__ void along(const Frame &frame, int channels, const float *image, const float *u, const float *step,
-                      float *out) {
+__device__ void along(const Frame &frame, int channels, const Real *image, const Real *u, const Real *step,
+                      Real *out) {
     const int n = voxels<D>(frame.fixed);
     const Offset m = voxels<D>(frame.moving);
     EACH_VOXEL(v, n) {
         const Cell<D> cell = cell_of<D, CUBIC>(frame, u, n, v);
         for (int c = 0; c < channels; c++) {
-            float j[D], sum = 0.0f;
+            Real j[D], sum = 0.0f;
             pull_gradient<D>(frame, sampled<D, CUBIC>(image + c * m, cell, frame).slope, j);
             for (int a = 0; a < D; a++) {
-                sum = fmaf(step[(Offset)a * n + v], j[a], sum);
+                sum = real::fma(step[(Offset)a * n + v], j[a], sum);
             }
             out[(Offset)c * n + v] = sum;
         }
@@ -39,20 +39,20 @@ __device__ void along(const Frame &frame, int channels, const float *image, cons
 }
 
 template <int D, bool CUBIC>
-__device__ void gradient(const Frame &frame, int channels, const float *image, const float *u, const float *cotangent,
-                         float *out) {
+__device__ void gradient(const Frame &frame, int channels, const Real *image, const Real *u, const Real *cotangent,
+                         Real *out) {
     const int n = voxels<D>(frame.fixed);
     const Offset m = voxels<D>(frame.moving);
     EACH_VOXEL(v, n) {
         const Cell<D> cell = cell_of<D, CUBIC>(frame, u, n, v);
-        float sum[D], j[D];
+        Real sum[D], j[D];
         for (int a = 0; a < D; a++) {
             sum[a] = 0.0f;
         }
         for (int c = 0; c < channels; c++) {
             const Sampled<D> at = sampled<D, CUBIC>(image + c * m, cell, frame);
             for (int a = 0; a < D; a++) {
-                sum[a] = fmaf(cotangent[(Offset)c * n + v], at.slope[a], sum[a]);
+                sum[a] = real::fma(cotangent[(Offset)c * n + v], at.slope[a], sum[a]);
             }
         }
         pull_gradient<D>(frame, sum, j);
@@ -64,13 +64,13 @@ __device__ void gradient(const Frame &frame, int channels, const float *image, c
 
 #define WARP(name, D, CUBIC)                                                                                        \
     KERNEL(values_##name,                                                                                           \
-        (Frame frame, int channels, int continued, const float *image, const float *u, float *out),                 \
+        (Frame frame, int channels, int continued, const Real *image, const Real *u, Real *out),                 \
         values<D, CUBIC>(frame, channels, continued, image, u, out))                                                \
     KERNEL(along_##name,                                                                                            \
-        (Frame frame, int channels, const float *image, const float *u, const float *step, float *out),             \
+        (Frame frame, int channels, const Real *image, const Real *u, const Real *step, Real *out),             \
         along<D, CUBIC>(frame, channels, image, u, step, out))                                                      \
     KERNEL(gradient_##name,                                                                                         \
-        (Frame frame, int channels, const float *image, const float *u, const float *cotangent, float *out),        \
+        (Frame frame, int channels, const Real *image, const Real *u, const Real *cotangent, Real *out),        \
         gradient<D, CUBIC>(frame, channels, image, u, cotangent, out))
 
 #if RANK != 3

@@ -14,16 +14,16 @@
 // sample.cuh.
 
 template <int D>
-__device__ void mass(const Frame &frame, const float *g, const float *q, const float *r, double *parts) {
+__device__ void mass(const Frame &frame, const Real *g, const Real *q, const Real *r, double *parts) {
     const int n = voxels<D>(frame.fixed);
     double part[1] = {0.0};
     EACH_VOXEL(v, n) {
-        part[0] += (double)fabsf(g[v]);
+        part[0] += (double)real::abs(g[v]);
         if (q) {
-            float step[D];
+            Real step[D];
             push_step<D>(frame, q, n, v, step);
             for (int a = 0; a < D; a++) {
-                part[0] += (double)fabsf(r[v]) * (double)fabsf(step[a]);
+                part[0] += (double)real::abs(r[v]) * (double)real::abs(step[a]);
             }
         }
     }
@@ -31,14 +31,14 @@ __device__ void mass(const Frame &frame, const float *g, const float *q, const f
 }
 
 template <int D, bool CUBIC>
-__device__ void scatter(const Frame &frame, const float *u, const float *g, const float *q, const float *r, double units,
+__device__ void scatter(const Frame &frame, const Real *u, const Real *g, const Real *q, const Real *r, double units,
                         unsigned long long *sums) {
     const int n = voxels<D>(frame.fixed);
     const int reach = CUBIC ? 4 : 2;
     EACH_VOXEL(v, n) {
         const Cell<D> cell = cell_of<D, CUBIC>(frame, u, n, v);
         const double of_weight = (double)g[v] * units, of_slope = q ? (double)r[v] * units : 0.0;
-        float step[D];
+        Real step[D];
         Taps axis[D];
         for (int a = 0; a < D; a++) {
             axis[a] = taps<D, CUBIC>(cell, a, frame);
@@ -48,15 +48,15 @@ __device__ void scatter(const Frame &frame, const float *u, const float *g, cons
             push_step<D>(frame, q, n, v, step);
         }
         for (int kz = 0; kz < (D == 3 ? reach : 1); kz++) {
-            const float wz = D == 3 ? axis[D - 1].weight[kz] : 1.0f;
-            const float sz = D == 3 ? axis[D - 1].slope[kz] * step[D - 1] : 0.0f;
+            const Real wz = D == 3 ? axis[D - 1].weight[kz] : 1.0f;
+            const Real sz = D == 3 ? axis[D - 1].slope[kz] * step[D - 1] : 0.0f;
             for (int ky = 0; ky < reach; ky++) {
-                const float wy = axis[1].weight[ky], sy = axis[1].slope[ky] * step[1];
-                const float weight = wy * wz, slope = fmaf(sy, wz, wy * sz);
+                const Real wy = axis[1].weight[ky], sy = axis[1].slope[ky] * step[1];
+                const Real weight = wy * wz, slope = real::fma(sy, wz, wy * sz);
                 const Offset line = axis[1].at[ky] + (D == 3 ? axis[D - 1].at[kz] : 0);
                 for (int kx = 0; kx < reach; kx++) {
-                    const float wx = axis[0].weight[kx], sx = axis[0].slope[kx] * step[0];
-                    const double share = of_weight * (double)(weight * wx) + of_slope * (double)fmaf(slope, wx, weight * sx);
+                    const Real wx = axis[0].weight[kx], sx = axis[0].slope[kx] * step[0];
+                    const double share = of_weight * (double)(weight * wx) + of_slope * (double)real::fma(slope, wx, weight * sx);
                     atomicAdd(&sums[line + axis[0].at[kx]], (unsigned long long)llrint(share));
                 }
             }
@@ -64,21 +64,21 @@ __device__ void scatter(const Frame &frame, const float *u, const float *g, cons
     }
 }
 
-KERNEL(settle, (int n, double unit, unsigned long long *sums, float *out),
+KERNEL(settle, (int n, double unit, unsigned long long *sums, Real *out),
     EACH_VOXEL(v, n) {
-        out[v] = (float)((double)(long long)sums[v] * unit);
+        out[v] = (Real)((double)(long long)sums[v] * unit);
         sums[v] = 0;
     })
 
 #define ADJOINT(D)                                                                                                  \
-    KERNEL(mass_##D, (Frame frame, const float *g, const float *q, const float *r, double *parts),                  \
+    KERNEL(mass_##D, (Frame frame, const Real *g, const Real *q, const Real *r, double *parts),                  \
         mass<D>(frame, g, q, r, parts))                                                                             \
     KERNEL(scatter_linear_##D,                                                                                      \
-        (Frame frame, const float *u, const float *g, const float *q, const float *r, double units,                 \
+        (Frame frame, const Real *u, const Real *g, const Real *q, const Real *r, double units,                 \
          unsigned long long *sums),                                                                                 \
         scatter<D, false>(frame, u, g, q, r, units, sums))                                                          \
     KERNEL(scatter_cubic_##D,                                                                                       \
-        (Frame frame, const float *u, const float *g, const float *q, const float *r, double units,                 \
+        (Frame frame, const Real *u, const Real *g, const Real *q, const Real *r, double units,                 \
          unsigned long long *sums),                                                                                 \
         scatter<D, true>(frame, u, g, q, r, units, sums))
 

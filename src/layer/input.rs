@@ -44,6 +44,17 @@ impl<'a> LayerInput<'a> {
         }
     }
 
+    /// Whether gradients may flow to any part.
+    pub(super) fn is_tracked(&self) -> bool {
+        let weights = self.channel_weights.unwrap_or(&[]);
+        let features = self.fixed.iter().chain(self.moving);
+        features
+            .map(|level| &level.features)
+            .chain(weights)
+            .chain(self.lambda)
+            .any(Tensor::track_op)
+    }
+
     /// The number of pairs; an error where the parts do not fit each other.
     pub(super) fn batch(&self) -> Result<usize> {
         let first = self

@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use crate::adjoint::AdjointRecord;
-use crate::ops::{determinants, read, resize, warp, Interpolation};
+use crate::ops::{determinant_map, resize, warp, Interpolation};
 use crate::solver::LevelReport;
 use crate::{Affine, Error, Grid, Result};
 
@@ -118,10 +118,7 @@ impl LayerLevel {
             .to_dtype(candle_core::DType::F32)?;
         let mut all = Vec::with_capacity(self.affine.len());
         for item in 0..self.affine.len() {
-            let j = read::<f32, _>(&u.get(item)?.contiguous()?, |u| {
-                determinants(u, self.grid.size())
-            })?;
-            all.push(Tensor::from_vec(j, self.grid.shape(), u.device())?);
+            all.push(determinant_map(&u.get(item)?.contiguous()?)?);
         }
         Ok(Tensor::stack(&all, 0)?)
     }

@@ -108,7 +108,8 @@ impl RegistrationLayer {
                 .filter(|lambda| *lambda > 0.0)
                 .ok_or_else(|| Error::argument("lambda", "must be positive"))?;
         }
-        let multilevel = deformation.multilevel(shrinks);
+        let mut multilevel = deformation.multilevel(shrinks);
+        multilevel.differentiated = input.is_tracked();
         let still = |levels: &[FeatureLevel]| -> Result<Vec<Level>> {
             let one = |level: &FeatureLevel| {
                 Ok(Level {

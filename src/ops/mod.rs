@@ -52,7 +52,7 @@ pub use coverage::coverage;
 pub(crate) use crop::{beside, crop};
 pub(crate) use device::{device_name, free_memory, is_cpu, of_device};
 #[cfg(test)]
-pub(crate) use device::{noise, Stage};
+pub(crate) use device::{noise, noise_in, Stage, PRECISIONS};
 pub use device::{DeviceChoice, Opened};
 pub(crate) use diffusion::size;
 pub use diffusion::Differences;
@@ -65,11 +65,11 @@ pub use extend::extend;
 pub(crate) use gradient_energy::squared_gradient;
 pub use invert::inverse_displacement;
 pub(crate) use invert::inverted;
-pub(crate) use jacobian::digital_folds;
 pub use jacobian::{
     corner_determinants_minimum, determinants, folded_voxels, minimum_determinant,
     non_diffeomorphic_volume,
 };
+pub(crate) use jacobian::{determinant_map, digital_folds};
 pub(crate) use junction::{record_all, Cotangent};
 pub use landmarks::{LandmarkCurvature, LandmarkData};
 pub use lanes::Instructions;

@@ -160,6 +160,7 @@ impl Deformation {
             },
             barrier: self.barrier(),
             device: self.device.clone(),
+            differentiated: false,
         }
     }
 

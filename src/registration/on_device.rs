@@ -6,23 +6,31 @@ use candle_core::{DType, Device, Tensor};
 
 use super::Deformation;
 use crate::features::{Features, Level, Pyramid};
-use crate::ops::{noise, smooth, Interpolation, SsdData, Stage};
+use crate::ops::{noise, smooth, FoldBarrier, Interpolation, SsdData, Stage};
 use crate::problem::EnergyProblem;
-use crate::regulariser::{Diffusion, Regulariser};
-use crate::solver::{GaussNewton, MultilevelSolution, Pair, Solver, Status};
+use crate::regulariser::{Bending, Diffusion, Elastic, Regulariser};
+use crate::solver::{GaussNewton, MultilevelSolution, Pair, Solution, Solver, Status, TrustRegion};
 use crate::transform::{Compositive, Displacement, Transform, Velocity};
 use crate::{Affine, Error, Grid, Phantom};
 
 const SIZES: [&[usize]; 2] = [&[45, 38], &[26, 24, 21]];
+
+/// Fewer voxels where products are many.
+const CERTIFIED: [&[usize]; 2] = [&[30, 27], &[13, 14, 12]];
 
 fn smooth_noise(channels: usize, size: &[usize], seed: u64) -> Tensor {
     smooth(&noise(channels, size, seed), &vec![2.0; size.len()]).unwrap()
 }
 
 /// A problem in full precision, so that the two differ by rounding alone.
-fn problem(transform: Arc<dyn Transform>, data: SsdData, size: &[usize]) -> EnergyProblem {
+fn problem(
+    transform: Arc<dyn Transform>,
+    regulariser: Arc<dyn Regulariser>,
+    data: SsdData,
+    size: &[usize],
+) -> EnergyProblem {
     let grid = Grid::axis_aligned(size, &[1.0, 1.2, 0.9][..size.len()]).unwrap();
-    EnergyProblem::new(data, Arc::new(Diffusion), 0.02, transform, grid)
+    EnergyProblem::new(data, regulariser, 0.02, transform, grid)
 }
 
 #[test]
@@ -32,7 +40,16 @@ fn gauss_newton_takes_the_same_way() {
         .iter()
         .flat_map(|s| SIZES.map(|size| (s, size)))
     {
-        for (channels, transform) in [1, 3].into_iter().zip(&transforms) {
+        let regularisers: [Arc<dyn Regulariser>; 3] = [
+            Arc::new(Diffusion),
+            Arc::new(Elastic::default()),
+            Arc::new(Bending::default()),
+        ];
+        for ((channels, transform), regulariser) in [1, 3]
+            .into_iter()
+            .zip(&transforms)
+            .flat_map(|kind| regularisers.each_ref().map(|r| (kind, r)))
+        {
             let data = SsdData {
                 fixed: smooth_noise(channels, size, 1),
                 moving: smooth_noise(channels, size, 1),
@@ -58,8 +75,8 @@ fn gauss_newton_takes_the_same_way() {
                 steps: 6,
                 ..GaussNewton::default()
             };
-            let here = problem(transform.clone(), data, size);
-            let there = problem(transform.clone(), there, size);
+            let here = problem(transform.clone(), regulariser.clone(), data, size);
+            let there = problem(transform.clone(), regulariser.clone(), there, size);
             let solve = |problem: &EnergyProblem, device: &Device| {
                 solver
                     .solve(problem, start(device), &mut |_| Ok(()))
@@ -73,9 +90,81 @@ fn gauss_newton_takes_the_same_way() {
                 iterations.iter().map(|i| i.energy).collect()
             };
             let (before, after) = (energies(&expected.iterations), energies(&got.iterations));
-            assert!(before[before.len() - 1] < 0.2 * before[0], "{before:?}");
-            stage.numbers("energies", &before, &after, 1e-5);
-            stage.same("solution", &[&expected.theta], &[&got.theta], 1e-3);
+            // bending leaves stiffer systems: as many products do not solve them as well, and roundings go farther
+            let (left, more) = match regulariser.name() {
+                "bending" => (0.5, 20.0),
+                _ => (0.2, 1.0),
+            };
+            assert!(before[before.len() - 1] < left * before[0], "{before:?}");
+            stage.numbers("energies", &before, &after, 1e-5 * more);
+            stage.same("solution", &[&expected.theta], &[&got.theta], 1e-3 * more);
+        }
+    }
+}
+
+#[test]
+fn trust_regions_find_the_same_minimum() {
+    // shrinks that such a barrier acts on are everywhere
+    let barrier = FoldBarrier {
+        weight: 0.003,
+        threshold: 0.95,
+    };
+    let compositive: Arc<dyn Transform> = Arc::new(Compositive);
+    let displacement: Arc<dyn Transform> = Arc::new(Displacement);
+    for (stage, size) in Stage::all()
+        .iter()
+        .flat_map(|s| SIZES.map(|size| (s, size)))
+    {
+        for (channels, transform, compact, dtype, barrier) in [
+            (1, &compositive, false, DType::F32, None),
+            (3, &displacement, true, DType::F32, None),
+            (1, &compositive, true, DType::F64, Some(barrier)),
+            (2, &compositive, false, DType::F64, Some(barrier)),
+        ] {
+            let found = |device: &Device, put: &dyn Fn(&Tensor) -> Tensor| {
+                let put = |seed| {
+                    let features = smooth_noise(channels, size, seed);
+                    put(&features.to_dtype(dtype).unwrap())
+                };
+                let data = SsdData {
+                    fixed: put(1),
+                    moving: put(1),
+                    mask: None,
+                    channel_weight: vec![1.0; channels],
+                    map: Affine::new(
+                        [[1.0, 0.05, 0.0], [-0.05, 1.0, 0.0], [0.0, 0.0, 1.0]],
+                        [0.4, 0.3, 0.0],
+                    ),
+                    interpolation: Interpolation::Cubic,
+                };
+                let regulariser = Arc::new(Diffusion);
+                let mut problem = problem(transform.clone(), regulariser, data, size);
+                problem.compact = compact;
+                problem.barrier = barrier;
+                let mut shape = vec![size.len()];
+                shape.extend(size.iter().rev());
+                let start = Tensor::zeros(shape, dtype, device).unwrap();
+                let solver = TrustRegion {
+                    gradient: if dtype == DType::F64 { 1e-6 } else { 1e-3 },
+                    ..TrustRegion::default()
+                };
+                let solution = solver.solve(&problem, start, &mut |_| Ok(())).unwrap();
+                let shrunk = problem.barrier_value(&solution.theta).unwrap();
+                (solution, shrunk)
+            };
+            let (expected, shrunk) = found(&Device::Cpu, &Tensor::clone);
+            let (got, shrunk_there) = stage.run(|| found(stage.device(), &|t| stage.put(t)));
+            for found in [&expected, &got] {
+                assert_eq!(found.status, Status::Converged);
+                assert!(found.certificate.strict_minimum, "{:?}", found.certificate);
+            }
+            let energy = |solution: &Solution| solution.iterations.last().unwrap().energy;
+            let share = if dtype == DType::F64 { 1e-3 } else { 1.0 };
+            let what = format!("{size:?}, {channels} channels, {dtype:?}");
+            assert_eq!(shrunk > 0.0, barrier.is_some(), "{what}");
+            let there = [energy(&got), shrunk_there];
+            stage.numbers(&what, &[energy(&expected), shrunk], &there, 1e-5 * share);
+            stage.same(&what, &[&expected.theta], &[&got.theta], 1e-2 * share);
         }
     }
 }
@@ -160,6 +249,34 @@ fn a_registration_of_two_levels_ends_at_the_same_place() {
 }
 
 #[test]
+fn a_certified_registration_finds_the_same_minimum() {
+    for (stage, size) in Stage::all()
+        .iter()
+        .flat_map(|s| CERTIFIED.map(|size| (s, size)))
+    {
+        let on = |device: &Device| Deformation {
+            features: Features::Intensities,
+            certify: true,
+            device: device.clone(),
+            ..Deformation::default()
+        };
+        let (here, there) = (levels(size, Tensor::clone), levels(size, |t| stage.put(t)));
+        let expected = registered(&on(&Device::Cpu), &here, None).unwrap();
+        let got = stage.run(|| registered(&on(stage.device()), &there, None).unwrap());
+        for (expected, got) in expected.levels.iter().zip(&got.levels) {
+            for level in [expected, got] {
+                assert_eq!(level.status, Status::Converged);
+                assert!(level.certificate.strict_minimum);
+            }
+            let total = |l: &crate::LevelReport| [l.data + l.penalty + l.barrier];
+            stage.numbers("energy", &total(expected), &total(got), 1e-6);
+        }
+        let fields = [&expected.displacement, &got.displacement];
+        stage.same("displacement", &fields[..1], &fields[1..], 1e-3);
+    }
+}
+
+#[test]
 fn what_a_device_cannot_solve_is_named() {
     for stage in Stage::all() {
         let size = SIZES[0];
@@ -173,25 +290,11 @@ fn what_a_device_cannot_solve_is_named() {
             transform: Arc::new(Velocity::default()),
             ..base.clone()
         };
-        let elastic: Arc<dyn Regulariser> = Arc::new(crate::Elastic::default());
-        let elastic = Deformation {
-            regulariser: elastic,
-            ..base.clone()
-        };
-        let certified = Deformation {
-            certify: true,
-            ..base.clone()
-        };
         let descriptors = Deformation {
             features: Features::Mind,
             ..base
         };
-        for (deformation, word) in [
-            (velocity, "velocity"),
-            (elastic, "elastic"),
-            (certified, "--certify"),
-            (descriptors, "operator"),
-        ] {
+        for (deformation, word) in [(velocity, "velocity"), (descriptors, "operator")] {
             let refused = stage
                 .run(|| registered(&deformation, &there, None))
                 .unwrap_err();

@@ -10,31 +10,30 @@ use super::Multilevel;
 /// of conjugate gradients, and what is left of the level before.
 const FIELDS: usize = 9;
 
+/// Fields more with a barrier: what its curvature keeps, and the search for negative curvature in full precision.
+const CERTIFIED: usize = 4;
+
 /// Numbers a voxel beside these: masks, shares, marks.
 const SCALARS: usize = 5;
+
+/// Fields of an adjoint when its system is solved: parameters, cotangent and solution.
+const ADJOINT: usize = 3;
+
+/// Bytes of a moving voxel in which an adjoint adds up what it hands back.
+const SUMS: usize = 8;
 
 impl Multilevel {
     /// Whether the device has all that this solve needs; `prompted` with prompts. The CPU always has.
     ///
     /// # Errors
-    /// [`Error::NotOnDevice`] names what it lacks: GPUs solve `displacement` and `compositive` stages with the diffusion
-    /// regulariser in single precision.
+    /// [`Error::NotOnDevice`] names what it lacks: GPUs solve `displacement` and `compositive` stages without prompts.
     pub fn check_device(&self, prompted: bool) -> Result<()> {
         if is_cpu(&self.device) {
             return Ok(());
         }
-        let grid = crate::Grid::axis_aligned(&[8, 8, 8], &[1.0; 3])?;
         let name = self.transform.name();
         for (lacks, what) in [
             (!self.transform.is_field(), format!("the {name} transform")),
-            (
-                self.regulariser.extra_diagonal(&grid).is_some(),
-                format!("the {} regulariser", self.regulariser.name()),
-            ),
-            (
-                self.barrier.is_some() || self.dtype != candle_core::DType::F32,
-                "a certified run (--certify)".into(),
-            ),
             (prompted, "a registration with prompts".into()),
         ] {
             if lacks {
@@ -59,17 +58,29 @@ impl Multilevel {
         })
     }
 
-    /// Memory that a level takes on a device, an estimate.
+    /// Memory that a level takes on a device, an estimate: while it is solved, or while its gradient is handed on.
     fn bytes(&self, maps: &FeatureMaps) -> u64 {
         let (channels, rank) = (maps.fixed.dims()[0], maps.fixed.rank() - 1);
-        let voxels = maps.fixed.elem_count() / channels;
+        let (n, all) = (maps.fixed.elem_count() / channels, maps.moving.elem_count());
+        let (m, blocks) = (all / channels, n * rank * (rank + 1) / 2);
         let copies = match self.interpolation {
             Interpolation::Linear => 1,
             Interpolation::Cubic => 2,
         };
-        let fixed = channels + FIELDS * rank + rank * (rank + 1) / 2 + SCALARS;
-        let numbers = voxels * fixed + copies * maps.moving.elem_count();
-        (numbers * self.dtype.size_in_bytes()) as u64
+        let always = n * channels + copies * all + blocks + n * SCALARS;
+        let solved = match self.barrier {
+            // blocks are there as they come, as they are worked with, and inverted
+            Some(_) => n * rank * (FIELDS + CERTIFIED) + 2 * blocks,
+            None => n * rank * FIELDS,
+        };
+        let size = self.dtype.size_in_bytes();
+        // slopes and residuals of all channels, and what the moving features receive
+        let handed = n * rank * ADJOINT + 2 * n * channels + all;
+        let beside = match self.differentiated {
+            true => (solved * size).max(handed * size + SUMS * m),
+            false => solved * size,
+        };
+        (always * size + beside) as u64
     }
 }
 
@@ -86,7 +97,46 @@ fn fits(device: &str, needed: u64, free: u64) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use candle_core::{DType, Device, Tensor};
+
     use super::*;
+    use crate::features::Features;
+    use crate::regulariser::Diffusion;
+    use crate::transform::Compositive;
+
+    #[test]
+    fn an_adjoint_of_many_channels_takes_more_than_the_solve() {
+        let bytes = |channels: usize, differentiated: bool| {
+            let features = Tensor::zeros((channels, 4, 5, 6), DType::F32, &Device::Cpu).unwrap();
+            let maps = FeatureMaps {
+                fixed: features.clone(),
+                moving: features,
+                channel_weight: vec![1.0; channels],
+                unit: 1.0,
+            };
+            let level = Multilevel {
+                shrinks: vec![1],
+                features: Features::Intensities,
+                solvers: Vec::new(),
+                transform: Arc::new(Compositive),
+                regulariser: Arc::new(Diffusion),
+                lambda: 1.0,
+                damping: 0.0,
+                dtype: DType::F32,
+                interpolation: Interpolation::Linear,
+                barrier: None,
+                device: Device::Cpu,
+                differentiated,
+            };
+            level.bytes(&maps) / 120
+        };
+        assert_eq!(bytes(1, true), bytes(1, false));
+        assert_eq!(bytes(1, false), 4 * (2 + 6 + 5 + 27));
+        assert_eq!(bytes(16, false), 4 * (32 + 6 + 5 + 27));
+        assert_eq!(bytes(16, true), 4 * (32 + 6 + 5 + 9 + 48) + 8);
+    }
 
     #[test]
     fn what_does_not_fit_is_said_before() {

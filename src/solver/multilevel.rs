@@ -60,6 +60,8 @@ pub struct Multilevel {
     pub barrier: Option<FoldBarrier>,
     /// Where the levels are solved, and where their results lie. Features are made where the pair's tensors are.
     pub device: Device,
+    /// Whether gradients will be taken through the levels' optima, which then must fit the device too.
+    pub differentiated: bool,
 }
 
 /// What happened on a level.

@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use super::regions::solve_apart;
 use super::{Certificate, Iteration, Solution, Solver, Status};
 use crate::linear::{conjugate_gradients, Krylov, LinearInfo, LinearOptions, LinearStop};
-use crate::ops::{convert, dot, Curvature};
+use crate::ops::{convert, copy, dot, Curvature};
 use crate::problem::{Linearisation, Problem};
 use crate::{Result, Rng};
 
@@ -347,7 +347,7 @@ impl Run<'_> {
         let mut rng = Rng::new(1);
         let noise: Vec<f64> = (0..theta.elem_count()).map(|_| rng.normal()).collect();
         let noise = Tensor::from_vec(noise, theta.shape(), theta.device())?;
-        convert(1.0, &noise, &self.krylov.r)?;
+        copy(&noise.to_dtype(theta.dtype())?, &self.krylov.r)?;
         conjugate_gradients(
             &*hessian.operator,
             &*hessian.preconditioner,

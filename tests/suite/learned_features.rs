@@ -193,6 +193,7 @@ fn multilevel() -> Multilevel {
         interpolation: stillpoint::Interpolation::Linear,
         barrier: None,
         device: candle_core::Device::Cpu,
+        differentiated: false,
     }
 }
 

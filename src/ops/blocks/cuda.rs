@@ -3,12 +3,13 @@
 use candle_core::Tensor;
 
 use super::{inverse, BlockSystem};
-use crate::ops::device::{rank, Argument, Launcher, Size, Source, Stored, Vector, Weights};
+use crate::ops::device::{rank, Argument, Launcher, Size, Source, Stored};
 use crate::ops::diffusion::size;
 use crate::Result;
 
 /// What names the kernels of a system and lets them reach its blocks.
-struct Form {
+struct Form<'a> {
+    launcher: &'a Launcher,
     size: Vec<usize>,
     voxels: usize,
     rank: usize,
@@ -17,17 +18,18 @@ struct Form {
     blocks: Argument,
 }
 
-impl Form {
-    fn of(system: &BlockSystem) -> Result<Self> {
+impl<'a> Form<'a> {
+    fn of(launcher: &'a Launcher, system: &BlockSystem) -> Result<Self> {
         let size = size(&system.blocks);
         let (voxels, rank) = (size.iter().product::<usize>(), rank(&size));
-        let (entries, stored) = (system.blocks.dims()[0], Stored::of(&system.blocks)?);
+        let (entries, stored) = (system.blocks.dims()[0], launcher.stored(&system.blocks)?);
         assert!(
             entries == rank || entries == rank * (rank + 1) / 2,
             "blocks"
         );
         let form = if entries == rank { "vector" } else { "packed" };
         Ok(Self {
+            launcher,
             voxels,
             rank,
             name: format!("{form}_{}_{rank}", stored.name()),
@@ -40,7 +42,7 @@ impl Form {
     fn diagonal(&self, system: &BlockSystem) -> Argument {
         let weight = &system.differences.weight;
         let diagonal = inverse::diagonal(&self.size, weight, system.diagonal());
-        Argument::of(Vector::of(diagonal))
+        self.launcher.vector(diagonal)
     }
 }
 
@@ -50,12 +52,12 @@ pub(super) fn apply(
     p: &Tensor,
     out: &Tensor,
 ) -> Result<f64> {
-    let form = Form::of(system)?;
+    let form = Form::of(launcher, system)?;
     let length = form.voxels * form.rank;
     let arguments = vec![
         Argument::of(Size::of(&form.size)?),
-        Argument::of(Weights::of(&system.differences.weight)),
-        Argument::of(system.shift as f32),
+        launcher.weights(&system.differences.weight),
+        launcher.number(system.shift),
         form.blocks,
         form.stored.input(p, length)?,
         form.stored.output(out, length)?,
@@ -71,7 +73,7 @@ pub(super) fn precondition(
     r: &Tensor,
     z: &Tensor,
 ) -> Result<[f64; 2]> {
-    let form = Form::of(system)?;
+    let form = Form::of(launcher, system)?;
     let length = form.voxels * form.rank;
     let arguments = vec![
         Argument::count(form.voxels)?,
@@ -91,12 +93,12 @@ pub(super) fn advance(
     p: &Tensor,
     [x, r, q]: [&Tensor; 3],
 ) -> Result<[f64; 2]> {
-    let form = Form::of(system)?;
+    let form = Form::of(launcher, system)?;
     let length = form.voxels * form.rank;
     let arguments = vec![
         Argument::count(form.voxels)?,
         form.diagonal(system),
-        Argument::of(alpha as f32),
+        launcher.number(alpha),
         form.blocks,
         form.stored.input(p, length)?,
         form.stored.output(x, length)?,
@@ -107,11 +109,31 @@ pub(super) fn advance(
     launcher.sums(&Source::BLOCKS, &kernel, form.voxels, arguments)
 }
 
+/// Packed blocks `B`, in place, so that every `B + diag(c)` has eigenvalues of at least `floor`.
+pub(super) fn bound_below(
+    launcher: &Launcher,
+    blocks: &Tensor,
+    c: &[f64],
+    floor: f64,
+) -> Result<()> {
+    let size = size(blocks);
+    let (n, rank, stored) = (size.iter().product(), rank(&size), launcher.stored(blocks)?);
+    let added = std::array::from_fn(|a| c.get(a).copied().unwrap_or(0.0));
+    let arguments = [
+        Argument::count(n)?,
+        launcher.vector(added),
+        launcher.number(floor),
+        stored.output(blocks, n * rank * (rank + 1) / 2)?,
+    ];
+    let kernel = format!("bound_{}_{rank}", stored.name());
+    launcher.launch(&Source::BLOCKS, &kernel, n, &arguments)
+}
+
 #[cfg(test)]
 mod tests {
     use candle_core::DType;
 
-    use crate::ops::{noise, BlockSystem, Differences, Stage};
+    use crate::ops::{noise, BlockSystem, Differences, Stage, PRECISIONS};
 
     fn system(blocks: candle_core::Tensor) -> BlockSystem {
         BlockSystem {
@@ -131,7 +153,9 @@ mod tests {
                 let rank = size.len();
                 // noise makes some packed blocks indefinite, so that their stand-in is taken too
                 for entries in [rank, rank * (rank + 1) / 2] {
-                    compare(&stage, size, entries, DType::F32, 1e-5);
+                    for (dtype, share) in PRECISIONS {
+                        compare(&stage, size, entries, dtype, 1e-5 * share);
+                    }
                     // halves differ by a unit in the last place where single precision rounds the other way
                     compare(&stage, size, entries, DType::F16, 2e-3);
                 }
@@ -150,7 +174,7 @@ mod tests {
         let expected = here.apply(p, q).unwrap();
         let got = stage.run(|| there.apply(fp, fq)).unwrap();
         let scale = crate::ops::dot(q, q).unwrap();
-        stage.numbers("form", &[expected, scale], &[got, scale], 1e-6);
+        stage.numbers("form", &[expected, scale], &[got, scale], 0.1 * tolerance);
         stage.same("product", &[q], &[fq], tolerance);
         let expected = here.advance(0.1, p, x, r, q).unwrap();
         let got = stage.run(|| there.advance(0.1, fp, fx, fr, fq)).unwrap();
@@ -160,5 +184,30 @@ mod tests {
         let got = stage.run(|| there.precondition(fr, fq)).unwrap();
         stage.numbers("sums of an inverse", &expected, &got, tolerance);
         stage.same("inverse", &[q], &[fq], tolerance);
+    }
+
+    #[test]
+    fn blocks_are_bounded_as_on_the_cpu() {
+        for stage in Stage::all() {
+            for size in [&[17, 12][..], &[1, 9], &[13, 11, 7], &[6, 1, 5]] {
+                let entries = size.len() * (size.len() + 1) / 2;
+                for (dtype, tolerance) in
+                    [(DType::F32, 1e-5), (DType::F64, 1e-13), (DType::F16, 2e-3)]
+                {
+                    for semidefinite in [false, true] {
+                        let bound = |system: &BlockSystem| match semidefinite {
+                            true => system.make_semidefinite().unwrap(),
+                            false => system.make_definite().unwrap(),
+                        };
+                        let before = noise(entries, size, 1).to_dtype(dtype).unwrap();
+                        let here = system(before.copy().unwrap());
+                        let there = system(stage.put(&before));
+                        bound(&here);
+                        stage.run(|| bound(&there));
+                        stage.same("bounded", &[&here.blocks], &[&there.blocks], tolerance);
+                    }
+                }
+            }
+        }
     }
 }

@@ -106,6 +106,7 @@ impl BlockSystem {
     }
 
     fn bound_below(&self, c: &[f64], floor: f64) -> Result<()> {
+        twin!(&self.blocks, launcher => cuda::bound_below(&launcher, &self.blocks, c, floor));
         let rank = size(&self.blocks).len();
         with_stored!(self.blocks.dtype(), T => {
             write::<T, _>(&self.blocks, |b| definite::make_definite(b, rank, c, floor))

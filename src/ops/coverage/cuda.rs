@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use crate::ops::device::{rank, Argument, Frame, Launcher, Source};
+use crate::ops::device::{rank, Launcher, Source};
 use crate::{Affine, Result};
 
 pub(super) fn coverage(
@@ -13,9 +13,9 @@ pub(super) fn coverage(
 ) -> Result<f64> {
     let (n, rank) = (out.elem_count(), rank(fixed));
     let arguments = vec![
-        Argument::of(Frame::new(fixed, moving, map)?),
-        Argument::optional(u, n * rank)?,
-        Argument::output(out, n)?,
+        launcher.frame(fixed, moving, map)?,
+        launcher.optional(u, n * rank)?,
+        launcher.output(out, n)?,
     ];
     let kernel = format!("coverage_{rank}");
     let [inside] = launcher.sums(&Source::COVERAGE, &kernel, n, arguments)?;
@@ -26,7 +26,7 @@ pub(super) fn coverage(
 mod tests {
     use candle_core::Tensor;
 
-    use crate::ops::{coverage, noise, Stage};
+    use crate::ops::{coverage, noise_in, Stage, PRECISIONS};
     use crate::Affine;
 
     #[test]
@@ -36,15 +36,19 @@ mod tests {
             [1.3, -0.4, 0.2],
         );
         for stage in Stage::all() {
-            for (fixed, moving) in [
+            for ((fixed, moving), (dtype, _)) in [
                 (&[13, 9][..], &[11, 12][..]),
                 (&[13, 9, 7], &[11, 12, 5]),
                 (&[5, 1, 4], &[1, 6, 3]),
-            ] {
-                let u = noise(fixed.len(), fixed, 1);
+            ]
+            .into_iter()
+            .flat_map(|sizes| PRECISIONS.map(|precision| (sizes, precision)))
+            {
+                let noise = |planes, seed| noise_in(dtype, planes, fixed, seed);
+                let u = noise(fixed.len(), 1);
                 let shape: Vec<usize> = fixed.iter().rev().copied().collect();
                 let [here, there] = [0, 1].map(|_| {
-                    Tensor::zeros_like(&noise(1, fixed, 2).reshape(&shape[..]).unwrap()).unwrap()
+                    Tensor::zeros_like(&noise(1, 2).reshape(&shape[..]).unwrap()).unwrap()
                 });
                 let (there, v) = (stage.put(&there), stage.put(&u));
                 for with in [true, false] {

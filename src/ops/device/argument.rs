@@ -13,7 +13,7 @@ pub(in crate::ops) struct Argument(Box<[u64]>);
 /// Values that are only bits, laid out as in C.
 ///
 /// # Safety
-/// The type is `repr(C)` or a number, and the kernel declares the same.
+/// The type is `repr(C)` without padding or a number, and the kernel declares the same.
 pub(in crate::ops) unsafe trait Plain: Copy {}
 
 // SAFETY: numbers.
@@ -53,19 +53,9 @@ impl Argument {
         Self::of(0u64)
     }
 
-    /// A tensor of so many single-precision elements that is read.
+    /// A tensor of so many elements that is read.
     ///
     /// The kernel must be launched while the tensor lives.
-    pub fn input(tensor: &Tensor, elements: usize) -> Result<Self> {
-        Self::input_of(tensor, DType::F32, elements)
-    }
-
-    /// [`Argument::input`], or none.
-    pub fn optional(tensor: Option<&Tensor>, elements: usize) -> Result<Self> {
-        tensor.map_or(Ok(Self::none()), |tensor| Self::input(tensor, elements))
-    }
-
-    /// A tensor of another type that is read.
     pub fn input_of(tensor: &Tensor, dtype: DType, elements: usize) -> Result<Self> {
         check(tensor, dtype, elements)?;
         let (storage, layout) = tensor.storage_and_layout();
@@ -78,12 +68,7 @@ impl Argument {
         }
     }
 
-    /// A tensor of so many single-precision elements that is written.
-    pub fn output(tensor: &Tensor, elements: usize) -> Result<Self> {
-        Self::output_of(tensor, DType::F32, elements)
-    }
-
-    /// A tensor of another type that is written.
+    /// A tensor of so many elements that is written.
     pub fn output_of(tensor: &Tensor, dtype: DType, elements: usize) -> Result<Self> {
         check(tensor, dtype, elements)?;
         let op = Locate::default();

@@ -13,7 +13,7 @@ use super::cache::Cache;
 use super::launcher::THREADS;
 use super::pool;
 use super::source::Part;
-use super::{Argument, Launcher, Source};
+use super::{Argument, Launcher, Precision, Source};
 use crate::{Error, Result};
 
 /// Makes a GPU ready.
@@ -75,8 +75,8 @@ fn probe(device: &Device) -> Result<()> {
     if let Some(launcher) = Launcher::of(&x) {
         let arguments = [
             Argument::count(1)?,
-            Argument::of(1.0f32),
-            Argument::output(&x, 1)?,
+            launcher.number(1.0),
+            launcher.output(&x, 1)?,
         ];
         launcher.launch(&Source::VECTOR, "fill_full", 1, &arguments)?;
     }
@@ -93,15 +93,21 @@ fn probe(device: &Device) -> Result<()> {
 /// Launches a kernel on the stream of the device.
 pub(super) fn launch(
     device: &CudaDevice,
-    source: &'static Source,
+    (source, precision): (&'static Source, Precision),
     kernel: &str,
     blocks: usize,
     arguments: &[Argument],
 ) -> Result<()> {
     let fault = |reason| source.fault(kernel, reason);
-    let part = Part::with(kernel);
+    let part = Part::with(kernel, precision);
     let ptx = compiled(device, source, part)?;
-    let module = format!("stillpoint_{}_{}_{}", source.name, part.rank, part.storage);
+    let module = format!(
+        "stillpoint_{}_{}_{}_{}",
+        source.name,
+        part.rank,
+        part.storage,
+        precision.bits()
+    );
     let function = device
         .get_or_load_custom_func(kernel, &module, &ptx)
         .map_err(|error| fault(error.to_string()))?;

@@ -6,7 +6,7 @@ use std::ffi::{c_int, c_void, CString};
 use std::process::Command;
 use std::sync::{Mutex, OnceLock};
 
-use super::{Argument, Source};
+use super::{Argument, Precision, Source};
 use crate::{Error, Result};
 
 thread_local! {
@@ -60,13 +60,13 @@ type Kernel = unsafe extern "C" fn(*mut *mut c_void, u32) -> c_int;
 struct Library(usize);
 
 pub(super) fn launch(
-    source: &'static Source,
+    (source, precision): (&'static Source, Precision),
     kernel: &str,
     blocks: usize,
     arguments: &[Argument],
 ) -> Result<()> {
     let fault = |reason| source.fault(kernel, reason);
-    let kernel = loaded(source).and_then(|library| library.kernel(kernel));
+    let kernel = loaded(source, precision).and_then(|library| library.kernel(kernel));
     let kernel = kernel.map_err(fault)?;
     let mut places: Vec<*mut c_void> = arguments
         .iter()
@@ -79,20 +79,22 @@ pub(super) fn launch(
     }
 }
 
-fn loaded(source: &'static Source) -> Result<Library, String> {
-    static LOADED: Mutex<Option<HashMap<&str, Library>>> = Mutex::new(None);
+fn loaded(source: &'static Source, precision: Precision) -> Result<Library, String> {
+    type Key = (&'static str, Precision);
+    static LOADED: Mutex<Option<HashMap<Key, Library>>> = Mutex::new(None);
     let mut all = LOADED.lock().unwrap_or_else(|e| e.into_inner());
     let all = all.get_or_insert_default();
-    if let Some(library) = all.get(source.name) {
+    let key = (source.name, precision);
+    if let Some(library) = all.get(&key) {
         return Ok(*library);
     }
-    let library = Library::compile(source)?;
-    all.insert(source.name, library);
+    let library = Library::compile(source, precision)?;
+    all.insert(key, library);
     Ok(library)
 }
 
 impl Library {
-    fn compile(source: &Source) -> Result<Self, String> {
+    fn compile(source: &Source, precision: Precision) -> Result<Self, String> {
         let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
         let (from, to) = (
             folder.path().join("kernel.cpp"),
@@ -103,7 +105,9 @@ impl Library {
         let output = Command::new(compiler().ok_or("no C++ compiler")?)
             .args(["-std=c++17", "-O1", "-fPIC", "-shared", "-w"])
             // fibres leave their frames by other ways than a return
-            .args(["-fno-stack-protector", "-U_FORTIFY_SOURCE", "-o"])
+            .args(["-fno-stack-protector", "-U_FORTIFY_SOURCE"])
+            .arg(format!("-DREAL={}", precision.bits()))
+            .arg("-o")
             .args([&to, &from])
             .output()
             .map_err(|e| e.to_string())?;
@@ -174,7 +178,8 @@ mod tests {
         let run = |source, kernel: &str, n: i32| {
             let mut out = vec![0u32; 1000];
             let place = Argument::of(out.as_mut_ptr() as u64);
-            launch(source, kernel, 3, &[Argument::of(n), place]).map(|()| out)
+            let compiled = (source, Precision::Single);
+            launch(compiled, kernel, 3, &[Argument::of(n), place]).map(|()| out)
         };
         for n in [0, 256] {
             run(&BROKEN, "divergent", n).unwrap();

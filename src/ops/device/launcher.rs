@@ -2,7 +2,9 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use super::{Argument, Source};
+use super::precision::with_precision;
+use super::{Argument, Precision, Source};
+use crate::ops::real::Real;
 use crate::Result;
 
 /// Threads of a block; `THREADS` of kernels/prelude.cuh.
@@ -16,7 +18,14 @@ const BLOCKS: usize = 2048;
 /// Kernels of one device run in the order of their launches, on the stream of the tensor engine; nothing waits for them but
 /// the sums that are returned.
 #[derive(Debug, Clone)]
-pub(in crate::ops) enum Launcher {
+pub(in crate::ops) struct Launcher {
+    place: Place,
+    precision: Precision,
+}
+
+/// Where kernels run.
+#[derive(Debug, Clone)]
+enum Place {
     /// A GPU.
     #[cfg(feature = "cuda")]
     Cuda(candle_core::CudaDevice),
@@ -26,27 +35,59 @@ pub(in crate::ops) enum Launcher {
 }
 
 impl Launcher {
-    /// That of a tensor's device; none for the CPU.
+    /// That of a tensor's device, for kernels in its precision; none for the CPU.
     pub fn of(tensor: &Tensor) -> Option<Self> {
+        let precision = Precision::of(tensor);
         #[cfg(test)]
         if super::emulator::is_on() {
-            return Some(Self::Emulated);
+            let place = Place::Emulated;
+            return Some(Self { place, precision });
         }
         match tensor.device() {
             #[cfg(feature = "cuda")]
-            Device::Cuda(device) => Some(Self::Cuda(device.clone())),
+            Device::Cuda(device) => {
+                let place = Place::Cuda(device.clone());
+                Some(Self { place, precision })
+            }
             _ => None,
         }
     }
 
     /// The device.
     pub fn device(&self) -> Device {
-        match self {
+        match &self.place {
             #[cfg(feature = "cuda")]
-            Self::Cuda(device) => Device::Cuda(device.clone()),
+            Place::Cuda(device) => Device::Cuda(device.clone()),
             #[cfg(test)]
-            Self::Emulated => Device::Cpu,
+            Place::Emulated => Device::Cpu,
         }
+    }
+
+    /// The precision of the kernels.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// A number in that precision.
+    pub fn number(&self, value: f64) -> Argument {
+        with_precision!(self.precision, T => Argument::of(<T as Real>::of(value)))
+    }
+
+    /// A tensor of so many elements of that precision that is read.
+    ///
+    /// The kernel must be launched while the tensor lives.
+    pub fn input(&self, tensor: &Tensor, elements: usize) -> Result<Argument> {
+        Argument::input_of(tensor, self.precision.dtype(), elements)
+    }
+
+    /// [`Launcher::input`], or none.
+    pub fn optional(&self, tensor: Option<&Tensor>, elements: usize) -> Result<Argument> {
+        tensor.map_or(Ok(Argument::none()), |tensor| self.input(tensor, elements))
+    }
+
+    /// A tensor of so many elements of that precision that is written.
+    pub fn output(&self, tensor: &Tensor, elements: usize) -> Result<Argument> {
+        Argument::output_of(tensor, self.precision.dtype(), elements)
     }
 
     /// A tensor that a kernel will fill.
@@ -126,11 +167,12 @@ impl Launcher {
         blocks: usize,
         arguments: &[Argument],
     ) -> Result<()> {
-        match self {
+        let compiled = (source, self.precision);
+        match &self.place {
             #[cfg(feature = "cuda")]
-            Self::Cuda(device) => super::cuda::launch(device, source, kernel, blocks, arguments),
+            Place::Cuda(device) => super::cuda::launch(device, compiled, kernel, blocks, arguments),
             #[cfg(test)]
-            Self::Emulated => super::emulator::launch(source, kernel, blocks, arguments),
+            Place::Emulated => super::emulator::launch(compiled, kernel, blocks, arguments),
         }
     }
 }

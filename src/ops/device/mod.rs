@@ -22,6 +22,8 @@ mod nvrtc;
 #[cfg(feature = "cuda")]
 mod pool;
 #[cfg(any(feature = "cuda", test))]
+mod precision;
+#[cfg(any(feature = "cuda", test))]
 mod source;
 #[cfg(test)]
 mod stage;
@@ -37,13 +39,15 @@ pub use choice::{DeviceChoice, Opened};
 #[cfg(any(feature = "cuda", test))]
 pub(in crate::ops) use argument::{Argument, Plain};
 #[cfg(any(feature = "cuda", test))]
-pub(in crate::ops) use geometry::{rank, Frame, Size, Vector, Weights};
+pub(in crate::ops) use geometry::{rank, Size, Weights};
 #[cfg(any(feature = "cuda", test))]
 pub(in crate::ops) use launcher::Launcher;
 #[cfg(any(feature = "cuda", test))]
+pub(in crate::ops) use precision::{with_precision, Precision};
+#[cfg(any(feature = "cuda", test))]
 pub(in crate::ops) use source::Source;
 #[cfg(test)]
-pub(crate) use stage::{noise, Stage};
+pub(crate) use stage::{noise, noise_in, Stage, PRECISIONS};
 #[cfg(any(feature = "cuda", test))]
 pub(in crate::ops) use stored::Stored;
 

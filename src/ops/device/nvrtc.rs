@@ -7,7 +7,7 @@ use std::path::Path;
 use std::ptr::null_mut;
 
 use super::source::Part;
-use super::Source;
+use super::{Precision, Source};
 
 /// The library, opened.
 struct Nvrtc(*mut c_void);
@@ -67,8 +67,9 @@ impl Nvrtc {
             null_mut() => *const *const c_char,
         ));
         assert_eq!(created, 0, "nvrtcCreateProgram");
-        let [rank, storage] = part.options();
-        let options = [format!("--gpu-architecture={architecture}"), rank, storage];
+        let [rank, storage, real] = part.options();
+        let architecture = format!("--gpu-architecture={architecture}");
+        let options = [architecture, rank, storage, real];
         let options = options.map(|option| CString::new(option).unwrap());
         let places = options.each_ref().map(|option| option.as_ptr());
         let compiled = call!(self, "nvrtcCompileProgram", (
@@ -99,10 +100,14 @@ impl Nvrtc {
     }
 }
 
-const WHOLE: Part = Part {
-    rank: 0,
-    storage: 0,
-};
+/// All kernels of a precision.
+fn whole(precision: Precision) -> Part {
+    Part {
+        rank: 0,
+        storage: 0,
+        precision,
+    }
+}
 
 #[test]
 fn every_kernel_compiles() {
@@ -112,29 +117,9 @@ fn every_kernel_compiles() {
     };
     let nvrtc = Nvrtc::open(Path::new(&path));
     for source in Source::ALL {
-        for architecture in ["compute_80", "compute_90"] {
-            let names = |part| {
-                let (log, ptx) = nvrtc
-                    .compile(source, architecture, part)
-                    .unwrap_or_else(|log| panic!("{} for {architecture}:\n{log}", source.name));
-                assert!(log.is_empty(), "{}: {log}", source.name);
-                kernels(&ptx)
-            };
-            let all = names(WHOLE);
-            println!("{} for {architecture}: {all:?}", source.name);
-            assert!(!all.is_empty());
-            // the part that a kernel is looked for in has it, and none of the other rank
-            for part in [(2, 16), (2, 32), (3, 16), (3, 32)] {
-                let part = Part {
-                    rank: part.0,
-                    storage: part.1,
-                };
-                let found = names(part);
-                let other = format!("_{}", 5 - part.rank);
-                assert!(found.iter().all(|name| !name.ends_with(&other)));
-                for kernel in all.iter().filter(|kernel| Part::with(kernel) == part) {
-                    assert!(found.contains(kernel), "{kernel} is not in {part:?}");
-                }
+        for precision in [Precision::Single, Precision::Double] {
+            for architecture in ["compute_80", "compute_90"] {
+                compiles(&nvrtc, source, precision, architecture);
             }
         }
     }
@@ -142,8 +127,38 @@ fn every_kernel_compiles() {
         name: "broken",
         text: "__global__ void f() { undeclared(); }",
     };
-    let log = nvrtc.compile(&broken, "compute_80", WHOLE).unwrap_err();
+    let log = nvrtc.compile(&broken, "compute_80", whole(Precision::Single));
+    let log = log.unwrap_err();
     assert!(log.contains("undeclared"), "{log}");
+}
+
+/// Compiles a source, as a whole and by its parts.
+fn compiles(nvrtc: &Nvrtc, source: &Source, precision: Precision, architecture: &str) {
+    let names = |part| {
+        let (log, ptx) = nvrtc
+            .compile(source, architecture, part)
+            .unwrap_or_else(|log| panic!("{} for {architecture}:\n{log}", source.name));
+        assert!(log.is_empty(), "{}: {log}", source.name);
+        kernels(&ptx)
+    };
+    let all = names(whole(precision));
+    println!("{} for {architecture}, {precision:?}: {all:?}", source.name);
+    assert!(!all.is_empty());
+    // the part that a kernel is looked for in has it, and none of the other rank
+    for (rank, storage) in [(2, 16), (2, 32), (3, 16), (3, 32)] {
+        let part = Part {
+            rank,
+            storage,
+            precision,
+        };
+        let found = names(part);
+        let other = format!("_{}", 5 - part.rank);
+        assert!(found.iter().all(|name| !name.ends_with(&other)));
+        let wanted = |kernel: &&String| Part::with(kernel, precision) == part;
+        for kernel in all.iter().filter(wanted) {
+            assert!(found.contains(kernel), "{kernel} is not in {part:?}");
+        }
+    }
 }
 
 /// The names of the kernels in PTX, sorted.

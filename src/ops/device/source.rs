@@ -1,5 +1,7 @@
 //! The sources of the kernels.
 
+#[cfg(any(feature = "cuda", unix))]
+use super::Precision;
 use crate::Error;
 
 /// A source of kernels with all that it needs: neither NVRTC nor a test looks for another file.
@@ -26,14 +28,15 @@ impl Source {
 #[cfg(any(feature = "cuda", unix))]
 pub(super) struct Part {
     pub rank: u32,
-    /// 16 for kernels that store halves, 32 for those that do not.
+    /// 16 for kernels that store in half of the precision, 32 for those that do not.
     pub storage: u32,
+    pub precision: Precision,
 }
 
 #[cfg(any(feature = "cuda", unix))]
 impl Part {
-    /// The part that a kernel belongs to, by its name: the last word is the rank, if it has one.
-    pub fn with(kernel: &str) -> Self {
+    /// The part that a kernel of a precision belongs to, by its name: the last word is the rank, if it has one.
+    pub fn with(kernel: &str, precision: Precision) -> Self {
         let mut words = kernel.split('_').rev();
         let rank = match words.next() {
             Some("2") => 2,
@@ -45,14 +48,19 @@ impl Part {
         } else {
             32
         };
-        Self { rank, storage }
+        Self {
+            rank,
+            storage,
+            precision,
+        }
     }
 
     /// Options of the compiler.
-    pub fn options(self) -> [String; 2] {
+    pub fn options(self) -> [String; 3] {
         [
             format!("--define-macro=RANK={}", self.rank),
             format!("--define-macro=STORAGE={}", self.storage),
+            format!("--define-macro=REAL={}", self.precision.bits()),
         ]
     }
 }
@@ -82,6 +90,8 @@ macro_rules! sources {
 }
 
 sources! {
+    /// The barrier against folding.
+    BARRIER "barrier";
     /// Products with voxel blocks and their inverses.
     BLOCKS "blocks";
     /// B-spline coefficients.
@@ -90,6 +100,8 @@ sources! {
     COVERAGE "coverage";
     /// Squared differences.
     DIFFUSION "diffusion";
+    /// Divergences.
+    DIVERGENCE "divergence";
     /// Composition, and steps that fold nowhere.
     DISPLACEMENT "displacement";
     /// Squared gradients of features.

@@ -97,6 +97,14 @@ fn alike(what: &str, expected: &[f64], got: &[f64], tolerance: f64) {
     }
 }
 
+/// The precisions of kernels, each with what a tolerance of single precision is multiplied by.
+pub(crate) const PRECISIONS: [(DType, f64); 2] = [(DType::F32, 1.0), (DType::F64, 1e-8)];
+
+/// [`noise`] in a precision.
+pub(crate) fn noise_in(dtype: DType, planes: usize, size: &[usize], seed: u64) -> Tensor {
+    noise(planes, size, seed).to_dtype(dtype).unwrap()
+}
+
 /// Normal numbers on a grid of `size` (fastest first), single precision.
 pub(crate) fn noise(planes: usize, size: &[usize], seed: u64) -> Tensor {
     let mut rng = Rng::new(seed);

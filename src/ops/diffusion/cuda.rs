@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use crate::ops::device::{rank, Argument, Launcher, Size, Source, Weights};
+use crate::ops::device::{rank, Argument, Launcher, Size, Source};
 use crate::Result;
 
 pub(super) fn value(
@@ -14,8 +14,8 @@ pub(super) fn value(
     let (n, rank) = (size.iter().product(), rank(size));
     let arguments = vec![
         Argument::of(Size::of(size)?),
-        Argument::of(Weights::of(weight)),
-        Argument::input(u, n * rank)?,
+        launcher.weights(weight),
+        launcher.input(u, n * rank)?,
     ];
     let kernel = format!("differences_{rank}");
     let [sum] = launcher.sums(&Source::DIFFUSION, &kernel, n, arguments)?;
@@ -32,9 +32,9 @@ pub(super) fn add_gradient(
     let (n, rank) = (size.iter().product(), rank(size));
     let arguments = [
         Argument::of(Size::of(size)?),
-        Argument::of(Weights::of(weight)),
-        Argument::input(u, n * rank)?,
-        Argument::output(out, n * rank)?,
+        launcher.weights(weight),
+        launcher.input(u, n * rank)?,
+        launcher.output(out, n * rank)?,
     ];
     let kernel = format!("add_force_{rank}");
     launcher.launch(&Source::DIFFUSION, &kernel, n, &arguments)
@@ -42,7 +42,7 @@ pub(super) fn add_gradient(
 
 #[cfg(test)]
 mod tests {
-    use crate::ops::{noise, Differences, Stage};
+    use crate::ops::{noise_in, Differences, Stage, PRECISIONS};
 
     #[test]
     fn value_and_gradient_as_on_the_cpu() {
@@ -50,16 +50,18 @@ mod tests {
             weight: [[1.0, 0.7, 0.3], [0.2, 0.9, 0.4], [0.6, 0.8, 1.1]],
         };
         for stage in Stage::all() {
-            for size in [&[17, 12][..], &[1, 9], &[13, 11, 7], &[6, 1, 5]] {
-                let rank = size.len();
-                let (u, out) = (noise(rank, size, 1), noise(rank, size, 2));
+            for (size, (dtype, share)) in [&[17, 12][..], &[1, 9], &[13, 11, 7], &[6, 1, 5]]
+                .into_iter()
+                .flat_map(|size| PRECISIONS.map(|precision| (size, precision)))
+            {
+                let [u, out] = [1, 2].map(|seed| noise_in(dtype, size.len(), size, seed));
                 let (v, there) = (stage.put(&u), stage.put(&out));
                 let expected = differences.value(&u).unwrap();
                 let got = stage.run(|| differences.value(&v)).unwrap();
-                stage.numbers("value", &[expected], &[got], 1e-6);
+                stage.numbers("value", &[expected], &[got], 1e-6 * share);
                 differences.add_gradient(&u, &out).unwrap();
                 stage.run(|| differences.add_gradient(&v, &there)).unwrap();
-                stage.same("gradient", &[&out], &[&there], 1e-6);
+                stage.same("gradient", &[&out], &[&there], 1e-6 * share);
             }
         }
     }

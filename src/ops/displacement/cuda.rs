@@ -3,9 +3,9 @@
 use candle_core::{DType, Tensor};
 
 use super::{relax, ROUNDS};
-use crate::ops::device::{rank, Argument, Frame, Launcher, Size, Source, Stored};
+use crate::ops::device::{rank, Argument, Launcher, Size, Source};
 use crate::ops::jacobian::cuda::folded;
-use crate::ops::smooth;
+use crate::ops::{combine, copy, smooth};
 use crate::{Affine, Result};
 
 pub(super) fn compose(
@@ -16,19 +16,23 @@ pub(super) fn compose(
     t: f64,
     out: &Tensor,
 ) -> Result<()> {
-    let (n, rank, stored) = (size.iter().product::<usize>(), rank(size), Stored::of(d)?);
+    let (n, rank, stored) = (
+        size.iter().product::<usize>(),
+        rank(size),
+        launcher.stored(d)?,
+    );
     let kernel = format!("compose_{}_{rank}", stored.name());
     let arguments = [
-        Argument::of(Frame::new(size, size, &Affine::identity())?),
-        Argument::of(t as f32),
-        Argument::input(u, n * rank)?,
+        launcher.frame(size, size, &Affine::identity())?,
+        launcher.number(t),
+        launcher.input(u, n * rank)?,
         stored.input(d, n * rank)?,
-        Argument::output(out, n * rank)?,
+        launcher.output(out, n * rank)?,
     ];
     launcher.launch(&Source::DISPLACEMENT, &kernel, n, &arguments)
 }
 
-/// See [`compose_unfolded`](super::compose_unfolded): every round composes all voxels again, and one number comes back.
+/// See [`compose_unfolded`](super::compose_unfolded).
 pub(super) fn compose_unfolded(
     launcher: &Launcher,
     (u, d): (&Tensor, &Tensor),
@@ -37,15 +41,46 @@ pub(super) fn compose_unfolded(
     smallest: f64,
     out: &Tensor,
 ) -> Result<bool> {
+    // half at first, then nothing at all
+    let least = |round| if round == 0 { 0.5 } else { 0.0 };
+    let place = || compose(launcher, u, d, size, t, out);
+    shortened(launcher, (d, out), size, least, place, (smallest, None))
+}
+
+/// See [`add_unfolded`](super::add_unfolded).
+pub(super) fn add_unfolded(
+    launcher: &Launcher,
+    (u, d): (&Tensor, &Tensor),
+    size: &[usize],
+    t: f64,
+    enough: f64,
+    out: &Tensor,
+) -> Result<bool> {
+    let least = |round| if round + 1 < ROUNDS { 0.5 } else { 0.0 };
+    let place = || {
+        copy(u, out)?;
+        combine(t, d, 1.0, out)
+    };
+    shortened(launcher, (d, out), size, least, place, (enough, Some(u)))
+}
+
+/// Places a step in `out` and shortens `d` where that folds by the bound of [`folded`], until it does nowhere or rounds are spent.
+/// Every round places all voxels again, and one number comes back.
+fn shortened(
+    launcher: &Launcher,
+    (d, out): (&Tensor, &Tensor),
+    size: &[usize],
+    least: impl Fn(usize) -> f64,
+    place: impl Fn() -> Result<()>,
+    bound: (f64, Option<&Tensor>),
+) -> Result<bool> {
     for round in 0..=ROUNDS {
-        compose(launcher, u, d, size, t, out)?;
-        let Some(marks) = folded(launcher, out, size, smallest)? else {
+        place()?;
+        let Some(marks) = folded(launcher, out, size, bound)? else {
             return Ok(true);
         };
         if round < ROUNDS {
-            let shares = Shares::around(launcher, &marks, size)?;
-            // half at first, then nothing at all
-            shares.shorten(if round == 0 { 0.5 } else { 0.0 }, d)?;
+            Shares::around(launcher, &marks, size)?.shorten(least(round), d)?;
         }
     }
     Ok(false)
@@ -59,7 +94,7 @@ pub(super) fn relax_folds(
     smallest: f64,
 ) -> Result<bool> {
     for round in 0..=relax::ROUNDS {
-        let Some(marks) = folded(launcher, u, size, smallest)? else {
+        let Some(marks) = folded(launcher, u, size, (smallest, None))? else {
             return Ok(true);
         };
         if round < relax::ROUNDS {
@@ -103,7 +138,7 @@ impl<'a> Shares<'a> {
 
     /// Shortens a step in place, to no less than `least` of it.
     fn shorten(&self, least: f64, d: &Tensor) -> Result<()> {
-        let (n, stored) = (self.shares.elem_count(), Stored::of(d)?);
+        let (n, stored) = (self.shares.elem_count(), self.launcher.stored(d)?);
         let arguments = [
             Argument::count(n)?,
             Argument::of(least),
@@ -121,8 +156,8 @@ impl<'a> Shares<'a> {
         let arguments = [
             Argument::count(n)?,
             Argument::input_of(&self.shares, DType::U32, n)?,
-            Argument::input(smoothed, n * self.rank)?,
-            Argument::output(u, n * self.rank)?,
+            self.launcher.input(smoothed, n * self.rank)?,
+            self.launcher.output(u, n * self.rank)?,
         ];
         let kernel = format!("blend_{}", self.rank);
         self.launcher
@@ -146,9 +181,9 @@ pub(super) fn pull_to_steps(
     let form = if entries == rank { "vector" } else { "packed" };
     let arguments = [
         Argument::of(Size::of(size)?),
-        Argument::input(u, n * rank)?,
-        Argument::output(gradient, n * rank)?,
-        Argument::output(blocks, n * entries)?,
+        launcher.input(u, n * rank)?,
+        launcher.output(gradient, n * rank)?,
+        launcher.output(blocks, n * entries)?,
     ];
     let kernel = format!("pull_{form}_{rank}");
     launcher.launch(&Source::DISPLACEMENT, &kernel, n, &arguments)
@@ -159,8 +194,8 @@ mod tests {
     use candle_core::DType;
 
     use crate::ops::{
-        compose, compose_unfolded, noise, pull_to_steps, relax_folds, smallest_determinant, smooth,
-        Stage,
+        add_unfolded, compose, compose_unfolded, copy, dot, noise, noise_in, pull_to_steps,
+        relax_folds, smallest_determinant, smooth, Stage, PRECISIONS,
     };
 
     const SIZES: [&[usize]; 4] = [&[37, 22], &[1, 9], &[19, 17, 13], &[6, 1, 5]];
@@ -168,19 +203,22 @@ mod tests {
     #[test]
     fn compositions_and_pulls_as_on_the_cpu() {
         for stage in Stage::all() {
-            for size in SIZES {
+            for (size, (dtype, share)) in SIZES
+                .into_iter()
+                .flat_map(|size| PRECISIONS.map(|precision| (size, precision)))
+            {
                 let rank = size.len();
-                let [u, d, out, g] = [1, 2, 3, 4].map(|seed| noise(rank, size, seed));
+                let [u, d, out, g] = [1, 2, 3, 4].map(|seed| noise_in(dtype, rank, size, seed));
                 let [v, e, there, h] = [&u, &d, &out, &g].map(|t| stage.put(t));
                 compose(&u, &d, -0.7, &out).unwrap();
                 stage.run(|| compose(&v, &e, -0.7, &there)).unwrap();
-                stage.same("compose", &[&out], &[&there], 1e-5);
+                stage.same("compose", &[&out], &[&there], 1e-5 * share);
                 for entries in [rank, rank * (rank + 1) / 2] {
-                    let b = noise(entries, size, 5);
+                    let b = noise_in(dtype, entries, size, 5);
                     let c = stage.put(&b);
                     pull_to_steps(&u, &g, &b).unwrap();
                     stage.run(|| pull_to_steps(&v, &h, &c)).unwrap();
-                    stage.same("pull", &[&g, &b], &[&h, &c], 1e-5);
+                    stage.same("pull", &[&g, &b], &[&h, &c], 1e-5 * share);
                 }
             }
         }
@@ -189,11 +227,15 @@ mod tests {
     #[test]
     fn determinants_as_on_the_cpu() {
         for stage in Stage::all() {
-            for size in SIZES {
-                let u = (noise(size.len(), size, 1) * 0.2).unwrap();
+            for (size, (dtype, _)) in SIZES
+                .into_iter()
+                .flat_map(|size| PRECISIONS.map(|precision| (size, precision)))
+            {
+                let u = (noise_in(dtype, size.len(), size, 1) * 0.2).unwrap();
                 let v = stage.put(&u);
                 let expected = smallest_determinant(&u).unwrap();
                 let got = stage.run(|| smallest_determinant(&v)).unwrap();
+                // the CPU's is rounded to single precision
                 stage.numbers("smallest", &[expected, 1.0], &[got, 1.0], 1e-6);
                 let broken = stage.put(&(u / 0.0).unwrap());
                 let got = stage.run(|| smallest_determinant(&broken)).unwrap();
@@ -241,8 +283,7 @@ mod tests {
                     .unwrap();
                 assert_eq!(expected, got);
                 stage.same("step", &[&d, &out], &[&e, &there], 1e-5);
-                let change =
-                    crate::ops::dot(&before, &before).unwrap() - crate::ops::dot(&d, &d).unwrap();
+                let change = dot(&before, &before).unwrap() - dot(&d, &d).unwrap();
                 shortened += usize::from(change > 0.0);
                 let ends = compose_unfolded(&u, &short, 1.0, 0.02, &out).unwrap();
                 let got = stage.run(|| compose_unfolded(&from, &half, 1.0, 0.02, &there));
@@ -257,6 +298,42 @@ mod tests {
             }
             assert!(
                 shortened >= 2,
+                "the fields must fold for the test to mean anything"
+            );
+        }
+    }
+
+    #[test]
+    fn added_steps_keep_clear_of_folds_as_on_the_cpu() {
+        let mut shortened = 0;
+        for stage in Stage::all() {
+            for (size, strength, dtype, tolerance) in [
+                (&[37, 22][..], 8.0, DType::F64, 1e-12),
+                (&[19, 17, 13], 8.0, DType::F64, 1e-12),
+                (&[19, 17, 13], 2.0, DType::F32, 1e-5),
+                (&[6, 1, 5], 0.5, DType::F64, 1e-12),
+            ] {
+                let rank = size.len();
+                let field = |seed, factor: f64| {
+                    let rough = noise_in(dtype, rank, size, seed);
+                    (smooth(&rough, &vec![1.0; rank]).unwrap() * factor).unwrap()
+                };
+                let (u, d, out) = (field(1, 0.3), field(2, strength), field(3, 1.0));
+                let before = d.copy().unwrap();
+                let [v, e, there] = [&u, &d, &out].map(|t| stage.put(t));
+                for t in [1.0, 0.5] {
+                    copy(&before, &d).unwrap();
+                    stage.run(|| copy(&stage.put(&before), &e)).unwrap();
+                    let expected = add_unfolded(&u, &d, t, 0.1, &out).unwrap();
+                    let got = stage.run(|| add_unfolded(&v, &e, t, 0.1, &there)).unwrap();
+                    assert_eq!(expected, got);
+                    stage.same("step", &[&d, &out], &[&e, &there], tolerance);
+                    let change = dot(&before, &before).unwrap() - dot(&d, &d).unwrap();
+                    shortened += usize::from(change > 0.0);
+                }
+            }
+            assert!(
+                shortened >= 4,
                 "the fields must fold for the test to mean anything"
             );
         }

@@ -80,6 +80,7 @@ pub(crate) fn add_unfolded(
     out: &Tensor,
 ) -> Result<bool> {
     let size = size(u);
+    twin!(u, launcher => cuda::add_unfolded(&launcher, (u, d), &size, t, enough, out));
     with_real!(u.dtype(), T => {
         read::<T, _>(u, |u| {
             write::<T, _>(d, |d| {

@@ -18,7 +18,7 @@ pub(super) fn squared_gradient(
         Argument::of(Size::of(size)?),
         Argument::count(channels)?,
         Argument::of(least),
-        Argument::input(features, n * channels)?,
+        launcher.input(features, n * channels)?,
     ];
     let kernel = format!("squared_gradient_{}", rank(size));
     let [sum, count] = launcher.sums(&Source::GRADIENT_ENERGY, &kernel, n, arguments)?;
@@ -27,15 +27,15 @@ pub(super) fn squared_gradient(
 
 #[cfg(test)]
 mod tests {
-    use crate::ops::{noise, squared_gradient, Stage};
+    use crate::ops::{noise_in, squared_gradient, Stage, PRECISIONS};
 
     #[test]
     fn the_same_sum_over_the_same_voxels() {
         for stage in Stage::all() {
             for size in [&[17, 12][..], &[9, 1, 6], &[13, 11, 7]] {
-                let x = noise(3, size, 1);
-                let y = stage.put(&x);
-                for least in [0.0, 9.0] {
+                for (least, (dtype, _)) in [0.0, 9.0].into_iter().zip(PRECISIONS) {
+                    let x = noise_in(dtype, 3, size, 1);
+                    let y = stage.put(&x);
                     let here = squared_gradient(&x, least).unwrap();
                     let there = stage.run(|| squared_gradient(&y, least)).unwrap();
                     let expected = [here.sum, here.count];

@@ -9,8 +9,14 @@ pub(in crate::ops) mod cuda;
 
 pub(in crate::ops) use cpu::{smallest, Field as Lines, Measure};
 
-use super::real::Real;
+use candle_core::Tensor;
 use rayon::prelude::*;
+
+use super::device::twin;
+use super::diffusion::size;
+use super::real::Real;
+use super::storage::{read, with_real};
+use crate::Result;
 
 /// Lines of voxels that one task takes: fixed, so that no sum depends on the number of threads.
 const LINES: usize = 16;
@@ -44,6 +50,14 @@ fn voxelwise<T: Real>(u: &[T], size: &[usize], what: Measure) -> Vec<f32> {
 /// When the rank is not 2 or 3 or the length of `u` is not `rank * voxels`.
 pub fn determinants<T: Real>(u: &[T], size: &[usize]) -> Vec<f32> {
     voxelwise(u, size, Measure::Central)
+}
+
+/// [`determinants`] of a displacement `[rank, (nz,) ny, nx]`: `[(nz,) ny, nx]`, single precision.
+pub(crate) fn determinant_map(u: &Tensor) -> Result<Tensor> {
+    let size = size(u);
+    twin!(u, launcher => Ok(cuda::central(&launcher, u, &size)?.to_dtype(candle_core::DType::F32)?));
+    let values = with_real!(u.dtype(), T => read::<T, _>(u, |u| determinants(u, &size)))?;
+    Ok(Tensor::from_vec(values, &u.dims()[1..], u.device())?)
 }
 
 /// The smallest determinant of the digital criterion at every voxel.

@@ -3,7 +3,8 @@
 use candle_core::{DType, Tensor};
 
 use super::Table;
-use crate::ops::device::{Argument, Launcher, Source};
+use crate::ops::device::{with_precision, Argument, Launcher, Source};
+use crate::ops::real::Real;
 use crate::Result;
 
 /// Filters along the axis `dim` of a contiguous tensor.
@@ -20,9 +21,11 @@ pub(super) fn along_axis(
     let device = launcher.device();
     let start: Vec<u32> = table.start().iter().map(|&s| s as u32).collect();
     let start = Tensor::new(start, &device)?;
-    let weights: Vec<f32> = table.weights().iter().map(|&w| w as f32).collect();
-    let weights = Tensor::new(weights, &device)?;
-    let out = launcher.empty(&shape, DType::F32)?;
+    let weights = with_precision!(launcher.precision(), T => {
+        let weights: Vec<T> = table.weights().iter().map(|&w| <T as Real>::of(w)).collect();
+        Tensor::new(weights, &device)
+    })?;
+    let out = launcher.empty(&shape, launcher.precision().dtype())?;
     let n = out.elem_count();
     let arguments = [
         Argument::count(n)?,
@@ -31,9 +34,9 @@ pub(super) fn along_axis(
         Argument::count(inner)?,
         Argument::count(table.taps())?,
         Argument::input_of(&start, DType::U32, outputs)?,
-        Argument::input(&weights, outputs * table.taps())?,
-        Argument::input(x, n / outputs * inputs)?,
-        Argument::output(&out, n)?,
+        launcher.input(&weights, outputs * table.taps())?,
+        launcher.input(x, n / outputs * inputs)?,
+        launcher.output(&out, n)?,
     ];
     launcher.launch(&Source::SEPARABLE, "along_axis", n, &arguments)?;
     Ok(out)
@@ -41,7 +44,9 @@ pub(super) fn along_axis(
 
 #[cfg(test)]
 mod tests {
-    use crate::ops::{average_pool, noise, resize, resize_adjoint, smooth, smooth_adjoint, Stage};
+    use crate::ops::{
+        average_pool, noise_in, resize, resize_adjoint, smooth, smooth_adjoint, Stage, PRECISIONS,
+    };
     use crate::Result;
     use candle_core::Tensor;
 
@@ -49,8 +54,11 @@ mod tests {
     fn filters_as_on_the_cpu() {
         type Filter<'a> = (&'a str, &'a dyn Fn(&Tensor) -> Result<Tensor>);
         for stage in Stage::all() {
-            for size in [&[17, 12][..], &[9, 1, 6], &[13, 11, 7]] {
-                let x = noise(2, size, 1);
+            for (size, (dtype, share)) in [&[17, 12][..], &[9, 1, 6], &[13, 11, 7]]
+                .into_iter()
+                .flat_map(|size| PRECISIONS.map(|precision| (size, precision)))
+            {
+                let x = noise_in(dtype, 2, size, 1);
                 let y = stage.put(&x);
                 let sigma = &[1.3, 0.0, 0.6][..size.len()];
                 let to = &[8, 15, 9][..size.len()];
@@ -64,7 +72,7 @@ mod tests {
                 for (what, filter) in filters {
                     let expected = filter(&x).unwrap();
                     let got = stage.run(|| filter(&y)).unwrap();
-                    stage.same(what, &[&expected], &[&got], 1e-6);
+                    stage.same(what, &[&expected], &[&got], 1e-6 * share);
                 }
             }
         }

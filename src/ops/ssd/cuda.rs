@@ -2,9 +2,13 @@
 
 use candle_core::Tensor;
 
-use super::{Curvature, SsdData};
-use crate::ops::device::{rank, Argument, Frame, Launcher, Plain, Source, Stored, Weights};
+use super::output::Model as Form;
+use super::SsdData;
+use crate::ops::device::{
+    rank, with_precision, Argument, Launcher, Plain, Source, Stored, Weights,
+};
 use crate::ops::diffusion::Differences;
+use crate::ops::real::Real;
 use crate::{Error, Result};
 
 /// Most channels of a map: `CHANNELS` of the kernel.
@@ -12,15 +16,12 @@ const CHANNELS: usize = 256;
 
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
-struct Channels {
-    count: i32,
-    weight: [f32; CHANNELS],
-}
+struct ChannelWeights<T>([T; CHANNELS]);
 
-// SAFETY: `struct Channels` of the kernel.
-unsafe impl Plain for Channels {}
+// SAFETY: `struct ChannelWeights` of the kernel.
+unsafe impl<T: Plain> Plain for ChannelWeights<T> {}
 
-impl Channels {
+impl<T: Real> ChannelWeights<T> {
     fn of(weights: &[f64]) -> Result<Self> {
         if weights.len() > CHANNELS {
             return Err(Error::on_device(format!(
@@ -28,32 +29,27 @@ impl Channels {
                 weights.len()
             )));
         }
-        let weight = |c: usize| weights.get(c).map_or(0.0, |w| *w as f32);
-        Ok(Self {
-            count: weights.len() as i32,
-            weight: std::array::from_fn(weight),
-        })
+        let weight = |c: usize| T::of(weights.get(c).copied().unwrap_or(0.0));
+        Ok(Self(std::array::from_fn(weight)))
     }
 }
 
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
-struct Smoothness {
+struct Smoothness<T> {
     looks: i32,
     pull: i32,
-    weights: Weights,
+    weights: Weights<T>,
 }
 
 // SAFETY: `struct Smoothness` of the kernel.
-unsafe impl Plain for Smoothness {}
+unsafe impl<T: Plain> Plain for Smoothness<T> {}
 
 /// Gradient and blocks that a pass leaves.
 pub(super) struct Model<'a> {
-    pub curvature: Curvature,
+    pub form: Form,
     pub gradient: &'a Tensor,
     pub blocks: &'a Tensor,
-    /// Whether blocks are vectors.
-    pub vector: bool,
     /// Factors of gradient and blocks where they are stored as halves.
     pub factors: [f64; 2],
 }
@@ -68,38 +64,40 @@ pub(super) fn pass(
     let (fixed, moving) = (data.fixed_size(), data.moving_size());
     let (n, m): (usize, usize) = (fixed.iter().product(), moving.iter().product());
     let (rank, channels) = (rank(&fixed), data.channel_weight.len());
-    let smoothness = Smoothness {
-        looks: i32::from(differences.is_some() && u.is_some()),
-        pull: i32::from(differences.is_some_and(|(_, pull)| pull)),
-        weights: Weights::of(&differences.map_or([[0.0; 3]; 3], |(form, _)| form.weight)),
-    };
+    let weights = differences.map_or([[0.0; 3]; 3], |(form, _)| form.weight);
+    let [channel_weights, smoothness] = with_precision!(launcher.precision(), T => [
+        Argument::of(ChannelWeights::<T>::of(&data.channel_weight)?),
+        Argument::of(Smoothness {
+            looks: i32::from(differences.is_some() && u.is_some()),
+            pull: i32::from(differences.is_some_and(|(_, pull)| pull)),
+            weights: Weights::<T>::of(&weights),
+        }),
+    ]);
     let (what, stored, written) = match model {
         None => {
-            let one = || Argument::of(1.0f32);
+            let one = || launcher.number(1.0);
             let nothing = [one(), one(), Argument::none(), Argument::none()];
             ("value", "full", nothing)
         }
         Some(model) => {
-            if model.curvature != Curvature::GaussNewton {
-                return Err(Error::on_device("the true Hessian (--certify)"));
-            }
-            let (what, entries) = match model.vector {
-                true => ("vector", rank),
-                false => ("blocks", rank * (rank + 1) / 2),
+            let packed = rank * (rank + 1) / 2;
+            let (what, entries) = match model.form {
+                Form::Vector => ("vector", rank),
+                Form::Blocks => ("blocks", packed),
+                Form::Newton => ("newton", packed),
             };
-            let of_gradient = Stored::of(model.gradient)?;
-            let of_blocks = Stored::of(model.blocks)?;
-            let stored = match (of_gradient, of_blocks) {
-                (Stored::Full, Stored::Full) => "full",
-                (Stored::Half, Stored::Half) => "half",
-                (Stored::Full, Stored::Half) => "half_blocks",
-                (Stored::Half, Stored::Full) => {
+            let of_gradient = launcher.stored(model.gradient)?;
+            let of_blocks = launcher.stored(model.blocks)?;
+            let stored = match (of_gradient.half, of_blocks.half) {
+                (false, false) => "full",
+                (true, true) => "half",
+                (false, true) => "half_blocks",
+                (true, false) => {
                     return Err(Error::on_device("a gradient stored as halves alone"));
                 }
             };
-            let factor = |stored, factor: f64| match stored {
-                Stored::Full => Argument::of(1.0f32),
-                Stored::Half => Argument::of(factor as f32),
+            let factor = |stored: Stored, factor: f64| {
+                launcher.number(if stored.half { factor } else { 1.0 })
             };
             let written = [
                 factor(of_gradient, model.factors[0]),
@@ -112,13 +110,14 @@ pub(super) fn pass(
     };
     let how = data.interpolation.name();
     let mut arguments = vec![
-        Argument::of(Frame::new(&fixed, &moving, &data.map)?),
-        Argument::of(Channels::of(&data.channel_weight)?),
-        Argument::of(smoothness),
-        Argument::input(&data.fixed, n * channels)?,
-        Argument::input(&data.moving, m * channels)?,
-        Argument::optional(data.mask.as_ref(), n)?,
-        Argument::optional(u, n * rank)?,
+        launcher.frame(&fixed, &moving, &data.map)?,
+        Argument::count(channels)?,
+        channel_weights,
+        smoothness,
+        launcher.input(&data.fixed, n * channels)?,
+        launcher.input(&data.moving, m * channels)?,
+        launcher.optional(data.mask.as_ref(), n)?,
+        launcher.optional(u, n * rank)?,
     ];
     arguments.extend(written);
     let kernel = format!("{what}_{how}_{stored}_{rank}");
@@ -139,12 +138,12 @@ pub(super) fn weigh(
         let channel = |tensor: &Tensor| tensor.narrow(0, c, 1);
         let arguments = vec![
             Argument::count(n)?,
-            Argument::of(*weight as f32),
-            Argument::input(&channel(&data.fixed)?, n)?,
-            Argument::optional(data.mask.as_ref(), n)?,
-            Argument::output(&channel(slope)?, n)?,
-            Argument::output(&channel(values)?, n)?,
-            Argument::output(out, n)?,
+            launcher.number(*weight),
+            launcher.input(&channel(&data.fixed)?, n)?,
+            launcher.optional(data.mask.as_ref(), n)?,
+            launcher.output(&channel(slope)?, n)?,
+            launcher.output(&channel(values)?, n)?,
+            launcher.output(out, n)?,
         ];
         let [sum] = launcher.sums(&Source::SSD_PULLBACK, "weigh", n, arguments)?;
         Ok(-sum)
@@ -161,7 +160,7 @@ mod tests {
     use candle_core::DType;
 
     use super::*;
-    use crate::ops::{noise, Interpolation, Stage};
+    use crate::ops::{noise, noise_in, Curvature, Interpolation, Stage, PRECISIONS};
     use crate::Affine;
 
     const SIZES: [(&[usize], &[usize]); 3] = [
@@ -186,6 +185,15 @@ mod tests {
         }
     }
 
+    fn in_precision(data: &SsdData, dtype: DType) -> SsdData {
+        SsdData {
+            fixed: data.fixed.to_dtype(dtype).unwrap(),
+            moving: data.moving.to_dtype(dtype).unwrap(),
+            mask: data.mask.as_ref().map(|mask| mask.to_dtype(dtype).unwrap()),
+            ..data.clone()
+        }
+    }
+
     fn put(stage: &Stage, data: &SsdData) -> SsdData {
         SsdData {
             fixed: stage.put(&data.fixed),
@@ -206,18 +214,28 @@ mod tests {
                     for interpolation in [Interpolation::Linear, Interpolation::Cubic] {
                         let mut here = data(fixed, moving, channels, masked);
                         here.interpolation = interpolation;
-                        let there = put(&stage, &here);
-                        compare(&stage, &here, &there, &differences);
+                        for (dtype, share) in PRECISIONS {
+                            let here = in_precision(&here, dtype);
+                            let there = put(&stage, &here);
+                            compare(&stage, &here, &there, &differences, share);
+                        }
                     }
                 }
             }
         }
     }
 
-    fn compare(stage: &Stage, here: &SsdData, there: &SsdData, differences: &Differences) {
+    /// `share` of the tolerances of single precision.
+    fn compare(
+        stage: &Stage,
+        here: &SsdData,
+        there: &SsdData,
+        differences: &Differences,
+        share: f64,
+    ) {
         let fixed = here.fixed_size();
-        let rank = fixed.len();
-        let u = noise(rank, &fixed, 4);
+        let (rank, dtype) = (fixed.len(), here.fixed.dtype());
+        let u = noise_in(dtype, rank, &fixed, 4);
         let v = stage.put(&u);
         let what = format!(
             "{fixed:?}, {} channels, {:?}",
@@ -226,13 +244,18 @@ mod tests {
         );
         let expected = [here.value(Some(&u)).unwrap(), here.value(None).unwrap()];
         let got = stage.run(|| [there.value(Some(&v)).unwrap(), there.value(None).unwrap()]);
-        stage.numbers(&what, &expected, &got, 1e-6);
+        stage.numbers(&what, &expected, &got, 1e-6 * share);
         let expected = here.values(Some(&u), Some(differences)).unwrap();
         let got = stage
             .run(|| there.values(Some(&v), Some(differences)))
             .unwrap();
-        stage.numbers(&what, &expected, &got, 1e-6);
-        for entries in [rank, rank * (rank + 1) / 2] {
+        stage.numbers(&what, &expected, &got, 1e-6 * share);
+        let packed = rank * (rank + 1) / 2;
+        for (curvature, entries) in [
+            (Curvature::GaussNewton, rank),
+            (Curvature::GaussNewton, packed),
+            (Curvature::Newton, packed),
+        ] {
             if entries == rank && !here.is_rank_one() {
                 continue;
             }
@@ -242,19 +265,25 @@ mod tests {
                     (DType::F32, DType::F16),
                     (DType::F16, DType::F16),
                 ];
-                for (of_gradient, of_blocks) in halves {
+                let kinds: &[_] = match dtype {
+                    DType::F32 => &halves,
+                    other => &[(other, other)],
+                };
+                for &(of_gradient, of_blocks) in kinds {
                     let model = |data: &SsdData, u: &Tensor, g: &Tensor, b: &Tensor| {
-                        data.model(Some(u), with, Curvature::GaussNewton, (g, b), 0.1)
-                            .unwrap()
+                        data.model(Some(u), with, curvature, (g, b), 0.1).unwrap()
                     };
                     let g = noise(rank, &fixed, 5).to_dtype(of_gradient).unwrap();
                     let b = noise(entries, &fixed, 6).to_dtype(of_blocks).unwrap();
                     let (h, c) = (stage.put(&g), stage.put(&b));
                     let expected = model(here, &u, &g, &b);
                     let got = stage.run(|| model(there, &v, &h, &c));
-                    stage.numbers(&what, &expected, &got, 1e-6);
+                    stage.numbers(&what, &expected, &got, 1e-6 * share);
                     // halves may differ by a unit in the last place
-                    let tolerance = |dtype| if dtype == DType::F32 { 1e-5 } else { 1e-3 };
+                    let tolerance = |dtype| match dtype {
+                        DType::F16 => 1e-3,
+                        _ => 1e-5 * share,
+                    };
                     stage.same(&what, &[&g], &[&h], tolerance(of_gradient));
                     stage.same(&what, &[&b], &[&c], tolerance(of_blocks));
                 }
@@ -266,21 +295,24 @@ mod tests {
     fn cotangents_of_the_data_as_on_the_cpu() {
         for stage in Stage::all() {
             for (fixed, moving) in SIZES {
-                for (channels, masked) in [(1, false), (3, true)] {
+                for ((channels, masked), (dtype, share)) in [(1, false), (3, true)]
+                    .into_iter()
+                    .flat_map(|kind| PRECISIONS.map(|precision| (kind, precision)))
+                {
                     for interpolation in [Interpolation::Linear, Interpolation::Cubic] {
-                        let mut here = data(fixed, moving, channels, masked);
+                        let mut here = in_precision(&data(fixed, moving, channels, masked), dtype);
                         here.interpolation = interpolation;
                         let there = put(&stage, &here);
-                        let [u, q] = [4, 5].map(|seed| noise(fixed.len(), fixed, seed));
+                        let [u, q] = [4, 5].map(|seed| noise_in(dtype, fixed.len(), fixed, seed));
                         let (v, p) = (stage.put(&u), stage.put(&q));
                         let expected = here.pullback(&u, &q).unwrap();
                         let got = stage.run(|| there.pullback(&v, &p)).unwrap();
                         let what = format!("{fixed:?}, {channels} channels, {interpolation:?}");
-                        stage.same(&what, &[&expected.fixed], &[&got.fixed], 1e-5);
-                        stage.same(&what, &[&expected.moving], &[&got.moving], 1e-5);
-                        stage.same(&what, &[&expected.mask], &[&got.mask], 1e-5);
+                        stage.same(&what, &[&expected.fixed], &[&got.fixed], 1e-5 * share);
+                        stage.same(&what, &[&expected.moving], &[&got.moving], 1e-5 * share);
+                        stage.same(&what, &[&expected.mask], &[&got.mask], 1e-5 * share);
                         let weights = [&expected.channel_weight, &got.channel_weight];
-                        stage.numbers(&what, weights[0], weights[1], 1e-5);
+                        stage.numbers(&what, weights[0], weights[1], 1e-5 * share);
                     }
                 }
             }
@@ -292,15 +324,6 @@ mod tests {
         for stage in Stage::all() {
             let here = data(&[9, 8], &[9, 8], 2, false);
             let there = put(&stage, &here);
-            let (g, b) = (
-                stage.put(&noise(2, &[9, 8], 1)),
-                stage.put(&noise(3, &[9, 8], 2)),
-            );
-            let newton = stage.run(|| there.linearise(None, Curvature::Newton, &g, &b));
-            assert!(
-                matches!(newton, Err(Error::NotOnDevice { .. })),
-                "{newton:?}"
-            );
             let double = SsdData {
                 fixed: there.fixed.to_dtype(DType::F64).unwrap(),
                 ..there

@@ -123,7 +123,7 @@ impl SsdData {
         let root = if one { factor.sqrt() } else { factor };
         twin!(&self.fixed, launcher => {
             let factors = [factor, root];
-            let model = cuda::Model { curvature, gradient, blocks, vector: one, factors };
+            let model = cuda::Model { form: model, gradient, blocks, factors };
             cuda::pass(&launcher, self, u, differences, Some(model))
         });
         with_real!(self.fixed.dtype(), T => {

@@ -2,16 +2,16 @@
 
 use candle_core::Tensor;
 
-use crate::ops::device::{Argument, Launcher, Source, Stored};
+use crate::ops::device::{Argument, Launcher, Source};
 use crate::Result;
 
 pub(super) fn combine(launcher: &Launcher, a: f64, x: &Tensor, b: f64, y: &Tensor) -> Result<()> {
-    let (n, stored) = (x.elem_count(), Stored::of(x)?);
+    let (n, stored) = (x.elem_count(), launcher.stored(x)?);
     let arguments = [
         Argument::count(n)?,
-        Argument::of(a as f32),
+        launcher.number(a),
         stored.input(x, n)?,
-        Argument::of(b as f32),
+        launcher.number(b),
         stored.output(y, n)?,
     ];
     let kernel = format!("combine_{}", stored.name());
@@ -19,7 +19,7 @@ pub(super) fn combine(launcher: &Launcher, a: f64, x: &Tensor, b: f64, y: &Tenso
 }
 
 pub(super) fn dot(launcher: &Launcher, x: &Tensor, y: &Tensor) -> Result<f64> {
-    let (n, stored) = (x.elem_count(), Stored::of(x)?);
+    let (n, stored) = (x.elem_count(), launcher.stored(x)?);
     let arguments = vec![
         Argument::count(n)?,
         stored.input(x, n)?,
@@ -32,10 +32,10 @@ pub(super) fn dot(launcher: &Launcher, x: &Tensor, y: &Tensor) -> Result<f64> {
 
 pub(super) fn scale(launcher: &Launcher, factor: f64, from: &Tensor, to: &Tensor) -> Result<()> {
     let n = from.elem_count();
-    let (given, wanted) = (Stored::of(from)?, Stored::of(to)?);
+    let (given, wanted) = (launcher.stored(from)?, launcher.stored(to)?);
     let arguments = [
         Argument::count(n)?,
-        Argument::of(factor as f32),
+        launcher.number(factor),
         given.input(from, n)?,
         wanted.output(to, n)?,
     ];
@@ -43,11 +43,11 @@ pub(super) fn scale(launcher: &Launcher, factor: f64, from: &Tensor, to: &Tensor
     launcher.launch(&Source::VECTOR, &kernel, n, &arguments)
 }
 
-pub(super) fn fill(launcher: &Launcher, value: f32, x: &Tensor) -> Result<()> {
-    let (n, stored) = (x.elem_count(), Stored::of(x)?);
+pub(super) fn fill(launcher: &Launcher, value: f64, x: &Tensor) -> Result<()> {
+    let (n, stored) = (x.elem_count(), launcher.stored(x)?);
     let arguments = [
         Argument::count(n)?,
-        Argument::of(value),
+        launcher.number(value),
         stored.output(x, n)?,
     ];
     let kernel = format!("fill_{}", stored.name());
@@ -58,20 +58,23 @@ pub(super) fn fill(launcher: &Launcher, value: f32, x: &Tensor) -> Result<()> {
 mod tests {
     use candle_core::DType;
 
-    use crate::ops::{clear, combine, convert, copy, dot, noise, Stage};
+    use crate::ops::{clear, combine, convert, copy, dot, noise, noise_in, Stage, PRECISIONS};
 
     #[test]
     fn whole_tensors_as_on_the_cpu() {
         for stage in Stage::all() {
-            for size in [&[1, 1][..], &[37, 29, 11]] {
-                let (x, y) = (noise(3, size, 1), noise(3, size, 2));
+            for (size, (dtype, share)) in [&[1, 1][..], &[37, 29, 11]]
+                .into_iter()
+                .flat_map(|size| PRECISIONS.map(|precision| (size, precision)))
+            {
+                let [x, y] = [1, 2].map(|seed| noise_in(dtype, 3, size, seed));
                 let [a, b, c] = [&x, &y, &y].map(|t| stage.put(t));
                 let expected = dot(&x, &y).unwrap();
                 let got = stage.run(|| dot(&a, &b)).unwrap();
                 stage.numbers("dot", &[expected], &[got], 1e-12);
                 combine(0.3, &x, -1.7, &y).unwrap();
                 stage.run(|| combine(0.3, &a, -1.7, &b)).unwrap();
-                stage.same("combine", &[&y], &[&b], 1e-6);
+                stage.same("combine", &[&y], &[&b], 1e-6 * share);
                 convert(0.25, &x, &y).unwrap();
                 stage.run(|| convert(0.25, &a, &b)).unwrap();
                 stage.same("convert", &[&y], &[&b], 0.0);
@@ -111,6 +114,22 @@ mod tests {
             clear(y).unwrap();
             stage.run(|| clear(&b)).unwrap();
             stage.same("clear", &[y], &[&b], 0.0);
+        }
+    }
+
+    #[test]
+    fn double_precision_to_single_and_back() {
+        for stage in Stage::all() {
+            let size = &[37, 29, 11];
+            let double = (noise_in(DType::F64, 3, size, 1) / 3.0).unwrap();
+            let single = noise(3, size, 2);
+            let [a, b] = [&double, &single].map(|t| stage.put(t));
+            convert(0.3, &double, &single).unwrap();
+            stage.run(|| convert(0.3, &a, &b)).unwrap();
+            stage.same("narrowed", &[&single], &[&b], 0.0);
+            convert(0.7, &single, &double).unwrap();
+            stage.run(|| convert(0.7, &b, &a)).unwrap();
+            stage.same("widened", &[&double], &[&a], 0.0);
         }
     }
 

@@ -86,7 +86,10 @@ pub(crate) fn dot(x: &Tensor, y: &Tensor) -> Result<f64> {
 
 /// `to = factor * from`, converting between the floating types.
 pub(crate) fn convert(factor: f64, from: &Tensor, to: &Tensor) -> Result<()> {
-    twin!(from, launcher => cuda::scale(&launcher, factor, from, to));
+    // in the longer of the two types
+    twin!(if to.dtype() == DType::F64 { to } else { from }, launcher => {
+        cuda::scale(&launcher, factor, from, to)
+    });
     match (from.dtype(), to.dtype()) {
         (DType::F32, DType::F16) => {
             return read::<f32, _>(from, |x| {

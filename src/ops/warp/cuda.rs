@@ -3,7 +3,7 @@
 use candle_core::{DType, Tensor};
 
 use super::Place;
-use crate::ops::device::{rank, Argument, Frame, Launcher, Source};
+use crate::ops::device::{rank, Argument, Launcher, Source};
 use crate::Result;
 
 /// What a pass computes; see the CPU's tasks.
@@ -25,26 +25,26 @@ pub(super) fn pass(
     let (n, m): (usize, usize) = (place.fixed.iter().product(), place.moving.iter().product());
     let (rank, channels) = (rank(place.fixed), image.dims()[0]);
     let mut arguments = vec![
-        Argument::of(Frame::new(place.fixed, place.moving, place.map)?),
+        launcher.frame(place.fixed, place.moving, place.map)?,
         Argument::count(channels)?,
     ];
     if let Task::Values = task {
         arguments.push(Argument::of(i32::from(place.continued)));
     }
-    arguments.push(Argument::input(image, m * channels)?);
-    arguments.push(Argument::optional(u, n * rank)?);
+    arguments.push(launcher.input(image, m * channels)?);
+    arguments.push(launcher.optional(u, n * rank)?);
     let (what, planes) = match task {
         Task::Values => ("values", channels),
         Task::Along(step) => {
-            arguments.push(Argument::input(step, n * rank)?);
+            arguments.push(launcher.input(step, n * rank)?);
             ("along", channels)
         }
         Task::Gradient(cotangent) => {
-            arguments.push(Argument::input(cotangent, n * channels)?);
+            arguments.push(launcher.input(cotangent, n * channels)?);
             ("gradient", rank)
         }
     };
-    arguments.push(Argument::output(out, n * planes)?);
+    arguments.push(launcher.output(out, n * planes)?);
     let kernel = format!("{what}_{}_{rank}", place.interpolation.name());
     launcher.launch(&Source::WARP, &kernel, n, &arguments)
 }
@@ -69,7 +69,7 @@ pub(super) fn adjoint(
     const UNITS: f64 = (1u64 << 62) as f64;
     let (n, m): (usize, usize) = (place.fixed.iter().product(), place.moving.iter().product());
     let rank = rank(place.fixed);
-    let frame = Argument::of(Frame::new(place.fixed, place.moving, place.map)?);
+    let frame = launcher.frame(place.fixed, place.moving, place.map)?;
     let mass = format!("mass_{rank}");
     let scatter = format!("scatter_{}_{rank}", place.interpolation.name());
     let sums = Tensor::zeros(m, DType::I64, &launcher.device())?;
@@ -78,9 +78,9 @@ pub(super) fn adjoint(
         let cotangent = channel(shares.cotangent)?;
         let second = shares.along.map(|(_, r)| channel(r)).transpose()?;
         let handed = [
-            Argument::input(&cotangent, n)?,
-            Argument::optional(shares.along.map(|(q, _)| q), n * rank)?,
-            Argument::optional(second.as_ref(), n)?,
+            launcher.input(&cotangent, n)?,
+            launcher.optional(shares.along.map(|(q, _)| q), n * rank)?,
+            launcher.optional(second.as_ref(), n)?,
         ];
         let mut arguments = vec![frame.clone()];
         arguments.extend_from_slice(&handed);
@@ -93,7 +93,7 @@ pub(super) fn adjoint(
         } else {
             f64::NAN
         };
-        let mut arguments = vec![frame.clone(), Argument::input(u, n * rank)?];
+        let mut arguments = vec![frame.clone(), launcher.input(u, n * rank)?];
         arguments.extend(handed);
         arguments.push(Argument::of(units));
         arguments.push(Argument::output_of(&sums, DType::I64, m)?);
@@ -102,7 +102,7 @@ pub(super) fn adjoint(
             Argument::count(m)?,
             Argument::of(shares.factor / units),
             Argument::output_of(&sums, DType::I64, m)?,
-            Argument::output(&channel(out)?, m)?,
+            launcher.output(&channel(out)?, m)?,
         ];
         launcher.launch(&Source::WARP_ADJOINT, "settle", m, &arguments)?;
     }
@@ -114,8 +114,8 @@ mod tests {
     use candle_core::{IndexOp, Tensor};
 
     use crate::ops::{
-        adjoint_of_both, noise, warp, warp_adjoint, warp_derivative, warp_gradient, Interpolation,
-        Stage,
+        adjoint_of_both, noise, noise_in, warp, warp_adjoint, warp_derivative, warp_gradient,
+        Interpolation, Stage, PRECISIONS,
     };
     use crate::Affine;
 
@@ -138,22 +138,26 @@ mod tests {
     fn values_and_derivatives_as_on_the_cpu() {
         let map = map();
         for stage in Stage::all() {
-            for (fixed, moving) in SIZES {
+            for ((fixed, moving), (dtype, share)) in SIZES
+                .into_iter()
+                .flat_map(|sizes| PRECISIONS.map(|precision| (sizes, precision)))
+            {
+                let noise = |planes, size: &[usize], seed| noise_in(dtype, planes, size, seed);
                 let (image, u) = (noise(3, moving, 1), noise(fixed.len(), fixed, 2));
                 let (step, cotangent) = (noise(fixed.len(), fixed, 3), noise(3, fixed, 4));
                 let [i, v, q, g] = [&image, &u, &step, &cotangent].map(|t| stage.put(t));
                 for how in HOW {
                     let expected = warp(&image, &u, &map, how).unwrap();
                     let got = stage.run(|| warp(&i, &v, &map, how)).unwrap();
-                    stage.same("values", &[&expected], &[&got], 1e-5);
+                    stage.same("values", &[&expected], &[&got], 1e-5 * share);
                     let expected = warp_derivative(&image, &u, &map, how, &step).unwrap();
                     let got = stage
                         .run(|| warp_derivative(&i, &v, &map, how, &q))
                         .unwrap();
-                    stage.same("along a step", &[&expected], &[&got], 1e-5);
+                    stage.same("along a step", &[&expected], &[&got], 1e-5 * share);
                     let expected = warp_gradient(&image, &u, &map, how, &cotangent).unwrap();
                     let got = stage.run(|| warp_gradient(&i, &v, &map, how, &g)).unwrap();
-                    stage.same("gradient", &[&expected], &[&got], 1e-5);
+                    stage.same("gradient", &[&expected], &[&got], 1e-5 * share);
                 }
             }
         }
@@ -163,10 +167,15 @@ mod tests {
     fn adjoints_as_on_the_cpu() {
         let map = map();
         for stage in Stage::all() {
-            for (fixed, moving) in SIZES {
+            for ((fixed, moving), (dtype, share)) in SIZES
+                .into_iter()
+                .flat_map(|sizes| PRECISIONS.map(|precision| (sizes, precision)))
+            {
+                let noise = |planes, size: &[usize], seed| noise_in(dtype, planes, size, seed);
                 let (u, step) = (noise(fixed.len(), fixed, 1), noise(fixed.len(), fixed, 2));
                 // channels of very different sizes, one of them zero
-                let size = Tensor::new(&[1.0f32, 0.0, 1e-12], u.device()).unwrap();
+                let size = Tensor::new(&[1.0, 0.0, 1e-12], u.device()).unwrap();
+                let size = size.to_dtype(dtype).unwrap();
                 let mut shape = vec![1; fixed.len() + 1];
                 shape[0] = 3;
                 let size = size.reshape(shape).unwrap();
@@ -182,7 +191,7 @@ mod tests {
                         let expected = of(&first, along.then_some((&step, &second)), &u);
                         let got = stage.run(|| of(&g, along.then_some((&q, &r)), &v));
                         for (expected, got) in expected.iter().zip(&got) {
-                            stage.same("adjoint", &[expected], &[got], 1e-5);
+                            stage.same("adjoint", &[expected], &[got], 1e-5 * share);
                         }
                         let again = stage.run(|| of(&g, along.then_some((&q, &r)), &v));
                         stage.same("again", &got.each_ref(), &again.each_ref(), 0.0);

@@ -4,14 +4,15 @@ use candle_core::{DType, Tensor};
 
 use super::EnergyProblem;
 use crate::linear::LinearOperator;
-use crate::ops::{Curvature, Region, SsdData};
+use crate::ops::{is_cpu, Curvature, Region, SsdData};
 use crate::problem::{Linearisation, Problem};
 use crate::{Affine, Result};
 
 impl EnergyProblem {
-    /// Whether a box of voxels can be solved apart: the parameters are the displacement, and no term reaches far.
+    /// Whether a box of voxels can be solved apart: the parameters are the displacement, and no term reaches far. On a GPU
+    /// small boxes are no quicker than the whole.
     pub(super) fn is_local(&self) -> bool {
-        self.transform.is_field() && self.prompts.is_empty()
+        self.transform.is_field() && self.prompts.is_empty() && is_cpu(self.data.fixed.device())
     }
 
     /// The energy over a box: up to a constant that of the whole, while what lies outside and the box's held voxels stay.

@@ -1,8 +1,12 @@
 //! The squared divergence of a field, at cell centres, and its operator.
 
+#[cfg(any(feature = "cuda", test))]
+mod cuda;
+
 use candle_core::Tensor;
 use rayon::prelude::*;
 
+use super::device::twin;
 use super::diffusion::size;
 use super::real::Real;
 use super::storage::{read, with_real, write};
@@ -11,6 +15,7 @@ use crate::Result;
 /// `1/2 sum over cells of (div u)^2`; the derivative of component `a` along axis `a` is the mean of the forward
 /// differences on the cell's edges in that direction. Components in voxels make it the divergence in millimetres too.
 pub(crate) fn divergence_value(u: &Tensor) -> Result<f64> {
+    twin!(u, launcher => cuda::value(&launcher, u));
     with_real!(u.dtype(), T => read::<T, _>(u, |x| {
         let div = divergence(x, &size(u));
         0.5 * div.par_chunks(8192).map(|c| c.iter().map(|d| d.wide().powi(2)).sum::<f64>()).collect::<Vec<_>>().iter().sum::<f64>()
@@ -19,6 +24,7 @@ pub(crate) fn divergence_value(u: &Tensor) -> Result<f64> {
 
 /// Adds `weight` times the gradient of [`divergence_value`] to `out`.
 pub(crate) fn add_divergence_gradient(u: &Tensor, weight: f64, out: &Tensor) -> Result<()> {
+    twin!(u, launcher => cuda::add_gradient(&launcher, u, weight, out));
     let size = size(u);
     with_real!(u.dtype(), T => read::<T, _>(u, |x| {
         let div = divergence(x, &size);
