@@ -6,12 +6,13 @@ use candle_core::{DType, Device, Tensor};
 
 use super::Deformation;
 use crate::features::{Features, Level, Pyramid};
-use crate::ops::{noise, smooth, FoldBarrier, Interpolation, SsdData, Stage};
-use crate::problem::EnergyProblem;
+use crate::ops::{noise, smooth, Curvature, FoldBarrier, Interpolation, SsdData, Stage};
+use crate::problem::{EnergyProblem, Problem};
+use crate::prompt::Prompt;
 use crate::regulariser::{Bending, Diffusion, Elastic, Regulariser};
 use crate::solver::{GaussNewton, MultilevelSolution, Pair, Solution, Solver, Status, TrustRegion};
 use crate::transform::{Compositive, Displacement, Transform, Velocity};
-use crate::{Affine, Error, Grid, Phantom};
+use crate::{Affine, Error, Grid, Labels, Phantom};
 
 const SIZES: [&[usize]; 2] = [&[45, 38], &[26, 24, 21]];
 
@@ -102,6 +103,56 @@ fn gauss_newton_takes_the_same_way() {
     }
 }
 
+/// Soft labels of two structures, some of whose voxels count half, on top of what [`problem`] has.
+#[test]
+fn prompts_are_part_of_the_model() {
+    for (stage, size) in Stage::all()
+        .iter()
+        .flat_map(|s| SIZES.map(|size| (s, size)))
+    {
+        let rank = size.len();
+        let term = |channels: usize, seed: u64, masked: bool| SsdData {
+            fixed: smooth_noise(channels, size, seed),
+            moving: smooth_noise(channels, size, seed + 1),
+            mask: masked.then(|| {
+                let mask = smooth_noise(1, size, seed + 2).squeeze(0).unwrap();
+                let mask = mask.ge(0.0).unwrap().to_dtype(DType::F32).unwrap();
+                mask.affine(0.5, 0.5).unwrap()
+            }),
+            channel_weight: vec![0.7; channels],
+            map: Affine::identity(),
+            interpolation: Interpolation::Linear,
+        };
+        let carried = |data: &SsdData| SsdData {
+            fixed: stage.put(&data.fixed),
+            moving: stage.put(&data.moving),
+            mask: data.mask.as_ref().map(|mask| stage.put(mask)),
+            ..data.clone()
+        };
+        let (data, labels) = (term(1, 1, false), term(2, 5, true));
+        let (there, labels_there) = (carried(&data), carried(&labels));
+        let made = |data, labels| {
+            let mut problem = problem(Arc::new(Compositive), Arc::new(Diffusion), data, size);
+            problem.prompts.labels = vec![labels];
+            problem
+        };
+        let (here, there) = (made(data, labels), made(there, labels_there));
+        let u = (smooth_noise(rank, size, 9) * 2.0).unwrap();
+        let (v, what) = (stage.put(&u), format!("{size:?}"));
+        let model = |problem: &EnergyProblem, u: &Tensor| {
+            let g = u.zeros_like().unwrap();
+            let model = problem.linearise(u, Curvature::GaussNewton, &g).unwrap();
+            let q = g.zeros_like().unwrap();
+            model.operator.apply(&g, &q).unwrap();
+            (model.energy, g, q)
+        };
+        let (energy, g, q) = model(&here, &u);
+        let got = stage.run(|| model(&there, &v));
+        stage.numbers(&what, &[energy], &[got.0], 1e-6);
+        stage.same(&what, &[&g, &q], &[&got.1, &got.2], 1e-5);
+    }
+}
+
 #[test]
 fn trust_regions_find_the_same_minimum() {
     // shrinks that such a barrier acts on are everywhere
@@ -187,6 +238,7 @@ fn registered(
     deformation: &Deformation,
     [fixed, moving]: &[Level; 2],
     mask: Option<&Tensor>,
+    prompts: &[Prompt],
 ) -> crate::Result<MultilevelSolution> {
     let pair = Pair {
         fixed: Pyramid::Finest(fixed),
@@ -195,7 +247,7 @@ fn registered(
         channel_weights: None,
         fixed_mask: mask,
         moving_mask: mask,
-        prompts: &[],
+        prompts,
     };
     deformation
         .multilevel(vec![2, 1])
@@ -224,9 +276,9 @@ fn a_registration_of_two_levels_ends_at_the_same_place() {
             let mask = masked.then(|| mask.unwrap());
             let (here, there) = (levels(size, Tensor::clone), levels(size, |t| stage.put(t)));
             let mask_there = mask.as_ref().map(|mask| stage.put(mask));
-            let expected = registered(&on(&Device::Cpu), &here, mask.as_ref()).unwrap();
+            let expected = registered(&on(&Device::Cpu), &here, mask.as_ref(), &[]).unwrap();
             let got = stage
-                .run(|| registered(&on(stage.device()), &there, mask_there.as_ref()))
+                .run(|| registered(&on(stage.device()), &there, mask_there.as_ref(), &[]))
                 .unwrap();
             assert_eq!(got.levels.len(), 2);
             for (expected, got) in expected.levels.iter().zip(&got.levels) {
@@ -261,8 +313,8 @@ fn a_certified_registration_finds_the_same_minimum() {
             ..Deformation::default()
         };
         let (here, there) = (levels(size, Tensor::clone), levels(size, |t| stage.put(t)));
-        let expected = registered(&on(&Device::Cpu), &here, None).unwrap();
-        let got = stage.run(|| registered(&on(stage.device()), &there, None).unwrap());
+        let expected = registered(&on(&Device::Cpu), &here, None, &[]).unwrap();
+        let got = stage.run(|| registered(&on(stage.device()), &there, None, &[]).unwrap());
         for (expected, got) in expected.levels.iter().zip(&got.levels) {
             for level in [expected, got] {
                 assert_eq!(level.status, Status::Converged);
@@ -273,6 +325,47 @@ fn a_certified_registration_finds_the_same_minimum() {
         }
         let fields = [&expected.displacement, &got.displacement];
         stage.same("displacement", &fields[..1], &fields[1..], 1e-3);
+    }
+}
+
+#[test]
+fn labels_and_scribbles_steer_as_on_the_cpu() {
+    for (stage, size) in Stage::all()
+        .iter()
+        .flat_map(|s| SIZES.map(|size| (s, size)))
+    {
+        let phantom = Phantom::pair(size, &vec![4.0; size.len()], 3).unwrap();
+        let labels = |values: &[u32]| Labels::new(phantom.grid.clone(), values.to_vec()).unwrap();
+        let [fixed, moving] = [&phantom.fixed_labels, &phantom.moving_labels].map(|v| labels(v));
+        // every fifth voxel of large structures is marked
+        let sparse = |values: &[u32]| -> Vec<u32> {
+            let mark = |(k, v): (usize, &u32)| if k % 5 == 0 && *v <= 4 { *v } else { 0 };
+            values.iter().enumerate().map(mark).collect()
+        };
+        let marks = [&phantom.fixed_labels, &phantom.moving_labels].map(|v| labels(&sparse(v)));
+        let [fixed_marks, moving_marks] = marks;
+        let mut scribbles = Prompt::scribbles(fixed_marks, moving_marks).unwrap();
+        scribbles.off_at_finest = true;
+        let prompts = [Prompt::labels(fixed, moving, &[2]).unwrap(), scribbles];
+        let on = |device: &Device| Deformation {
+            features: Features::Intensities,
+            // later ones may part: a level ends by what an iteration gains, which leaps at borders of structures
+            iterations: Some(vec![2, 2]),
+            device: device.clone(),
+            ..Deformation::default()
+        };
+        let (here, there) = (levels(size, Tensor::clone), levels(size, |t| stage.put(t)));
+        let expected = registered(&on(&Device::Cpu), &here, None, &prompts).unwrap();
+        let got = stage
+            .run(|| registered(&on(stage.device()), &there, None, &prompts))
+            .unwrap();
+        for (expected, got) in expected.levels.iter().zip(&got.levels) {
+            assert!(expected.prompts > 0.0);
+            let parts = |l: &crate::LevelReport| [l.data + l.penalty + l.prompts, l.prompts];
+            stage.numbers("energy", &parts(expected), &parts(got), 3e-3);
+        }
+        let fields = [&expected.displacement, &got.displacement];
+        stage.same("displacement", &fields[..1], &fields[1..], 0.03);
     }
 }
 
@@ -292,11 +385,16 @@ fn what_a_device_cannot_solve_is_named() {
         };
         let descriptors = Deformation {
             features: Features::Mind,
-            ..base
+            ..base.clone()
         };
-        for (deformation, word) in [(velocity, "velocity"), (descriptors, "operator")] {
+        let points = [Prompt::points(vec![[0.0; 3]], vec![[1.0; 3]]).unwrap()];
+        for (deformation, prompts, word) in [
+            (velocity, &[][..], "velocity"),
+            (descriptors, &[], "operator"),
+            (base, &points, "points"),
+        ] {
             let refused = stage
-                .run(|| registered(&deformation, &there, None))
+                .run(|| registered(&deformation, &there, None, prompts))
                 .unwrap_err();
             assert!(matches!(refused, Error::NotOnDevice { .. }), "{refused}");
             assert!(refused.to_string().contains(word), "{refused}");

@@ -107,7 +107,7 @@ impl Registration {
             ));
         }
         if let Some(deformation) = &self.deformation {
-            deformation.check_device(!self.prompts.is_empty())?;
+            deformation.check_device(Prompt::any_points(&self.prompts))?;
         }
         for prompt in &self.prompts {
             prompt.check(fixed.grid(), moving.grid(), true)?;

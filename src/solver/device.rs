@@ -23,18 +23,19 @@ const ADJOINT: usize = 3;
 const SUMS: usize = 8;
 
 impl Multilevel {
-    /// Whether the device has all that this solve needs; `prompted` with prompts. The CPU always has.
+    /// Whether the device has all that this solve needs; with `points` among its prompts. The CPU always has.
     ///
     /// # Errors
-    /// [`Error::NotOnDevice`] names what it lacks: GPUs solve `displacement` and `compositive` stages without prompts.
-    pub fn check_device(&self, prompted: bool) -> Result<()> {
+    /// [`Error::NotOnDevice`] names what it lacks: GPUs solve `displacement` and `compositive` stages without points
+    /// as prompts.
+    pub fn check_device(&self, points: bool) -> Result<()> {
         if is_cpu(&self.device) {
             return Ok(());
         }
         let name = self.transform.name();
         for (lacks, what) in [
             (!self.transform.is_field(), format!("the {name} transform")),
-            (prompted, "a registration with prompts".into()),
+            (points, "a registration with points as prompts".into()),
         ] {
             if lacks {
                 return Err(Error::on_device(what));
@@ -43,13 +44,17 @@ impl Multilevel {
         Ok(())
     }
 
-    /// Feature maps of a level carried to the device, in the precision of the solve.
+    /// Feature maps of a level carried to the device, in the precision of the solve; beside so many prompted structures.
     ///
     /// # Errors
     /// [`Error::Memory`] when the level would not fit there.
-    pub(super) fn carried(&self, maps: FeatureMaps) -> Result<FeatureMaps> {
+    pub(super) fn carried(&self, maps: FeatureMaps, prompted: usize) -> Result<FeatureMaps> {
         if let Some(free) = free_memory(&self.device) {
-            fits(&device_name(&self.device), self.bytes(&maps), free)?;
+            fits(
+                &device_name(&self.device),
+                self.bytes(&maps, prompted),
+                free,
+            )?;
         }
         Ok(FeatureMaps {
             fixed: maps.fixed.to_dtype(self.dtype)?.to_device(&self.device)?,
@@ -59,7 +64,7 @@ impl Multilevel {
     }
 
     /// Memory that a level takes on a device, an estimate: while it is solved, or while its gradient is handed on.
-    fn bytes(&self, maps: &FeatureMaps) -> u64 {
+    fn bytes(&self, maps: &FeatureMaps, prompted: usize) -> u64 {
         let (channels, rank) = (maps.fixed.dims()[0], maps.fixed.rank() - 1);
         let (n, all) = (maps.fixed.elem_count() / channels, maps.moving.elem_count());
         let (m, blocks) = (all / channels, n * rank * (rank + 1) / 2);
@@ -67,7 +72,11 @@ impl Multilevel {
             Interpolation::Linear => 1,
             Interpolation::Cubic => 2,
         };
-        let always = n * channels + copies * all + blocks + n * SCALARS;
+        let mut always = n * channels + copies * all + blocks + n * SCALARS;
+        if prompted > 0 {
+            // with a mask, and gradient and blocks of their own
+            always += prompted * (n + copies * m) + n * (1 + rank) + blocks;
+        }
         let solved = match self.barrier {
             // blocks are there as they come, as they are worked with, and inverted
             Some(_) => n * rank * (FIELDS + CERTIFIED) + 2 * blocks,
@@ -108,7 +117,7 @@ mod tests {
 
     #[test]
     fn an_adjoint_of_many_channels_takes_more_than_the_solve() {
-        let bytes = |channels: usize, differentiated: bool| {
+        let bytes = |channels: usize, differentiated: bool, prompted: usize| {
             let features = Tensor::zeros((channels, 4, 5, 6), DType::F32, &Device::Cpu).unwrap();
             let maps = FeatureMaps {
                 fixed: features.clone(),
@@ -130,12 +139,13 @@ mod tests {
                 device: Device::Cpu,
                 differentiated,
             };
-            level.bytes(&maps) / 120
+            level.bytes(&maps, prompted) / 120
         };
-        assert_eq!(bytes(1, true), bytes(1, false));
-        assert_eq!(bytes(1, false), 4 * (2 + 6 + 5 + 27));
-        assert_eq!(bytes(16, false), 4 * (32 + 6 + 5 + 27));
-        assert_eq!(bytes(16, true), 4 * (32 + 6 + 5 + 9 + 48) + 8);
+        assert_eq!(bytes(1, true, 0), bytes(1, false, 0));
+        assert_eq!(bytes(1, false, 0), 4 * (2 + 6 + 5 + 27));
+        assert_eq!(bytes(16, false, 0), 4 * (32 + 6 + 5 + 27));
+        assert_eq!(bytes(16, true, 0), 4 * (32 + 6 + 5 + 9 + 48) + 8);
+        assert_eq!(bytes(1, false, 3), bytes(1, false, 0) + 4 * (6 + 4 + 6));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor};
 
-use super::prompts::{check, PromptLevel};
+use super::prompts::{check, of_level, PromptLevel};
 use super::{Certificate, Iteration, Solver, Status};
 use crate::features::{level_grid, matched_grid, FeatureMaps, Features, Pyramid};
 use crate::ops::{coverage, smooth, spline_coefficients, FoldBarrier, Interpolation, SsdData};
@@ -163,12 +163,14 @@ impl Multilevel {
     ) -> Result<()> {
         let finest = [pair.fixed.finest()?, pair.moving.finest()?].map(|level| &level.grid);
         check(pair.prompts, finest[0], finest[1], self.shrinks.len())?;
-        self.check_device(!pair.prompts.is_empty())?;
+        self.check_device(Prompt::any_points(pair.prompts))?;
         let mut state: Option<(Tensor, Grid)> = None;
         for (number, &shrink) in self.shrinks.iter().enumerate() {
             let clock = Instant::now();
             let (maps, [grid, moving_grid]) = self.maps(pair, number)?;
-            let maps = self.carried(maps)?;
+            let finest = number + 1 == self.shrinks.len();
+            let prompted = of_level(pair.prompts, finest).map(Prompt::structures);
+            let maps = self.carried(maps, prompted.sum())?;
             // the coarser level's parameters are given back before this level allocates
             let theta = match state.take() {
                 Some((theta, from)) => self.transform.resample(&theta, &from, &grid)?,
@@ -248,11 +250,7 @@ impl Multilevel {
             .compose(&pair.affine)
             .compose(&grid.index_to_world());
         let finest = number + 1 == self.shrinks.len();
-        let mut prompts = pair
-            .prompts
-            .iter()
-            .filter(|prompt| !(finest && prompt.off_at_finest))
-            .peekable();
+        let mut prompts = of_level(pair.prompts, finest).peekable();
         let mut unit = maps.unit;
         if unit == 0.0 && prompts.peek().is_some() {
             // features without any edge: prompts and regulariser share any unit
@@ -278,6 +276,7 @@ impl Multilevel {
             map: &map,
             interpolation: self.interpolation,
             dtype: self.dtype,
+            device: &self.device,
             unit,
             covered: covered.as_ref(),
         }

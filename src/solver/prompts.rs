@@ -1,6 +1,6 @@
 //! Prompts as terms of a level's energy.
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use crate::ops::{spline_coefficients, Interpolation, SsdData};
 use crate::problem::PromptTerms;
@@ -19,6 +19,8 @@ pub(super) struct PromptLevel<'a> {
     pub map: &'a Affine,
     pub interpolation: Interpolation,
     pub dtype: DType,
+    /// Where the terms are evaluated.
+    pub device: &'a Device,
     /// The features' gradient energy.
     pub unit: f64,
     /// Weight of each fixed voxel by whether it is carried into the moving grid.
@@ -39,6 +41,13 @@ pub(super) fn check(prompts: &[Prompt], fixed: &Grid, moving: &Grid, levels: usi
     Ok(())
 }
 
+/// Those of a level, the finest or a coarser one.
+pub(super) fn of_level(prompts: &[Prompt], finest: bool) -> impl Iterator<Item = &Prompt> {
+    prompts
+        .iter()
+        .filter(move |prompt| !(finest && prompt.off_at_finest))
+}
+
 impl PromptLevel<'_> {
     /// The terms of these prompts.
     pub fn terms<'a>(&self, prompts: impl Iterator<Item = &'a Prompt>) -> Result<PromptTerms> {
@@ -57,18 +66,21 @@ impl PromptLevel<'_> {
 
     /// Soft labels as data, whose borders have the gradient energy `weight`.
     fn labels(&self, maps: PromptMaps, weight: f64) -> Result<SsdData> {
+        let there = |map: Tensor| -> Result<Tensor> {
+            Ok(map.to_dtype(self.dtype)?.to_device(self.device)?)
+        };
         let mask = match (maps.mask, self.covered) {
-            (Some(own), Some(covered)) => Some((own.to_dtype(self.dtype)? * covered)?),
-            (Some(own), None) => Some(own.to_dtype(self.dtype)?),
+            (Some(own), Some(covered)) => Some((there(own)? * covered)?),
+            (Some(own), None) => Some(there(own)?),
             (None, covered) => covered.cloned(),
         };
         let channels = maps.fixed.dims()[0];
-        let mut moving = maps.moving.to_dtype(self.dtype)?;
+        let mut moving = there(maps.moving)?;
         if self.interpolation == Interpolation::Cubic {
             moving = spline_coefficients(&moving)?;
         }
         Ok(SsdData {
-            fixed: maps.fixed.to_dtype(self.dtype)?,
+            fixed: there(maps.fixed)?,
             moving,
             mask,
             channel_weight: vec![weight / maps.edge; channels],

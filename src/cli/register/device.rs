@@ -2,6 +2,7 @@
 
 use candle_core::Device;
 
+use super::prompts::Kind;
 use super::run::deformation;
 use super::RegisterArgs;
 use crate::cli::Session;
@@ -33,5 +34,6 @@ fn lacking(args: &RegisterArgs, device: &Device) -> Option<Error> {
         device: device.clone(),
         ..deformation(args)?
     };
-    stage.check_device(args.prompts().next().is_some()).err()
+    let points = args.prompts().any(|(kind, _)| kind == Kind::Points);
+    stage.check_device(points).err()
 }
