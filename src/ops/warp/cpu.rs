@@ -128,7 +128,10 @@ impl<T: Real, const D: usize> Warp<'_, T, D> {
     unsafe fn cell<L: Lanes<Element = T>, const CUBIC: bool>(&self, v: Vector) -> Cell<L, D> {
         let start = self.frame.row_start(v.row);
         // SAFETY: as in `run`.
-        unsafe { (self.frame).cell::<L, CUBIC>(self.u, &start, (v.i, v.at, v.count)) }
+        unsafe {
+            let place = (v.i, v.at, v.count);
+            self.frame.cell::<L, CUBIC>(self.u, &start, place)
+        }
     }
 
     /// One channel.
@@ -186,12 +189,10 @@ impl<T: Real, const D: usize> Warp<'_, T, D> {
         unsafe {
             let mut runs = [frame.room::<L>(); RUNS];
             let mut sums = [[[L::constant(0.0); D]; RUN]; RUNS];
-            let (all, group) = (
-                frame.runs::<L>(self.rows.len()),
-                if self.channels > 1 { RUNS } else { 1 },
-            );
-            for first in (0..all).step_by(group) {
-                let group = first..(first + group).min(all);
+            let all = frame.runs::<L>(self.rows.len());
+            let together = if self.channels > 1 { RUNS } else { 1 };
+            for first in (0..all).step_by(together) {
+                let group = first..(first + together).min(all);
                 if !CUBIC {
                     for s in group.clone() {
                         let (row, begin) = frame.run_at::<L>(self.rows.start, s);
