@@ -23,7 +23,7 @@ pub(super) struct Neighbourhood {
 impl Neighbourhood {
     /// That of a fixed level: two voxels of its finest axis along every axis, or one voxel where that is more.
     pub fn of(grid: &Grid) -> Self {
-        let finest = grid.spacing().iter().copied().fold(f64::INFINITY, f64::min);
+        let finest = grid.finest_spacing();
         let direction = grid.direction();
         Self {
             axes: (0..grid.rank())
@@ -39,7 +39,7 @@ impl Neighbourhood {
     /// Neighbours along the axes of the world, with which grids of any orientation are described alike: two voxels of the
     /// finest axis away, or one voxel of the axis that lies that way where that is more.
     pub fn along_the_world(grid: &Grid) -> Self {
-        let finest = grid.spacing().iter().copied().fold(f64::INFINITY, f64::min);
+        let finest = grid.finest_spacing();
         let into = grid.world_to_index();
         Self {
             axes: (0..grid.rank())

@@ -62,7 +62,7 @@ const FEWEST: usize = 8;
 /// Axes that are coarse already shrink less, so that anisotropic grids become more isotropic with each level; no axis
 /// goes below 8 voxels.
 pub fn level_grid(grid: &Grid, shrink: usize) -> Result<Grid> {
-    let finest = grid.spacing().iter().copied().fold(f64::INFINITY, f64::min);
+    let finest = grid.finest_spacing();
     let size: Vec<usize> = (0..grid.rank())
         .map(|a| {
             let n = grid.size()[a];
@@ -75,11 +75,7 @@ pub fn level_grid(grid: &Grid, shrink: usize) -> Result<Grid> {
 
 /// The grid of another image with about the spacing of `level`: axes finer than its finest axis are shrunk to it.
 pub fn matched_grid(grid: &Grid, level: &Grid) -> Result<Grid> {
-    let target = level
-        .spacing()
-        .iter()
-        .copied()
-        .fold(f64::INFINITY, f64::min);
+    let target = level.finest_spacing();
     let size: Vec<usize> = (0..grid.rank())
         .map(|a| {
             let n = grid.size()[a];

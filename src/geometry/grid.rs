@@ -104,6 +104,11 @@ impl Grid {
         &self.spacing[..self.rank]
     }
 
+    /// The smallest [`spacing`](Self::spacing), mm.
+    pub fn finest_spacing(&self) -> f64 {
+        self.spacing().iter().copied().fold(f64::INFINITY, f64::min)
+    }
+
     /// World position of voxel 0, RAS mm.
     pub fn origin(&self) -> [f64; 3] {
         self.origin
@@ -194,7 +199,7 @@ impl Grid {
 
     /// Whether two grids are the same for all purposes: equal size, corners within `tolerance` voxels.
     pub fn matches(&self, other: &Self, tolerance: f64) -> bool {
-        let smallest = self.spacing().iter().copied().fold(f64::INFINITY, f64::min);
+        let smallest = self.finest_spacing();
         self.rank == other.rank
             && self.size == other.size
             && self

@@ -17,7 +17,7 @@ pub(super) struct Scales {
 
 impl Scales {
     pub(super) fn new(grid: &Grid, count: usize) -> Self {
-        let finest = grid.spacing().iter().copied().fold(f64::INFINITY, f64::min);
+        let finest = grid.finest_spacing();
         let factors = (0..count)
             .map(|scale| {
                 let shrink = (1usize << scale) as f64;

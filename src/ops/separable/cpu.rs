@@ -45,6 +45,16 @@ pub(super) fn along_axis<T: Real>(x: &[T], inner: usize, table: &Table, out: &mu
     }
 }
 
+/// Whether windows begin one element after the other, as those of filters that keep the grid do within it.
+#[inline(always)]
+fn follow(starts: &[i32]) -> bool {
+    let mut gaps = 0;
+    for (k, &start) in starts.iter().enumerate() {
+        gaps |= start - starts[0] - k as i32;
+    }
+    gaps == 0
+}
+
 struct Line<'a, T> {
     x: &'a [T],
     table: &'a Table,
@@ -63,15 +73,23 @@ impl<T: Real> Kernel<T> for Line<'_, T> {
         // SAFETY: starts plus taps stay within the line; partial loads and stores stay within the tables.
         unsafe {
             while o + L::COUNT <= outputs {
-                let mut lanes = [T::of(0.0); 16];
-                for (lane, s) in lanes.iter_mut().zip(&start[o..o + L::COUNT]) {
-                    *lane = T::of(f64::from(*s));
-                }
-                let at = L::load(lanes.as_ptr()).index();
                 let mut sum = L::splat(T::of(0.0));
-                for k in 0..self.table.taps() {
-                    let w = L::load(self.weights.as_ptr().add(k * outputs + o));
-                    sum = L::gather(self.x.as_ptr().add(k), at).fma(w, sum);
+                if follow(&start[o..o + L::COUNT]) {
+                    let from = self.x.as_ptr().add(start[o] as usize);
+                    for k in 0..self.table.taps() {
+                        let w = L::load(self.weights.as_ptr().add(k * outputs + o));
+                        sum = L::load(from.add(k)).fma(w, sum);
+                    }
+                } else {
+                    let mut lanes = [T::of(0.0); 16];
+                    for (lane, s) in lanes.iter_mut().zip(&start[o..o + L::COUNT]) {
+                        *lane = T::of(f64::from(*s));
+                    }
+                    let at = L::load(lanes.as_ptr()).index();
+                    for k in 0..self.table.taps() {
+                        let w = L::load(self.weights.as_ptr().add(k * outputs + o));
+                        sum = L::gather(self.x.as_ptr().add(k), at).fma(w, sum);
+                    }
                 }
                 sum.store(self.out.as_mut_ptr().add(o));
                 o += L::COUNT;

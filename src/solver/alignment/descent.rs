@@ -45,8 +45,7 @@ pub(super) fn descend(
 ) -> Result<Descent> {
     let linear = Linear::new(kind, level.fixed.rank(), level.fixed.centre())?;
     let corners = level.fixed.corners();
-    let finest = |spacing: &[f64]| spacing.iter().copied().fold(f64::INFINITY, f64::min);
-    let small = SMALL * finest(level.moving.spacing());
+    let small = SMALL * level.moving.finest_spacing();
     let mut now = Descent {
         affine: *start,
         fit: level.fit(start)?,
