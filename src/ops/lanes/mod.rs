@@ -144,22 +144,18 @@ pub trait Lanes: Copy {
             pairs
         }
     }
-    /// The elements at the same places of several rows, and the three after each of them.
+    /// The elements at the places, and the three after each of them.
     #[inline(always)]
-    unsafe fn gather_fours<const ROWS: usize>(
-        rows: [*const Self::Element; ROWS],
-        places: &Places,
-    ) -> [[Self; 4]; ROWS] {
+    unsafe fn gather_four(from: *const Self::Element, places: &Places) -> [Self; 4] {
         // SAFETY: the caller's promise.
         unsafe {
             let at = places.index::<Self>();
-            let mut fours = [[Self::constant(0.0); 4]; ROWS];
-            for r in 0..ROWS {
-                for k in 0..4 {
-                    fours[r][k] = Self::gather(rows[r].add(k), at);
-                }
-            }
-            fours
+            [
+                Self::gather(from, at),
+                Self::gather(from.add(1), at),
+                Self::gather(from.add(2), at),
+                Self::gather(from.add(3), at),
+            ]
         }
     }
     /// Sum of all lanes, in a fixed order, in double precision.

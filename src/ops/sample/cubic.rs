@@ -102,7 +102,7 @@ impl<L: Lanes, const D: usize> Taps<L, D> {
             if NEAR {
                 let plane = if D == 2 { 0 } else { kz * stride[D - 1] };
                 let from = coefficients.add(plane + ky * stride[1]);
-                return L::gather_fours([from], &self.near)[0];
+                return L::gather_four(from, &self.near);
             }
             let mut at = self.far[1][ky];
             if D == 3 {

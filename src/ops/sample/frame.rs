@@ -142,7 +142,7 @@ impl<T: Real, const D: usize> Frame<T, D> {
         }
     }
 
-    /// Where the vectors of a run from voxel `begin` of a row on lie, for linear interpolation.
+    /// Where the vectors of run `s` of the rows from `first` on lie, for linear interpolation; see [`Frame::run_at`].
     ///
     /// # Safety
     /// As [`Frame::cell`].
@@ -150,17 +150,18 @@ impl<T: Real, const D: usize> Frame<T, D> {
     pub(crate) unsafe fn run<L: Lanes<Element = T>>(
         &self,
         u: Option<&[T]>,
-        start: &[T; D],
-        (row, begin): (usize, usize),
+        (first, s): (usize, usize),
         between: &mut [Multilinear<L, D>; RUN],
     ) {
         let width = self.fixed[0];
+        let (row, begin) = self.run_at::<L>(first, s);
+        let start = self.row_start(row);
         // SAFETY: the caller's promise.
         unsafe {
             for k in 0..vectors::<L>(width - begin) {
                 let i = begin + k * L::COUNT;
                 let place = (i, row * width + i, (width - i).min(L::COUNT));
-                let cell = self.cell::<L, false>(u, start, place);
+                let cell = self.cell::<L, false>(u, &start, place);
                 between[k] = Multilinear::of(&cell, &self.stride);
             }
         }

@@ -170,9 +170,7 @@ impl<T: Real, const D: usize> Pass<'_, T, D> {
                 let group = first..(first + GROUP).min(all);
                 if !CUBIC {
                     for s in group.clone() {
-                        let (row, begin) = frame.run_at::<L>(self.rows.start, s);
-                        let (start, run) = (frame.row_start(row), &mut runs[s - first]);
-                        frame.run(input.u, &start, (row, begin), run);
+                        frame.run(input.u, (self.rows.start, s), &mut runs[s - first]);
                     }
                 }
                 for c in 0..channels {

@@ -195,9 +195,7 @@ impl<T: Real, const D: usize> Warp<'_, T, D> {
                 let group = first..(first + together).min(all);
                 if !CUBIC {
                     for s in group.clone() {
-                        let (row, begin) = frame.run_at::<L>(self.rows.start, s);
-                        let (start, run) = (frame.row_start(row), &mut runs[s - first]);
-                        frame.run(self.u, &start, (row, begin), run);
+                        frame.run(self.u, (self.rows.start, s), &mut runs[s - first]);
                     }
                 }
                 for c in 0..self.channels {

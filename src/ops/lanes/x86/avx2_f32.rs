@@ -195,31 +195,24 @@ impl Lanes for Avx2F32 {
         }
     }
     #[inline(always)]
-    unsafe fn gather_fours<const ROWS: usize>(
-        rows: [*const f32; ROWS],
-        places: &Places,
-    ) -> [[Self; 4]; ROWS] {
+    unsafe fn gather_four(from: *const f32, places: &Places) -> [Self; 4] {
         // SAFETY: the trait's contract.
         unsafe {
             let place = places.words();
-            let mut fours = [[Self::splat(0.0); 4]; ROWS];
-            for r in 0..ROWS {
-                let a = every_fourth(rows[r], place, 0);
-                let b = every_fourth(rows[r], place, 1);
-                let c = every_fourth(rows[r], place, 2);
-                let d = every_fourth(rows[r], place, 3);
-                let (low, high) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
-                let (low_on, high_on) = (_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
-                let (low, high) = (_mm256_castps_pd(low), _mm256_castps_pd(high));
-                let (low_on, high_on) = (_mm256_castps_pd(low_on), _mm256_castps_pd(high_on));
-                fours[r] = [
-                    Self(_mm256_castpd_ps(_mm256_unpacklo_pd(low, low_on))),
-                    Self(_mm256_castpd_ps(_mm256_unpackhi_pd(low, low_on))),
-                    Self(_mm256_castpd_ps(_mm256_unpacklo_pd(high, high_on))),
-                    Self(_mm256_castpd_ps(_mm256_unpackhi_pd(high, high_on))),
-                ];
-            }
-            fours
+            let a = every_fourth(from, place, 0);
+            let b = every_fourth(from, place, 1);
+            let c = every_fourth(from, place, 2);
+            let d = every_fourth(from, place, 3);
+            let (low, high) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+            let (low_on, high_on) = (_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+            let (low, high) = (_mm256_castps_pd(low), _mm256_castps_pd(high));
+            let (low_on, high_on) = (_mm256_castps_pd(low_on), _mm256_castps_pd(high_on));
+            [
+                Self(_mm256_castpd_ps(_mm256_unpacklo_pd(low, low_on))),
+                Self(_mm256_castpd_ps(_mm256_unpackhi_pd(low, low_on))),
+                Self(_mm256_castpd_ps(_mm256_unpacklo_pd(high, high_on))),
+                Self(_mm256_castpd_ps(_mm256_unpackhi_pd(high, high_on))),
+            ]
         }
     }
     #[inline(always)]

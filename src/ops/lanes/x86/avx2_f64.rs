@@ -148,29 +148,22 @@ impl Lanes for Avx2F64 {
         unsafe { Self(_mm256_i32gather_pd::<8>(from, at)) }
     }
     #[inline(always)]
-    unsafe fn gather_fours<const ROWS: usize>(
-        rows: [*const f64; ROWS],
-        places: &Places,
-    ) -> [[Self; 4]; ROWS] {
+    unsafe fn gather_four(from: *const f64, places: &Places) -> [Self; 4] {
         // SAFETY: the trait's contract.
         unsafe {
             let place = places.words();
-            let mut fours = [[Self::splat(0.0); 4]; ROWS];
-            for r in 0..ROWS {
-                let a = _mm256_loadu_pd(rows[r].add(place[0] as usize));
-                let b = _mm256_loadu_pd(rows[r].add(place[1] as usize));
-                let c = _mm256_loadu_pd(rows[r].add(place[2] as usize));
-                let d = _mm256_loadu_pd(rows[r].add(place[3] as usize));
-                let (even, odd) = (_mm256_unpacklo_pd(a, b), _mm256_unpackhi_pd(a, b));
-                let (even_on, odd_on) = (_mm256_unpacklo_pd(c, d), _mm256_unpackhi_pd(c, d));
-                fours[r] = [
-                    Self(_mm256_permute2f128_pd::<0x20>(even, even_on)),
-                    Self(_mm256_permute2f128_pd::<0x20>(odd, odd_on)),
-                    Self(_mm256_permute2f128_pd::<0x31>(even, even_on)),
-                    Self(_mm256_permute2f128_pd::<0x31>(odd, odd_on)),
-                ];
-            }
-            fours
+            let a = _mm256_loadu_pd(from.add(place[0] as usize));
+            let b = _mm256_loadu_pd(from.add(place[1] as usize));
+            let c = _mm256_loadu_pd(from.add(place[2] as usize));
+            let d = _mm256_loadu_pd(from.add(place[3] as usize));
+            let (even, odd) = (_mm256_unpacklo_pd(a, b), _mm256_unpackhi_pd(a, b));
+            let (even_on, odd_on) = (_mm256_unpacklo_pd(c, d), _mm256_unpackhi_pd(c, d));
+            [
+                Self(_mm256_permute2f128_pd::<0x20>(even, even_on)),
+                Self(_mm256_permute2f128_pd::<0x20>(odd, odd_on)),
+                Self(_mm256_permute2f128_pd::<0x31>(even, even_on)),
+                Self(_mm256_permute2f128_pd::<0x31>(odd, odd_on)),
+            ]
         }
     }
     #[inline(always)]

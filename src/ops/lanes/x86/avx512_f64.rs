@@ -145,32 +145,25 @@ impl Lanes for Avx512F64 {
         unsafe { Self(_mm512_i32gather_pd::<8>(at, from)) }
     }
     #[inline(always)]
-    unsafe fn gather_fours<const ROWS: usize>(
-        rows: [*const f64; ROWS],
-        places: &Places,
-    ) -> [[Self; 4]; ROWS] {
+    unsafe fn gather_four(from: *const f64, places: &Places) -> [Self; 4] {
         // SAFETY: the trait's contract.
         unsafe {
             let place = places.words();
             let first = _mm512_setr_epi64(0, 1, 8, 9, 4, 5, 12, 13);
             let second = _mm512_setr_epi64(2, 3, 10, 11, 6, 7, 14, 15);
-            let mut fours = [[Self::splat(0.0); 4]; ROWS];
-            for r in 0..ROWS {
-                // places k and k + 4 side by side
-                let a = couple(rows[r], place, 0);
-                let b = couple(rows[r], place, 1);
-                let c = couple(rows[r], place, 2);
-                let d = couple(rows[r], place, 3);
-                let (even, odd) = (_mm512_unpacklo_pd(a, b), _mm512_unpackhi_pd(a, b));
-                let (even_on, odd_on) = (_mm512_unpacklo_pd(c, d), _mm512_unpackhi_pd(c, d));
-                fours[r] = [
-                    Self(_mm512_permutex2var_pd(even, first, even_on)),
-                    Self(_mm512_permutex2var_pd(odd, first, odd_on)),
-                    Self(_mm512_permutex2var_pd(even, second, even_on)),
-                    Self(_mm512_permutex2var_pd(odd, second, odd_on)),
-                ];
-            }
-            fours
+            // places k and k + 4 side by side
+            let a = couple(from, place, 0);
+            let b = couple(from, place, 1);
+            let c = couple(from, place, 2);
+            let d = couple(from, place, 3);
+            let (even, odd) = (_mm512_unpacklo_pd(a, b), _mm512_unpackhi_pd(a, b));
+            let (even_on, odd_on) = (_mm512_unpacklo_pd(c, d), _mm512_unpackhi_pd(c, d));
+            [
+                Self(_mm512_permutex2var_pd(even, first, even_on)),
+                Self(_mm512_permutex2var_pd(odd, first, odd_on)),
+                Self(_mm512_permutex2var_pd(even, second, even_on)),
+                Self(_mm512_permutex2var_pd(odd, second, odd_on)),
+            ]
         }
     }
     #[inline(always)]
