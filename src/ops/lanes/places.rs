@@ -11,6 +11,11 @@ impl Places {
     /// No place yet.
     pub(crate) const NONE: Self = Self([0; 16]);
 
+    /// Those of so many rows that begin `step` elements after each other; the others are those of the last row.
+    pub(crate) fn rows(step: usize, count: usize) -> Self {
+        Self(std::array::from_fn(|k| (k.min(count - 1) * step) as u32))
+    }
+
     /// The places of a vector of indices, none of them negative.
     ///
     /// # Safety
