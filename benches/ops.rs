@@ -141,11 +141,14 @@ fn data_term(bench: &mut Bench<'_>) {
     }
 }
 
-/// What an iteration of the fast mode does beside its inner solve: compositive, halves.
-fn iteration(bench: &mut Bench<'_>, channels: usize) {
+/// What an iteration of the fast mode does beside its inner solve: compositive, the model in halves; features of a type.
+fn iteration(bench: &mut Bench<'_>, channels: usize, stored: DType) {
     let size = bench.size;
     let u = displacement(size);
-    let features = |seed| smooth(&noise(channels, size, 9.0, seed), &[1.5; 3]).unwrap();
+    let features = |seed| {
+        let smooth = smooth(&noise(channels, size, 9.0, seed), &[1.5; 3]).unwrap();
+        smooth.to_dtype(stored).unwrap()
+    };
     let (fixed, moving) = (features(2), features(3));
     let data = SsdData {
         fixed,
@@ -168,10 +171,14 @@ fn iteration(bench: &mut Bench<'_>, channels: usize) {
     } else {
         (6.0, 15.0)
     };
-    let name = |what: &str| format!("{what} of an iteration, {channels} channels");
+    let (width, halves) = match stored {
+        DType::F16 => (2.0, " in halves"),
+        _ => (4.0, ""),
+    };
+    let name = |what: &str| format!("{what} of an iteration, {channels} channels{halves}");
     bench.time(
         &name("fused pass"),
-        4.0 * (4.0 + 2.0 * c) + 2.0 * (3.0 + entries),
+        4.0 * 4.0 + 2.0 * width * c + 2.0 * (3.0 + entries),
         33.0 + c * (33.0 + 10.0 + block) + near,
         || {
             problem
@@ -181,13 +188,13 @@ fn iteration(bench: &mut Bench<'_>, channels: usize) {
     );
     bench.time(
         &name("energy"),
-        4.0 * (4.0 + 2.0 * c),
+        4.0 * 4.0 + 2.0 * width * c,
         33.0 + c * (14.0 + 4.0) + 27.0,
         || {
             problem.value(&u).unwrap();
         },
     );
-    if channels > 1 {
+    if channels > 1 || stored == DType::F16 {
         return;
     }
     let step = (&u * 1e-3).unwrap().to_dtype(DType::F16).unwrap();
@@ -359,7 +366,9 @@ fn main() {
         };
         data_term(&mut bench);
         for channels in [1, 4, 16] {
-            iteration(&mut bench, channels);
+            for stored in [DType::F32, DType::F16] {
+                iteration(&mut bench, channels, stored);
+            }
         }
         linear_system(&mut bench);
         fields(&mut bench);

@@ -64,7 +64,29 @@ pub fn run_half() -> Results {
         all: Vec::new(),
     };
     blocks(&mut results, DType::F16);
+    features(&mut results);
     results
+}
+
+/// The fused pass over features in halves, which computes in single precision.
+fn features(results: &mut Results) {
+    let single = |t: Tensor| t.to_dtype(DType::F32).unwrap();
+    let u = single((results.noise(3, &SIZE, 1) * 1.5).unwrap());
+    let data = SsdData {
+        fixed: results.noise(5, &SIZE, 3),
+        moving: results.noise(5, &SIZE, 2),
+        mask: None,
+        channel_weight: vec![0.7; 5],
+        map: turned(),
+        interpolation: Interpolation::Linear,
+    };
+    let (gradient, blocks) = (zeros(&u), single(results.noise(6, &SIZE, 5)));
+    let energy = data
+        .linearise(Some(&u), Curvature::GaussNewton, &gradient, &blocks)
+        .unwrap();
+    results.numbers("energy of halves", &[energy]);
+    results.tensor("gradient of halves", &gradient);
+    results.tensor("blocks of halves", &blocks);
 }
 
 fn turned() -> Affine {

@@ -1,6 +1,6 @@
 //! The data term: equal to a plain reference, and every derivative equal to finite differences.
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use stillpoint::{spline_coefficients, Affine, Curvature, Interpolation, SsdData};
 
 use crate::sampler::{positions, value};
@@ -224,4 +224,63 @@ fn positions_that_are_not_numbers_stay_inside() {
         let (_, gradient, _) = linearise(&data, &u, Curvature::Newton, 6);
         assert!(values(&gradient).iter().all(|g| g.is_finite()));
     }
+}
+
+#[test]
+fn features_in_halves_give_what_the_same_features_give_in_single_precision() {
+    let single = |t: &Tensor| t.to_dtype(DType::F32).unwrap();
+    for size in SIZES.iter().chain(&[&[37usize, 6, 5][..], &[131, 9]]) {
+        for channels in [1, 3, 16] {
+            let (data, u) = term(size, channels, true, Interpolation::Linear);
+            let halves = SsdData {
+                fixed: data.fixed.to_dtype(DType::F16).unwrap(),
+                moving: data.moving.to_dtype(DType::F16).unwrap(),
+                mask: data.mask.as_ref().map(single),
+                ..data
+            };
+            let wide = SsdData {
+                fixed: single(&halves.fixed),
+                moving: single(&halves.moving),
+                ..halves.clone()
+            };
+            let u = single(&u);
+            let name = format!("{size:?} {channels} channels");
+            let energies = [&halves, &wide].map(|data| data.value(Some(&u)).unwrap());
+            assert_eq!(energies[0], energies[1], "{name}");
+            let entries = packed(size.len()).len();
+            for (curvature, entries) in [
+                (
+                    Curvature::GaussNewton,
+                    if channels == 1 { size.len() } else { entries },
+                ),
+                (Curvature::Newton, entries),
+            ] {
+                let [of_halves, expected] = [&halves, &wide].map(|data| {
+                    let gradient = u.zeros_like().unwrap();
+                    let blocks = single(&noise(&shape(entries, size), 5));
+                    let energy = data
+                        .linearise(Some(&u), curvature, &gradient, &blocks)
+                        .unwrap();
+                    (energy, values(&gradient), values(&blocks))
+                });
+                assert!(of_halves == expected, "{name}, {curvature:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn features_in_halves_are_not_interpolated_by_splines() {
+    let (data, u) = term(&[9, 8], 2, false, Interpolation::Cubic);
+    let data = SsdData {
+        fixed: data.fixed.to_dtype(DType::F16).unwrap(),
+        moving: data.moving.to_dtype(DType::F16).unwrap(),
+        ..data
+    };
+    let error = data.value(Some(&u.to_dtype(DType::F32).unwrap()));
+    let text = error.unwrap_err().to_string();
+    assert!(
+        text.contains("half precision") && text.contains("F32"),
+        "{text}"
+    );
 }

@@ -6,6 +6,7 @@
 mod half_storage;
 mod places;
 mod plain;
+mod source;
 mod stores;
 #[cfg(target_arch = "x86_64")]
 mod x86;
@@ -19,6 +20,7 @@ use super::real::Real;
 pub(crate) use half_storage::{HalfStorage, Halves};
 pub use places::Places;
 pub(crate) use plain::Plain;
+pub(crate) use source::Source;
 pub(crate) use stores::Stores;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use x86::{Avx2F32, Avx2F64, Avx512F32, Avx512F64};
@@ -140,6 +142,28 @@ pub trait Lanes: Copy {
             let mut pairs = [(Self::constant(0.0), Self::constant(0.0)); ROWS];
             for r in 0..ROWS {
                 pairs[r] = (Self::gather(rows[r], at), Self::gather(rows[r].add(1), at));
+            }
+            pairs
+        }
+    }
+    /// [`Lanes::gather_pairs`] from rows of halves.
+    #[inline(always)]
+    unsafe fn gather_pairs_of_halves<const ROWS: usize>(
+        rows: [*const f16; ROWS],
+        places: &Places,
+    ) -> [(Self, Self); ROWS] {
+        // SAFETY: the caller's promise; no vector has more than 16 lanes.
+        unsafe {
+            let mut pairs = [(Self::constant(0.0), Self::constant(0.0)); ROWS];
+            for r in 0..ROWS {
+                let mut ends = [[Self::Element::of(0.0); 16]; 2];
+                for k in 0..Self::COUNT {
+                    let from = rows[r].add(places.words()[k] as usize);
+                    for (end, lanes) in ends.iter_mut().enumerate() {
+                        lanes[k] = Self::Element::of(f64::from(*from.add(end)));
+                    }
+                }
+                pairs[r] = (Self::load(ends[0].as_ptr()), Self::load(ends[1].as_ptr()));
             }
             pairs
         }

@@ -7,6 +7,8 @@ mod avx512_f64;
 
 use std::arch::x86_64::*;
 
+use half::f16;
+
 pub(crate) use avx2_f32::Avx2F32;
 pub(crate) use avx2_f64::Avx2F64;
 pub(crate) use avx512_f32::Avx512F32;
@@ -33,6 +35,19 @@ unsafe fn quartets<const ROWS: usize>(
             quartets[r] = _mm256_insertf128_pd::<1>(_mm256_castpd128_pd256(low), high);
         }
         quartets
+    }
+}
+
+/// The pairs of halves at four places, each fetched as one word.
+#[inline(always)]
+unsafe fn pairs_of_halves(from: *const f16, place: &[u32; 16], k: usize) -> __m128i {
+    // SAFETY: the caller has AVX2, and pairs at all places.
+    unsafe {
+        let pair = |k: usize| from.add(place[k] as usize).cast::<i32>().read_unaligned();
+        let pairs = _mm_cvtsi32_si128(pair(k));
+        let pairs = _mm_insert_epi32::<1>(pairs, pair(k + 1));
+        let pairs = _mm_insert_epi32::<2>(pairs, pair(k + 2));
+        _mm_insert_epi32::<3>(pairs, pair(k + 3))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Multilinear interpolation.
 
 use super::{along_axes, splat, Cell};
-use crate::ops::lanes::{Lanes, Places};
+use crate::ops::lanes::{Lanes, Places, Source};
 
 #[inline(always)]
 unsafe fn lerp<L: Lanes>(a: L, b: L, t: L) -> L {
@@ -60,7 +60,11 @@ impl<L: Lanes, const D: usize> Multilinear<L, D> {
     /// # Safety
     /// Within a kernel only; `image` has the volume that the cell was made for.
     #[inline(always)]
-    pub(crate) unsafe fn value(&self, image: *const L::Element, stride: &[usize; D]) -> L {
+    pub(crate) unsafe fn value<S: Source<L::Element>>(
+        &self,
+        image: *const S,
+        stride: &[usize; D],
+    ) -> L {
         // SAFETY: the cell lies inside the volume.
         unsafe {
             let rows = self.edges(image, stride);
@@ -98,9 +102,9 @@ impl<L: Lanes, const D: usize> Multilinear<L, D> {
     /// # Safety
     /// As [`Multilinear::value`].
     #[inline(always)]
-    pub(crate) unsafe fn bend(
+    pub(crate) unsafe fn bend<S: Source<L::Element>>(
         &self,
-        image: *const L::Element,
+        image: *const S,
         stride: &[usize; D],
     ) -> (L, [L; D], [L; 6]) {
         // SAFETY: the cell lies inside the volume.
@@ -132,26 +136,29 @@ impl<L: Lanes, const D: usize> Multilinear<L, D> {
     /// The voxels at both ends of the cells' edges along the fastest axis: the edge at the first voxel, the next along y,
     /// and in 3D those two one voxel further along z.
     #[inline(always)]
-    unsafe fn edges(&self, image: *const L::Element, stride: &[usize; D]) -> [(L, L); 4] {
+    unsafe fn edges<S: Source<L::Element>>(
+        &self,
+        image: *const S,
+        stride: &[usize; D],
+    ) -> [(L, L); 4] {
         // SAFETY: the cell lies inside the volume.
         unsafe {
             let above = image.add(stride[1]);
             let next = [image.add(stride[D - 1]), above.add(stride[D - 1])];
             if stride[0] == 0 {
                 // an axis of one voxel: what follows is another row, or nothing
-                let at = self.places.index::<L>();
                 let mut edges = [(splat::<L>(0.0), splat::<L>(0.0)); 4];
                 let rows = [image, above, next[0], next[1]];
                 for r in 0..2 * (D - 1) {
-                    let voxel = L::gather(rows[r], at);
+                    let voxel = S::at(rows[r], &self.places);
                     edges[r] = (voxel, voxel);
                 }
                 edges
             } else if D == 2 {
-                let [low, high] = L::gather_pairs([image, above], &self.places);
+                let [low, high] = S::pairs([image, above], &self.places);
                 [low, high, low, high]
             } else {
-                L::gather_pairs([image, above, next[0], next[1]], &self.places)
+                S::pairs([image, above, next[0], next[1]], &self.places)
             }
         }
     }

@@ -1,17 +1,18 @@
 //! The fused pass over rows of the fixed grid.
 
 use super::output::{pull_hessian, Model, Output, Sink, Smoothness};
-use crate::ops::lanes::{dispatch, Kernel, Lanes};
+use crate::ops::lanes::{dispatch, Kernel, Lanes, Source};
 use crate::ops::near::Near;
 use crate::ops::real::Real;
 use crate::ops::rows::sum_over_rows;
 use crate::ops::sample::{cubic, vectors, Frame, Interpolation, RUN, RUNS};
 use crate::Affine;
 
-/// What a pass reads.
-pub(super) struct Input<'a, T> {
-    pub fixed: &'a [T],
-    pub moving: &'a [T],
+/// What a pass reads; features may be stored otherwise than they are computed with.
+#[derive(Clone, Copy)]
+pub(super) struct Input<'a, T, S> {
+    pub fixed: &'a [S],
+    pub moving: &'a [S],
     pub mask: Option<&'a [T]>,
     pub u: Option<&'a [T]>,
     pub weights: &'a [T],
@@ -20,20 +21,22 @@ pub(super) struct Input<'a, T> {
 }
 
 /// Runs the pass: energy of the data and of the differences; sizes fastest axis first.
-pub(super) fn pass<T: Real>(
-    input: &Input<'_, T>,
+///
+/// Features that are stored otherwise are interpolated linearly.
+pub(super) fn pass<T: Real, S: Source<T>>(
+    input: &Input<'_, T, S>,
     (fixed, moving, map): (&[usize], &[usize], &Affine),
     output: Output<'_, T>,
 ) -> [f64; 2] {
     if fixed.len() == 2 {
-        ranked::<T, 2>(input, Frame::new(fixed, moving, map), output)
+        ranked::<T, S, 2>(input, Frame::new(fixed, moving, map), output)
     } else {
-        ranked::<T, 3>(input, Frame::new(fixed, moving, map), output)
+        ranked::<T, S, 3>(input, Frame::new(fixed, moving, map), output)
     }
 }
 
-fn ranked<T: Real, const D: usize>(
-    input: &Input<'_, T>,
+fn ranked<T: Real, S: Source<T>, const D: usize>(
+    input: &Input<'_, T, S>,
     frame: Frame<T, D>,
     output: Output<'_, T>,
 ) -> [f64; 2] {
@@ -50,48 +53,95 @@ fn ranked<T: Real, const D: usize>(
     assert!(input.u.is_none_or(|u| u.len() == n * D), "displacement");
     let sink = Sink::new(&frame, input.smoothness, output);
     let (frame, sink) = (&frame, &sink);
-    let sums = sum_over_rows(frame.rows(), frame.fixed[0], |rows| {
-        dispatch(Pass::<'_, T, D> {
-            input,
-            frame,
-            sink,
-            rows,
-        })
+    let cubic = match input.interpolation {
+        Interpolation::Linear => None,
+        Interpolation::Cubic => Some(input.own().expect("halves are interpolated linearly")),
+    };
+    let sums = sum_over_rows(frame.rows(), frame.fixed[0], |rows| match &cubic {
+        Some(input) => dispatch(Cubic(Pass::new(input, frame, sink, rows))),
+        None => dispatch(Linear(Pass::new(input, frame, sink, rows))),
     });
     sums.map(|sum| 0.5 * sum)
 }
 
-struct Pass<'a, T, const D: usize> {
-    input: &'a Input<'a, T>,
+impl<'a, T: Real, S: Source<T>> Input<'a, T, S> {
+    /// With features as they are computed with, where they are stored so.
+    fn own(&self) -> Option<Input<'a, T, T>> {
+        Some(Input {
+            fixed: S::own(self.fixed)?,
+            moving: S::own(self.moving)?,
+            mask: self.mask,
+            u: self.u,
+            weights: self.weights,
+            interpolation: self.interpolation,
+            smoothness: self.smoothness,
+        })
+    }
+}
+
+struct Pass<'a, T, S, const D: usize> {
+    input: &'a Input<'a, T, S>,
     frame: &'a Frame<T, D>,
     sink: &'a Sink<'a, T, D>,
     rows: std::ops::Range<usize>,
 }
 
-impl<T: Real, const D: usize> Kernel<T> for Pass<'_, T, D> {
+struct Linear<'a, T, S, const D: usize>(Pass<'a, T, S, D>);
+
+struct Cubic<'a, T, const D: usize>(Pass<'a, T, T, D>);
+
+impl<T: Real, S: Source<T>, const D: usize> Kernel<T> for Linear<'_, T, S, D> {
     type Output = [f64; 2];
 
     #[inline(always)]
     unsafe fn run<L: Lanes<Element = T>>(self) -> [f64; 2] {
+        let Self(pass) = self;
         // SAFETY: lengths were checked in `ranked`; each task writes its own rows.
         unsafe {
-            let many = self.input.weights.len() > 1;
-            match (self.input.interpolation, self.sink.mode) {
-                (Interpolation::Linear, None) if many => self.rows::<L, false, 0, RUNS>(),
-                (Interpolation::Linear, None) => self.rows::<L, false, 0, 1>(),
-                (Interpolation::Linear, Some(Model::Vector)) => self.rows::<L, false, 1, 1>(),
-                (Interpolation::Linear, Some(Model::Blocks)) => self.rows::<L, false, 2, RUNS>(),
-                (Interpolation::Linear, Some(Model::Newton)) => self.rows::<L, false, 3, RUNS>(),
-                (Interpolation::Cubic, None) => self.rows::<L, true, 0, 1>(),
-                (Interpolation::Cubic, Some(Model::Vector)) => self.rows::<L, true, 1, 1>(),
-                (Interpolation::Cubic, Some(Model::Blocks)) => self.rows::<L, true, 2, 1>(),
-                (Interpolation::Cubic, Some(Model::Newton)) => self.rows::<L, true, 3, 1>(),
+            match pass.sink.mode {
+                None if pass.input.weights.len() > 1 => pass.rows::<L, false, 0, RUNS>(),
+                None => pass.rows::<L, false, 0, 1>(),
+                Some(Model::Vector) => pass.rows::<L, false, 1, 1>(),
+                Some(Model::Blocks) => pass.rows::<L, false, 2, RUNS>(),
+                Some(Model::Newton) => pass.rows::<L, false, 3, RUNS>(),
             }
         }
     }
 }
 
-impl<T: Real, const D: usize> Pass<'_, T, D> {
+impl<T: Real, const D: usize> Kernel<T> for Cubic<'_, T, D> {
+    type Output = [f64; 2];
+
+    #[inline(always)]
+    unsafe fn run<L: Lanes<Element = T>>(self) -> [f64; 2] {
+        let Self(pass) = self;
+        // SAFETY: as for `Linear`.
+        unsafe {
+            match pass.sink.mode {
+                None => pass.rows::<L, true, 0, 1>(),
+                Some(Model::Vector) => pass.rows::<L, true, 1, 1>(),
+                Some(Model::Blocks) => pass.rows::<L, true, 2, 1>(),
+                Some(Model::Newton) => pass.rows::<L, true, 3, 1>(),
+            }
+        }
+    }
+}
+
+impl<'a, T: Real, S: Source<T>, const D: usize> Pass<'a, T, S, D> {
+    fn new(
+        input: &'a Input<'a, T, S>,
+        frame: &'a Frame<T, D>,
+        sink: &'a Sink<'a, T, D>,
+        rows: std::ops::Range<usize>,
+    ) -> Self {
+        Self {
+            input,
+            frame,
+            sink,
+            rows,
+        }
+    }
+
     /// A block with the share of a channel with slopes `j`.
     #[inline(always)]
     unsafe fn block_with<L: Lanes<Element = T>, const WHAT: usize>(
@@ -175,6 +225,8 @@ impl<T: Real, const D: usize> Pass<'_, T, D> {
                 }
                 for c in 0..channels {
                     let image = input.moving.as_ptr().add(c * moving_voxels);
+                    // of a cubic pass, whose features are stored as they are computed with
+                    let coefficients = image.cast::<T>();
                     let channel_weight = L::splat(input.weights[c]);
                     for s in group.clone() {
                         let (row, begin) = frame.run_at::<L>(self.rows.start, s);
@@ -195,7 +247,7 @@ impl<T: Real, const D: usize> Pass<'_, T, D> {
                             let at = row * width + i;
                             let between = &run[k];
                             let place = (i, at, count);
-                            let fixed = L::load_some(input.fixed.as_ptr().add(c * n + at), count);
+                            let fixed = S::load::<L>(input.fixed.as_ptr().add(c * n + at), count);
                             let mask = match input.mask {
                                 Some(m) => L::load_some(m.as_ptr().add(at), count),
                                 // lanes beyond the row count for nothing
@@ -204,7 +256,7 @@ impl<T: Real, const D: usize> Pass<'_, T, D> {
                             let weight = mask.mul(channel_weight);
                             if WHAT == 0 {
                                 let value = if CUBIC {
-                                    self.cubic::<L, 0>(image, row, place).0
+                                    self.cubic::<L, 0>(coefficients, row, place).0
                                 } else {
                                     between.value(image, &frame.stride)
                                 };
@@ -213,9 +265,9 @@ impl<T: Real, const D: usize> Pass<'_, T, D> {
                                 continue;
                             }
                             let (value, slope, bend) = if CUBIC && WHAT == 3 {
-                                self.cubic::<L, 2>(image, row, place)
+                                self.cubic::<L, 2>(coefficients, row, place)
                             } else if CUBIC {
-                                self.cubic::<L, 1>(image, row, place)
+                                self.cubic::<L, 1>(coefficients, row, place)
                             } else {
                                 between.bend(image, &frame.stride)
                             };

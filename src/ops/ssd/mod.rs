@@ -11,10 +11,11 @@ use half::f16;
 
 use super::device::twin;
 use super::diffusion::Differences;
+use super::lanes::Source;
 use super::real::Real;
 use super::sample::Interpolation;
 use super::storage::{read, with_real, write};
-use crate::{Affine, Result};
+use crate::{Affine, Error, Result};
 
 pub use pullback::SsdCotangents;
 
@@ -78,8 +79,9 @@ impl SsdData {
     ) -> Result<[f64; 2]> {
         let differences = differences.map(|differences| (differences, false));
         twin!(&self.fixed, launcher => cuda::pass(&launcher, self, u, differences, None));
-        with_real!(self.fixed.dtype(), T => {
-            self.run::<T>(u, differences, Output::None)
+        self.check_halves()?;
+        with_features!(self.fixed.dtype(), T, S => {
+            self.run::<T, S>(u, differences, Output::None)
         })
     }
 
@@ -126,10 +128,11 @@ impl SsdData {
             let model = cuda::Model { form: model, gradient, blocks, factors };
             cuda::pass(&launcher, self, u, differences, Some(model))
         });
-        with_real!(self.fixed.dtype(), T => {
+        self.check_halves()?;
+        with_features!(self.fixed.dtype(), T, S => {
             stored::<T, _>(gradient, factor, |g| {
                 stored::<T, _>(blocks, root, |b| {
-                    self.run::<T>(u, differences, Output::Model(model, g, b))
+                    self.run::<T, S>(u, differences, Output::Model(model, g, b))
                 })
             })??
         })
@@ -146,7 +149,18 @@ impl SsdData {
         )
     }
 
-    fn run<T: Real>(
+    /// Features in half precision are interpolated linearly, by passes in single precision.
+    fn check_halves(&self) -> Result<()> {
+        if self.fixed.dtype() == DType::F16 && self.interpolation == Interpolation::Cubic {
+            return Err(Error::argument(
+                "features",
+                "in half precision are interpolated linearly; convert them to F32 for cubic interpolation",
+            ));
+        }
+        Ok(())
+    }
+
+    fn run<T: Real, S: Source<T>>(
         &self,
         u: Option<&Tensor>,
         differences: Option<(&Differences, bool)>,
@@ -157,8 +171,8 @@ impl SsdData {
             pull: differences.is_some_and(|(_, pull)| pull),
         };
         let weights: Vec<T> = self.channel_weight.iter().map(|&a| T::of(a)).collect();
-        read::<T, _>(&self.fixed, |fixed| {
-            read::<T, _>(&self.moving, |moving| {
+        read::<S, _>(&self.fixed, |fixed| {
+            read::<S, _>(&self.moving, |moving| {
                 let with_mask = |mask: Option<&[T]>| {
                     let with_u = |u: Option<&[T]>| {
                         cpu::pass(
@@ -188,6 +202,24 @@ impl SsdData {
         })??
     }
 }
+
+/// Calls `$body` with `$s` standing for the element type of features and `$t` for that of the pass over them.
+macro_rules! with_features {
+    ($dtype:expr, $t:ident, $s:ident => $body:expr) => {
+        match $dtype {
+            DType::F16 => {
+                type $t = f32;
+                type $s = f16;
+                $body
+            }
+            other => with_real!(other, $t => {
+                type $s = $t;
+                $body
+            }),
+        }
+    };
+}
+use with_features;
 
 /// Calls `work` with a tensor to be filled, of the type of the features or of half precision.
 fn stored<T: Real, R>(

@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use half::f16;
 
-use super::{quartets, totals_of_octets};
+use super::{pairs_of_halves, quartets, totals_of_octets};
 use crate::ops::lanes::{HalfStorage, Lanes, Places};
 
 /// The mask of the first `count` of eight lanes.
@@ -190,6 +190,28 @@ impl Lanes for Avx2F32 {
                 let even = _mm256_permute4x64_pd::<0b11_01_10_00>(even);
                 let odd = _mm256_permute4x64_pd::<0b11_01_10_00>(odd);
                 pairs[r] = (Self(_mm256_castpd_ps(even)), Self(_mm256_castpd_ps(odd)));
+            }
+            pairs
+        }
+    }
+    #[inline(always)]
+    unsafe fn gather_pairs_of_halves<const ROWS: usize>(
+        rows: [*const f16; ROWS],
+        places: &Places,
+    ) -> [(Self, Self); ROWS] {
+        // SAFETY: the trait's contract.
+        unsafe {
+            let place = places.words();
+            // of four pairs the first halves, then the second ones
+            let apart = _mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15);
+            let mut pairs = [(Self::splat(0.0), Self::splat(0.0)); ROWS];
+            for r in 0..ROWS {
+                let low = _mm_shuffle_epi8(pairs_of_halves(rows[r], place, 0), apart);
+                let high = _mm_shuffle_epi8(pairs_of_halves(rows[r], place, 4), apart);
+                pairs[r] = (
+                    Self(_mm256_cvtph_ps(_mm_unpacklo_epi64(low, high))),
+                    Self(_mm256_cvtph_ps(_mm_unpackhi_epi64(low, high))),
+                );
             }
             pairs
         }

@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use half::f16;
 
-use super::{quartets, totals_of_octets};
+use super::{pairs_of_halves, quartets, totals_of_octets};
 use crate::ops::lanes::{HalfStorage, Lanes, Places};
 
 /// The pairs of floats at eight places of each row.
@@ -225,6 +225,34 @@ impl Lanes for Avx512F32 {
                 pairs[r] = (
                     Self(_mm512_permutex2var_ps(low[r], even, high[r])),
                     Self(_mm512_permutex2var_ps(low[r], odd, high[r])),
+                );
+            }
+            pairs
+        }
+    }
+    #[inline(always)]
+    unsafe fn gather_pairs_of_halves<const ROWS: usize>(
+        rows: [*const f16; ROWS],
+        places: &Places,
+    ) -> [(Self, Self); ROWS] {
+        // SAFETY: the trait's contract.
+        unsafe {
+            let place = places.words();
+            let mut pairs = [(Self::splat(0.0), Self::splat(0.0)); ROWS];
+            for r in 0..ROWS {
+                let low = _mm256_set_m128i(
+                    pairs_of_halves(rows[r], place, 4),
+                    pairs_of_halves(rows[r], place, 0),
+                );
+                let high = _mm256_set_m128i(
+                    pairs_of_halves(rows[r], place, 12),
+                    pairs_of_halves(rows[r], place, 8),
+                );
+                let both = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high);
+                let second = _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(both));
+                pairs[r] = (
+                    Self(_mm512_cvtph_ps(_mm512_cvtepi32_epi16(both))),
+                    Self(_mm512_cvtph_ps(second)),
                 );
             }
             pairs
