@@ -89,7 +89,7 @@ pub(crate) use storage::read;
 pub use tanh::tanh;
 pub(crate) use tanh::tanh_pull_back;
 pub(crate) use transfer::Transfer;
-pub(crate) use vector::{clear, combine, convert, copy, dot};
+pub(crate) use vector::{clear, combine, convert, copy, dot, halves};
 pub(crate) use warp::{
     adjoint_of_both, sampled, sampled_along, sampled_gradient, voxels, warped_values,
 };

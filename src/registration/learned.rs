@@ -1,7 +1,7 @@
 //! Feature maps that a network makes of both images.
 
 use crate::features::{FeatureLevel, FeatureNetwork, Level};
-use crate::ops::dot;
+use crate::ops::{dot, halves};
 use crate::solver::AlignmentFeatures;
 use crate::{Error, Result};
 
@@ -13,7 +13,7 @@ pub(super) struct Learned {
 }
 
 impl Learned {
-    /// Of intensities on the common scale, on `levels` alone where they are given.
+    /// Of intensities on the common scale, on `levels` alone where they are given; in half precision where `half` asks for it.
     ///
     /// The network sees whole images, as in training: what it normalises depends on the field of view.
     pub fn of(
@@ -21,6 +21,7 @@ impl Learned {
         fixed: &Level,
         moving: &Level,
         levels: Option<&[usize]>,
+        half: bool,
     ) -> Result<Self> {
         check(network, fixed)?;
         let own = network.shrinks();
@@ -33,13 +34,13 @@ impl Learned {
         }
         let images = fixed.features.unsqueeze(0)?;
         let maps = network.fixed_pyramid(&images, &fixed.grid)?;
-        let fixed_maps = chosen(maps, shrinks, "fixed image")?;
+        let fixed_maps = chosen(maps, shrinks, half, "fixed image")?;
         let images = moving.features.unsqueeze(0)?;
         let maps = network.moving_pyramid(&images, &moving.grid, &fixed.grid)?;
         Ok(Self {
             shrinks: shrinks.to_vec(),
             fixed: fixed_maps,
-            moving: chosen(maps, shrinks, "moving image")?,
+            moving: chosen(maps, shrinks, half, "moving image")?,
         })
     }
 
@@ -71,10 +72,15 @@ fn check(network: &dyn FeatureNetwork, image: &Level) -> Result<()> {
 }
 
 /// The maps of some levels, outside the graph of the network's parameters.
-fn chosen(maps: Vec<FeatureLevel>, shrinks: &[usize], image: &str) -> Result<Vec<Level>> {
+fn chosen(
+    maps: Vec<FeatureLevel>,
+    shrinks: &[usize],
+    half: bool,
+    image: &str,
+) -> Result<Vec<Level>> {
     let mut levels = Vec::with_capacity(shrinks.len());
     for map in maps.into_iter().filter(|m| shrinks.contains(&m.shrink)) {
-        let level = Level {
+        let mut level = Level {
             features: map.features.detach().get(0)?.contiguous()?,
             grid: map.grid,
         };
@@ -86,6 +92,9 @@ fn chosen(maps: Vec<FeatureLevel>, shrinks: &[usize], image: &str) -> Result<Vec
                     map.shrink
                 ),
             ));
+        }
+        if half {
+            level.features = halves(&format!("features of the {image}"), &level.features)?;
         }
         levels.push(level);
     }

@@ -39,6 +39,9 @@ pub struct Registration {
     /// It is given the intensities mapped to 0..1 ([`IntensityRange`](crate::IntensityRange)), of whole images. The levels
     /// are its own, or those of them that [`Deformation::levels`] names; linear stages align the finest of them.
     pub network: Option<Arc<dyn FeatureNetwork>>,
+    /// Keep the network's features in half precision: half of their memory, at a relative error of 5e-4. The solve itself has its
+    /// own precision all the same.
+    pub half_features: bool,
     /// Where the fixed image counts, on its grid.
     pub fixed_mask: Option<Labels>,
     /// Where the moving image counts, on its grid.
@@ -54,6 +57,7 @@ impl Default for Registration {
             linear: vec![LinearKind::Affine],
             deformation: Some(Deformation::default()),
             network: None,
+            half_features: false,
             fixed_mask: None,
             moving_mask: None,
             prompts: Vec::new(),
@@ -196,7 +200,7 @@ impl Registration {
         let levels = self.deformation.as_ref().and_then(|d| d.levels.as_deref());
         self.network
             .as_ref()
-            .map(|network| Learned::of(&**network, fixed, moving, levels))
+            .map(|network| Learned::of(&**network, fixed, moving, levels, self.half_features))
             .transpose()
     }
 

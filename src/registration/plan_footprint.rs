@@ -83,13 +83,18 @@ impl Registration {
         let own = network.shrinks();
         let named = self.deformation.as_ref().and_then(|d| d.levels.as_deref());
         let shrinks = named.unwrap_or(own);
+        let width = if self.half_features {
+            SINGLE / 2
+        } else {
+            SINGLE
+        };
         let mut maps = [0, 0];
         let mut grids = Vec::new();
         for &shrink in shrinks {
             let grid = level_grid(fixed.grid(), shrink)?;
             let other = matched_grid(moving.grid(), &grid)?;
             for (maps, grid) in maps.iter_mut().zip([&grid, &other]) {
-                *maps += SINGLE * network.channels() as u64 * voxels(grid);
+                *maps += width * network.channels() as u64 * voxels(grid);
             }
             grids.push([grid, other]);
         }
@@ -105,6 +110,18 @@ impl Registration {
                     ("masks", masks),
                     ("feature maps", held),
                     ("network", network.workspace(grid)),
+                ],
+            );
+        }
+        if self.half_features {
+            // of the moving image, whose maps are twice as large before
+            footprint.add(
+                "halving features",
+                vec![
+                    ("images on one scale", scaled),
+                    ("masks", masks),
+                    ("feature maps", maps[0] + 2 * maps[1]),
+                    ("halves", maps[1]),
                 ],
             );
         }

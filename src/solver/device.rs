@@ -1,5 +1,7 @@
 //! Levels solved on a GPU.
 
+use candle_core::DType;
+
 use crate::features::FeatureMaps;
 use crate::ops::{device_name, free_memory, is_cpu, Interpolation};
 use crate::{Error, Result};
@@ -56,11 +58,21 @@ impl Multilevel {
                 free,
             )?;
         }
+        let halves = maps.fixed.dtype() == DType::F16 && maps.moving.dtype() == DType::F16;
+        if halves && self.reads_halves() {
+            return Ok(maps);
+        }
         Ok(FeatureMaps {
             fixed: maps.fixed.to_dtype(self.dtype)?.to_device(&self.device)?,
             moving: maps.moving.to_dtype(self.dtype)?.to_device(&self.device)?,
             ..maps
         })
+    }
+
+    /// Whether features in half precision are compared as they are.
+    fn reads_halves(&self) -> bool {
+        let plain = self.interpolation == Interpolation::Linear && !self.differentiated;
+        plain && self.dtype == DType::F32 && is_cpu(&self.device)
     }
 
     /// Memory that a level takes on a device, an estimate: while it is solved, or while its gradient is handed on.

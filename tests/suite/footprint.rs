@@ -59,6 +59,7 @@ fn estimates_are_near_what_runs_take() {
         judge(&pair, &format!("{still} --features mind"));
         for (name, _) in Shipped::NAMES {
             judge(&pair, &format!("{still} --features {name}"));
+            judge(&pair, &format!("{still} --features {name} --half-features"));
         }
         judge(&pair, "-t displacement --init identity");
         judge(
@@ -91,7 +92,7 @@ fn limits_are_kept_or_refused() {
         let limit = (1.1 * said) as u64 + 1;
         let report = pair.report(&format!("{words} --max-memory {limit}"));
         assert!(memory(&report, "peak_allocated_bytes") <= limit as f64 - PROGRAM);
-        let limit = format!("{:.0}MB", 0.8 * said / 1e6);
+        let limit = format!("{:.0}MB", 0.5 * said / 1e6);
         pair.program.refusal(
             &format!(
                 "{} --max-memory {limit}",
@@ -105,6 +106,20 @@ fn limits_are_kept_or_refused() {
             ],
         );
     }
+    // features are halved before a run is refused
+    let words = "--threads 2 -t compositive --init identity --features synthetic";
+    let [whole, halved] = ["", "--half-features"].map(|more| {
+        let report = pair.report(&format!("{words} {more}"));
+        ["estimated_memory_bytes", "peak_allocated_bytes"].map(|name| memory(&report, name))
+    });
+    assert!(halved[0] < 0.95 * whole[0], "{halved:?} of {whole:?}");
+    let report = pair.report(&format!(
+        "{words} --max-memory {}",
+        (1.1 * halved[0]) as u64 + 1
+    ));
+    assert_eq!(memory(&report, "estimated_memory_bytes"), halved[0]);
+    assert!(memory(&report, "peak_allocated_bytes") < 0.95 * whole[1]);
+    assert!(report["notes"].to_string().contains("half precision"));
     let words = pair
         .words("-t velocity --max-memory 1MB")
         .replace("-o p", "-o new/p");

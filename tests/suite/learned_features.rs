@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
-use candle_core::DType;
+use candle_core::{DType, Tensor};
 use serde_json::Value;
 use stillpoint::{
-    Affine, AlignmentStart, CoarseMind, Deformation, FeatureNetwork, Features, Grid, HandMade,
-    Image, Intensities, Level, LinearKind, Mind, Multilevel, NetworkConfig, Pair as Images,
-    Phantom, Provenance, Pyramid, Registered, Registration, Unet, Weights,
+    gradient_energy, Affine, AlignmentStart, CoarseMind, Deformation, FeatureNetwork, Features,
+    Grid, HandMade, Image, Intensities, Labels, Level, LinearKind, Mind, Multilevel, NetworkConfig,
+    Pair as Images, Parameters, Phantom, Provenance, Pyramid, Registered, Registration, Unet,
+    Weights,
 };
 
 use crate::pair::{distance, Pair};
 use crate::program::Program;
-use crate::samples::{noise, values};
+use crate::samples::{noise, shape, values};
 
 /// A small network that adds nothing yet to its base features.
 fn untrained(rank: usize, base: &str) -> Unet {
@@ -148,6 +149,92 @@ fn linear_stages_align_the_features() {
     // less than a voxel
     assert!(with < 1.5, "{with}");
     assert!(without > 5.0, "{without}");
+}
+
+/// A network whose features are too large for half precision.
+#[derive(Debug)]
+struct Loud(Unet);
+
+impl FeatureNetwork for Loud {
+    fn rank(&self) -> usize {
+        self.0.rank()
+    }
+    fn inputs(&self) -> usize {
+        self.0.inputs()
+    }
+    fn channels(&self) -> usize {
+        self.0.channels()
+    }
+    fn shrinks(&self) -> &[usize] {
+        self.0.shrinks()
+    }
+    fn parameters(&self) -> Parameters {
+        self.0.parameters()
+    }
+    fn maps(
+        &self,
+        images: &Tensor,
+        grid: &Grid,
+        targets: &[Grid],
+    ) -> stillpoint::Result<Vec<Tensor>> {
+        let maps = self.0.maps(images, grid, targets)?;
+        Ok(maps.iter().map(|map| (map * 1e6).unwrap()).collect())
+    }
+}
+
+#[test]
+fn features_in_halves_register_as_well() {
+    let (phantom, fixed, moving) = flat();
+    let mask = Labels::new(
+        phantom.grid.clone(),
+        phantom
+            .moving_labels
+            .iter()
+            .map(|&l| u32::from(l > 0))
+            .collect(),
+    );
+    let registration = Registration {
+        moving_mask: Some(mask.unwrap()),
+        start: AlignmentStart::Identity,
+        network: Some(Arc::new(untrained(2, "mind"))),
+        ..Registration::default()
+    };
+    let run = |half_features: bool| {
+        let registration = Registration {
+            half_features,
+            ..registration.clone()
+        };
+        let found = registration.run(&fixed, &moving, &mut |_| Ok(())).unwrap();
+        assert!(found.alignment.is_some());
+        let field = found.total_field(&fixed).unwrap().values().to_vec();
+        (distance(&phantom, &field), field)
+    };
+    let ((half, halved), (full, field)) = (run(true), run(false));
+    assert!(halved != field);
+    assert!((half - full).abs() < 0.02 * full, "{half} mm for {full}");
+
+    let loud = Registration {
+        network: Some(Arc::new(Loud(untrained(2, "mind")))),
+        half_features: true,
+        ..registration
+    };
+    let error = loud
+        .run(&fixed, &moving, &mut |_| Ok(()))
+        .unwrap_err()
+        .to_string();
+    for word in ["features of the fixed image", "65504", "single precision"] {
+        assert!(error.contains(word), "{error}");
+    }
+}
+
+#[test]
+fn the_gradient_energy_of_halves_is_that_of_their_values() {
+    for size in [&[17, 12][..], &[33, 7, 5], &[8, 1, 6]] {
+        let halves = noise(&shape(3, size), 1).to_dtype(DType::F16).unwrap();
+        let wide = halves.to_dtype(DType::F32).unwrap();
+        let [of_halves, expected] = [&halves, &wide].map(|x| gradient_energy(x).unwrap());
+        assert_eq!(of_halves, expected);
+    }
 }
 
 #[test]

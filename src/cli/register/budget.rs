@@ -57,17 +57,30 @@ fn of_labels(labels: &Labels) -> u64 {
     VALUE * labels.values().len() as u64
 }
 
-/// The memory of a run, which must be within what is allowed.
+/// The memory of a run, which must be within what is allowed: features of a network are kept in half precision before it is
+/// refused.
 pub fn kept(
     args: &RegisterArgs,
-    plan: &Registration,
+    plan: &mut Registration,
     inputs: &Inputs,
     held: u64,
 ) -> Result<Footprint> {
-    let footprint = footprint(plan, inputs, held)?;
-    match args.max_memory {
-        Some(limit) if allowed(&footprint) > limit => Err(refusal(args, limit, &footprint)),
-        _ => Ok(footprint),
+    let whole = footprint(plan, inputs, held)?;
+    let Some(limit) = args.max_memory.filter(|limit| allowed(&whole) > *limit) else {
+        return Ok(whole);
+    };
+    let Some(deformation) = plan.deformation.as_ref().filter(|_| plan.network.is_some()) else {
+        return Err(refusal(args, limit, &whole));
+    };
+    // elsewhere they are converted back
+    if deformation.certify || !deformation.device.is_cpu() {
+        return Err(refusal(args, limit, &whole));
+    }
+    plan.half_features = true;
+    let halved = footprint(plan, inputs, held)?;
+    match allowed(&halved) > limit {
+        true => Err(refusal(args, limit, &halved)),
+        false => Ok(halved),
     }
 }
 

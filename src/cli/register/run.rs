@@ -48,8 +48,9 @@ pub(in crate::cli) fn register(
     let device = device::ready(args, session)?;
     session.progress.begin("reading", 1);
     let mut inputs = Inputs::read(args)?;
-    let plan = plan(args, &mut inputs, device);
-    let footprint = budget::kept(args, &plan, &inputs, held)?;
+    let mut plan = plan(args, &mut inputs, device);
+    let footprint = budget::kept(args, &mut plan, &inputs, held)?;
+    let halved = plan.half_features;
     if let (Some(peak), false) = (footprint.peak(), args.json || args.run.quiet) {
         session.progress.aside(|| print(&announced(peak)))?;
     }
@@ -63,6 +64,10 @@ pub(in crate::cli) fn register(
     report
         .outputs
         .push(outputs.path("_report.json").display().to_string());
+    if halved && !args.half_features {
+        let note = "features are in half precision, to keep within --max-memory";
+        report.notes.push(note.into());
+    }
     for warning in &report.warnings {
         session.progress.warn(warning);
     }
@@ -119,6 +124,7 @@ fn plan(args: &RegisterArgs, inputs: &mut Inputs, device: Device) -> Registratio
             ..stage
         }),
         network: inputs.network.as_ref().map(|n| n.network.clone() as _),
+        half_features: args.half_features,
         fixed_mask: inputs.fixed_mask.take(),
         moving_mask: inputs.moving_mask.take(),
         prompts: inputs

@@ -2,14 +2,16 @@
 
 #[cfg(any(feature = "cuda", test))]
 mod cuda;
+mod rows;
 
 use candle_core::Tensor;
 
 use super::device::twin;
 use super::diffusion::size;
 use super::rows::sum_over_rows;
-use super::storage::{read, with_real};
+use super::storage::{read, with_stored};
 use crate::Result;
+use rows::Rows;
 
 /// A sum over voxels and how many there were.
 pub(crate) struct GradientSum {
@@ -25,12 +27,13 @@ pub(crate) fn squared_gradient(features: &Tensor, least: f64) -> Result<Gradient
     twin!(features, launcher => cuda::squared_gradient(&launcher, features, &size, least));
     let (nx, ny) = (size[0], size[1]);
     let n: usize = size.iter().product();
-    with_real!(features.dtype(), T => {
+    with_stored!(features.dtype(), T => {
         read::<T, _>(features, |f| {
             let channels = f.len() / n;
             let [sum, count] = sum_over_rows(n / nx, nx, |rows| {
                 let mut total = [0.0, 0.0];
                 let mut squares = vec![0.0; nx];
+                let mut rooms = [const { Vec::new() }; 3];
                 for row in rows {
                     let at = row * nx;
                     let up = if row % ny + 1 < ny { nx } else { 0 };
@@ -39,9 +42,11 @@ pub(crate) fn squared_gradient(features: &Tensor, least: f64) -> Result<Gradient
                     // a channel of the whole row at a time, so that few rows are read at once
                     for c in 0..channels {
                         let row = |ahead: usize| &f[c * n + at + ahead..][..nx];
-                        let (here, up, far) = (row(0), row(up), row(far));
+                        let [a, b, c] = &mut rooms;
+                        let (here, up, far) =
+                            (T::row(row(0), a), T::row(row(up), b), T::row(row(far), c));
                         let squares = &mut squares[..nx];
-                        let mut add = |x: usize, right: T| {
+                        let mut add = |x: usize, right: <T as Rows>::Computed| {
                             let v = here[x].wide();
                             squares[x] += (right.wide() - v).powi(2)
                                 + (up[x].wide() - v).powi(2)

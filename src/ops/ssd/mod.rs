@@ -22,6 +22,9 @@ pub use pullback::SsdCotangents;
 use output::{Model, Output, Smoothness, Stored};
 
 /// The data of the feature-SSD energy on one level: tensors of one element type, without a batch axis.
+///
+/// On the CPU features may be in half precision (F16) beside all else in single precision, where interpolation is linear: values,
+/// gradients and curvatures are then those of the same features in single precision.
 #[derive(Debug, Clone)]
 pub struct SsdData {
     /// Fixed features, `[channels, (nz,) ny, nx]`.

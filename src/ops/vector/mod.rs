@@ -5,13 +5,15 @@ mod cuda;
 
 use candle_core::{DType, Tensor};
 use half::f16;
+use rayon::prelude::*;
 
 use super::device::twin;
 use super::lanes::{dispatch, Kernel, Lanes};
 use super::real::Real;
 use super::rows::{for_rows, sum_over_rows, Shared};
 use super::storage::{read, with_stored, write};
-use crate::Result;
+use super::zeros::zeros;
+use crate::{Error, Result};
 
 /// Elements that one row of the parallel loops takes.
 const ROW: usize = 1024;
@@ -121,6 +123,30 @@ pub(crate) fn convert(factor: f64, from: &Tensor, to: &Tensor) -> Result<()> {
             })
         })?
     }))
+}
+
+/// The elements of a tensor of single precision as halves.
+///
+/// # Errors
+/// [`Error::Data`] for `what` when some are too large for them.
+pub(crate) fn halves(what: &str, x: &Tensor) -> Result<Tensor> {
+    let largest = read::<f32, _>(x, |x| {
+        let chunks = x.par_chunks(ROW);
+        let largest = chunks.map(|chunk| chunk.iter().fold(0f32, |most, v| most.max(v.abs())));
+        largest.reduce(|| 0.0, f32::max)
+    })?;
+    if largest > f16::MAX.to_f32() {
+        return Err(Error::data(
+            what,
+            format!(
+                "has values up to {largest:e}, more than the {} of half precision; keep single precision",
+                f16::MAX
+            ),
+        ));
+    }
+    let halves = zeros(x.dims(), DType::F16, x.device())?;
+    convert(1.0, x, &halves)?;
+    Ok(halves)
 }
 
 /// Between single and half precision, by the conversions of the instruction set.

@@ -5,7 +5,7 @@ use candle_core::{DType, Tensor};
 use super::level::AlignmentLevel;
 use super::{AlignmentFeatures, AlignmentPair};
 use crate::features::{level_grid, matched_grid, IntensityRange, Level};
-use crate::ops::{resize, smooth};
+use crate::ops::{convert, resize, smooth, zeros};
 use crate::{Error, Grid, Result};
 
 /// Voxels that the finest level has at most, and what the longest axis keeps on the coarsest.
@@ -92,7 +92,7 @@ fn levels_of(
     Ok(levels)
 }
 
-/// An image and its weights, single precision.
+/// An image and its weights, single precision; features may be halves until they are first resized.
 struct Masked {
     image: Level,
     mask: Option<Tensor>,
@@ -102,7 +102,10 @@ impl Masked {
     fn new(image: &Level, mask: Option<&Tensor>) -> Result<Self> {
         Ok(Self {
             image: Level {
-                features: image.features.to_dtype(DType::F32)?,
+                features: match image.features.dtype() {
+                    DType::F16 => image.features.clone(),
+                    _ => image.features.to_dtype(DType::F32)?,
+                },
                 grid: image.grid.clone(),
             },
             mask: mask.map(|m| m.to_dtype(DType::F32)).transpose()?,
@@ -113,6 +116,9 @@ impl Masked {
     /// means of the weighted voxels around, also in masked voxels beside them, between which and their neighbours the
     /// images are interpolated.
     fn resized(&self, grid: &Grid) -> Result<Self> {
+        if self.image.features.dtype() == DType::F16 {
+            return self.widened(grid);
+        }
         let Some(mask) = &self.mask else {
             return Ok(Self {
                 image: self.image.on(grid)?,
@@ -144,6 +150,34 @@ impl Masked {
                 grid: grid.clone(),
             },
             mask: Some(resized.squeeze(0)?.contiguous()?),
+        })
+    }
+
+    /// [`Masked::resized`] of halves, a channel after the other: there may be no room for all of them in single precision.
+    fn widened(&self, grid: &Grid) -> Result<Self> {
+        let mut channels = Vec::new();
+        let mut mask = None;
+        for c in 0..self.image.features.dims()[0] {
+            let channel = self.image.features.narrow(0, c, 1)?;
+            let wide = zeros(channel.dims(), DType::F32, channel.device())?;
+            convert(1.0, &channel, &wide)?;
+            let one = Self {
+                image: Level {
+                    features: wide,
+                    grid: self.image.grid.clone(),
+                },
+                mask: self.mask.clone(),
+            };
+            let one = one.resized(grid)?;
+            channels.push(one.image.features);
+            mask = one.mask;
+        }
+        Ok(Self {
+            image: Level {
+                features: Tensor::cat(&channels, 0)?,
+                grid: grid.clone(),
+            },
+            mask,
         })
     }
 
