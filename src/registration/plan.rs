@@ -40,7 +40,7 @@ pub struct Registration {
     /// are its own, or those of them that [`Deformation::levels`] names; linear stages align the finest of them.
     pub network: Option<Arc<dyn FeatureNetwork>>,
     /// Keep the network's features in half precision: half of their memory, at a relative error of 5e-4. The solve itself has its
-    /// own precision all the same.
+    /// own precision all the same. Features whose largest lies outside 1e-4 to 65504 are refused.
     pub half_features: bool,
     /// Where the fixed image counts, on its grid.
     pub fixed_mask: Option<Labels>,

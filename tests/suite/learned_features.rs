@@ -151,9 +151,9 @@ fn linear_stages_align_the_features() {
     assert!(without > 5.0, "{without}");
 }
 
-/// A network whose features are too large for half precision.
+/// A network whose features are multiplied: too large or too small for half precision.
 #[derive(Debug)]
-struct Loud(Unet);
+struct Loud(Unet, f64);
 
 impl FeatureNetwork for Loud {
     fn rank(&self) -> usize {
@@ -178,7 +178,7 @@ impl FeatureNetwork for Loud {
         targets: &[Grid],
     ) -> stillpoint::Result<Vec<Tensor>> {
         let maps = self.0.maps(images, grid, targets)?;
-        Ok(maps.iter().map(|map| (map * 1e6).unwrap()).collect())
+        Ok(maps.iter().map(|map| (map * self.1).unwrap()).collect())
     }
 }
 
@@ -213,17 +213,17 @@ fn features_in_halves_register_as_well() {
     assert!(halved != field);
     assert!((half - full).abs() < 0.02 * full, "{half} mm for {full}");
 
-    let loud = Registration {
-        network: Some(Arc::new(Loud(untrained(2, "mind")))),
-        half_features: true,
-        ..registration
-    };
-    let error = loud
-        .run(&fixed, &moving, &mut |_| Ok(()))
-        .unwrap_err()
-        .to_string();
-    for word in ["features of the fixed image", "65504", "single precision"] {
-        assert!(error.contains(word), "{error}");
+    for factor in [1e6, 1e-6] {
+        let loud = Registration {
+            network: Some(Arc::new(Loud(untrained(2, "mind"), factor))),
+            half_features: true,
+            ..registration.clone()
+        };
+        let error = loud.run(&fixed, &moving, &mut |_| Ok(()));
+        let error = error.unwrap_err().to_string();
+        for word in ["features of the fixed image", "65504", "single precision"] {
+            assert!(error.contains(word), "{error}");
+        }
     }
 }
 

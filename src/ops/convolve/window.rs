@@ -3,6 +3,7 @@
 
 use super::axis::Axis;
 use super::Channels;
+use crate::ops::lanes::{dispatch, Kernel, Lanes};
 use crate::ops::real::Real;
 
 /// Elements that the packed inputs of a block may take: they stay in the second-level cache.
@@ -224,14 +225,42 @@ fn deal<T: Real>(axis: &Axis, from: &[T], phase: usize, to: &mut [T]) {
         return;
     }
     let start = ((axis.scale * first) as isize + shift) as usize;
-    if axis.scale == 1 {
-        to[first..end].copy_from_slice(&from[start..start + end - first]);
-    } else {
-        for (to, from) in to[first..end]
-            .iter_mut()
-            .zip(from[start..].iter().step_by(axis.scale))
-        {
-            *to = *from;
+    let (from, to) = (&from[start..], &mut to[first..end]);
+    match axis.scale {
+        1 => to.copy_from_slice(&from[..to.len()]),
+        2 => dispatch(EverySecond { from, to }),
+        scale => {
+            for (to, from) in to.iter_mut().zip(from.iter().step_by(scale)) {
+                *to = *from;
+            }
+        }
+    }
+}
+
+/// Every second element of a row.
+struct EverySecond<'a, T> {
+    from: &'a [T],
+    to: &'a mut [T],
+}
+
+impl<T: Real> Kernel<T> for EverySecond<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<L: Lanes<Element = T>>(self) {
+        let Self { from, to } = self;
+        let vectors = (to.len() / L::COUNT).min(from.len() / (2 * L::COUNT));
+        for k in 0..vectors {
+            let at = k * L::COUNT;
+            // SAFETY: so many whole vectors lie within both rows.
+            unsafe {
+                let low = L::load(from.as_ptr().add(2 * at));
+                let high = L::load(from.as_ptr().add(2 * at + L::COUNT));
+                low.every_second(high).store(to.as_mut_ptr().add(at));
+            }
+        }
+        for at in vectors * L::COUNT..to.len() {
+            to[at] = from[2 * at];
         }
     }
 }

@@ -42,9 +42,9 @@ pub(crate) fn squared_gradient(features: &Tensor, least: f64) -> Result<Gradient
                     // a channel of the whole row at a time, so that few rows are read at once
                     for c in 0..channels {
                         let row = |ahead: usize| &f[c * n + at + ahead..][..nx];
-                        let [a, b, c] = &mut rooms;
-                        let (here, up, far) =
-                            (T::row(row(0), a), T::row(row(up), b), T::row(row(far), c));
+                        let [of_here, of_up, of_far] = &mut rooms;
+                        let (here, up) = (T::row(row(0), of_here), T::row(row(up), of_up));
+                        let far = T::row(row(far), of_far);
                         let squares = &mut squares[..nx];
                         let mut add = |x: usize, right: <T as Rows>::Computed| {
                             let v = here[x].wide();

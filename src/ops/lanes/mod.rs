@@ -122,6 +122,20 @@ pub trait Lanes: Copy {
             Self::load(lanes.as_ptr().add(Self::COUNT - 1))
         }
     }
+    /// Every second lane, from the first on, of two vectors that follow each other.
+    #[inline(always)]
+    unsafe fn every_second(self, next: Self) -> Self {
+        let mut lanes = [Self::Element::of(0.0); 32];
+        // SAFETY: no vector has more than 16 lanes.
+        unsafe {
+            self.store(lanes.as_mut_ptr());
+            next.store(lanes.as_mut_ptr().add(Self::COUNT));
+            for k in 0..Self::COUNT {
+                lanes[k] = lanes[2 * k];
+            }
+            Self::load(lanes.as_ptr())
+        }
+    }
     /// 0, 1, 2, ...
     unsafe fn ramp() -> Self;
     /// Lanes as indices; they must be whole and not negative.

@@ -125,23 +125,24 @@ pub(crate) fn convert(factor: f64, from: &Tensor, to: &Tensor) -> Result<()> {
     }))
 }
 
+/// Largest magnitudes of tensors that halves hold: below, their steps of 6e-8 are no longer small beside it.
+const HELD: std::ops::RangeInclusive<f32> = 1e-4..=65504.0;
+
 /// The elements of a tensor of single precision as halves.
 ///
 /// # Errors
-/// [`Error::Data`] for `what` when some are too large for them.
+/// [`Error::Data`] for `what` when they are too large or too small for them.
 pub(crate) fn halves(what: &str, x: &Tensor) -> Result<Tensor> {
     let largest = read::<f32, _>(x, |x| {
         let chunks = x.par_chunks(ROW);
         let largest = chunks.map(|chunk| chunk.iter().fold(0f32, |most, v| most.max(v.abs())));
         largest.reduce(|| 0.0, f32::max)
     })?;
-    if largest > f16::MAX.to_f32() {
+    if largest > 0.0 && !HELD.contains(&largest) {
+        let (low, high) = (HELD.start(), HELD.end());
         return Err(Error::data(
             what,
-            format!(
-                "has values up to {largest:e}, more than the {} of half precision; keep single precision",
-                f16::MAX
-            ),
+            format!("has values up to {largest:e}, and half precision needs {low:e} to {high}; keep single precision"),
         ));
     }
     let halves = zeros(x.dims(), DType::F16, x.device())?;

@@ -143,6 +143,16 @@ impl Lanes for Avx2F32 {
         }
     }
     #[inline(always)]
+    unsafe fn every_second(self, next: Self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe {
+            let even = _mm256_castps_pd(_mm256_shuffle_ps::<0b10_00_10_00>(self.0, next.0));
+            Self(_mm256_castpd_ps(_mm256_permute4x64_pd::<0b11_01_10_00>(
+                even,
+            )))
+        }
+    }
+    #[inline(always)]
     unsafe fn ramp() -> Self {
         // SAFETY: the trait's contract.
         unsafe { Self(_mm256_setr_ps(0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0)) }

@@ -118,6 +118,14 @@ impl Lanes for Avx2F64 {
         }
     }
     #[inline(always)]
+    unsafe fn every_second(self, next: Self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe {
+            let even = _mm256_unpacklo_pd(self.0, next.0);
+            Self(_mm256_permute4x64_pd::<0b11_01_10_00>(even))
+        }
+    }
+    #[inline(always)]
     unsafe fn ramp() -> Self {
         // SAFETY: the trait's contract.
         unsafe { Self(_mm256_setr_pd(0.0, 1.0, 2.0, 3.0)) }

@@ -174,6 +174,14 @@ impl Lanes for Avx512F32 {
         }
     }
     #[inline(always)]
+    unsafe fn every_second(self, next: Self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe {
+            let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+            Self(_mm512_permutex2var_ps(self.0, even, next.0))
+        }
+    }
+    #[inline(always)]
     unsafe fn ramp() -> Self {
         // SAFETY: the trait's contract.
         unsafe {

@@ -115,6 +115,14 @@ impl Lanes for Avx512F64 {
         }
     }
     #[inline(always)]
+    unsafe fn every_second(self, next: Self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe {
+            let even = _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14);
+            Self(_mm512_permutex2var_pd(self.0, even, next.0))
+        }
+    }
+    #[inline(always)]
     unsafe fn ramp() -> Self {
         // SAFETY: the trait's contract.
         unsafe { Self(_mm512_setr_pd(0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0)) }
