@@ -71,6 +71,7 @@ pub use jacobian::{
 };
 pub(crate) use jacobian::{determinant_map, digital_folds};
 pub(crate) use junction::{record_all, Cotangent};
+pub(crate) use landmarks::PlacedLandmarks;
 pub use landmarks::{LandmarkCurvature, LandmarkData};
 pub use lanes::Instructions;
 pub use lncc::{lncc, lncc_gradient};

@@ -109,12 +109,6 @@ impl Prompt {
         Ok(Self::of(kind, Self::POINT_WEIGHT))
     }
 
-    /// Whether some of them are points.
-    pub(crate) fn any_points(prompts: &[Self]) -> bool {
-        let is_points = |prompt: &Self| matches!(prompt.kind, PromptKind::Points { .. });
-        prompts.iter().any(is_points)
-    }
-
     /// The structures of labels or scribbles; of points, none.
     pub(crate) fn structures(&self) -> usize {
         match &self.kind {

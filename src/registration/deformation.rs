@@ -121,12 +121,12 @@ impl Deformation {
         Ok(shrinks)
     }
 
-    /// Whether [`Deformation::device`] has all that this stage needs; with `points` among its prompts. The CPU always has.
+    /// Whether [`Deformation::device`] has all that this stage needs. The CPU always has.
     ///
     /// # Errors
     /// [`Error::NotOnDevice`] names what it lacks.
-    pub fn check_device(&self, points: bool) -> Result<()> {
-        self.multilevel(vec![1]).check_device(points)
+    pub fn check_device(&self) -> Result<()> {
+        self.multilevel(vec![1]).check_device()
     }
 
     /// Element type of parameters and energies: double precision in a certified run, else single.

@@ -6,7 +6,9 @@ use candle_core::{DType, Device, Tensor};
 
 use super::Deformation;
 use crate::features::{Features, Level, Pyramid};
-use crate::ops::{noise, smooth, Curvature, FoldBarrier, Interpolation, SsdData, Stage};
+use crate::ops::{
+    noise, smooth, Curvature, FoldBarrier, Interpolation, LandmarkData, SsdData, Stage,
+};
 use crate::problem::{EnergyProblem, Problem};
 use crate::prompt::Prompt;
 use crate::regulariser::{Bending, Diffusion, Elastic, Regulariser};
@@ -103,7 +105,7 @@ fn gauss_newton_takes_the_same_way() {
     }
 }
 
-/// Soft labels of two structures, some of whose voxels count half, on top of what [`problem`] has.
+/// Soft labels of two structures, some of whose voxels count half, and two points on top of what [`problem`] has.
 #[test]
 fn prompts_are_part_of_the_model() {
     for (stage, size) in Stage::all()
@@ -134,6 +136,13 @@ fn prompts_are_part_of_the_model() {
         let made = |data, labels| {
             let mut problem = problem(Arc::new(Compositive), Arc::new(Diffusion), data, size);
             problem.prompts.labels = vec![labels];
+            problem.prompts.landmarks = vec![LandmarkData {
+                points: vec![[3.3, 4.1, 2.6], [7.9, 2.2, 0.4]],
+                targets: vec![[4.0, 3.0, 2.0], [7.0, 4.0, 1.0]],
+                metric: [[1.0, 0.1, 0.0], [0.1, 1.2, 0.0], [0.0, 0.0, 0.9]],
+                spread: [1.0, 1.4, 0.7],
+                weight: 0.8,
+            }];
             problem
         };
         let (here, there) = (made(data, labels), made(there, labels_there));
@@ -144,12 +153,16 @@ fn prompts_are_part_of_the_model() {
             let model = problem.linearise(u, Curvature::GaussNewton, &g).unwrap();
             let q = g.zeros_like().unwrap();
             model.operator.apply(&g, &q).unwrap();
-            (model.energy, g, q)
+            let z = g.zeros_like().unwrap();
+            model.preconditioner.apply(&g, &z).unwrap();
+            let energies = [model.energy, problem.value(u).unwrap()];
+            (energies, g, q, z)
         };
-        let (energy, g, q) = model(&here, &u);
+        let (energies, g, q, z) = model(&here, &u);
         let got = stage.run(|| model(&there, &v));
-        stage.numbers(&what, &[energy], &[got.0], 1e-6);
+        stage.numbers(&what, &energies, &got.0, 1e-6);
         stage.same(&what, &[&g, &q], &[&got.1, &got.2], 1e-5);
+        stage.same(&what, &[&z], &[&got.3], 1e-4);
     }
 }
 
@@ -329,7 +342,7 @@ fn a_certified_registration_finds_the_same_minimum() {
 }
 
 #[test]
-fn labels_and_scribbles_steer_as_on_the_cpu() {
+fn prompts_steer_as_on_the_cpu() {
     for (stage, size) in Stage::all()
         .iter()
         .flat_map(|s| SIZES.map(|size| (s, size)))
@@ -346,7 +359,21 @@ fn labels_and_scribbles_steer_as_on_the_cpu() {
         let [fixed_marks, moving_marks] = marks;
         let mut scribbles = Prompt::scribbles(fixed_marks, moving_marks).unwrap();
         scribbles.off_at_finest = true;
-        let prompts = [Prompt::labels(fixed, moving, &[2]).unwrap(), scribbles];
+        let to_world = phantom.grid.index_to_world();
+        let at = |share: f64, more: f64| {
+            to_world.apply(std::array::from_fn(|a| {
+                size.get(a).map_or(0.0, |&n| share * n as f64 + more)
+            }))
+        };
+        let points = Prompt::points(
+            vec![at(0.4, 0.0), at(0.6, 0.2)],
+            vec![at(0.4, 0.7), at(0.6, -0.6)],
+        );
+        let prompts = [
+            Prompt::labels(fixed, moving, &[2]).unwrap(),
+            scribbles,
+            points.unwrap(),
+        ];
         let on = |device: &Device| Deformation {
             features: Features::Intensities,
             // later ones may part: a level ends by what an iteration gains, which leaps at borders of structures
@@ -387,14 +414,9 @@ fn what_a_device_cannot_solve_is_named() {
             features: Features::Mind,
             ..base.clone()
         };
-        let points = [Prompt::points(vec![[0.0; 3]], vec![[1.0; 3]]).unwrap()];
-        for (deformation, prompts, word) in [
-            (velocity, &[][..], "velocity"),
-            (descriptors, &[], "operator"),
-            (base, &points, "points"),
-        ] {
+        for (deformation, word) in [(velocity, "velocity"), (descriptors, "operator")] {
             let refused = stage
-                .run(|| registered(&deformation, &there, None, prompts))
+                .run(|| registered(&deformation, &there, None, &[]))
                 .unwrap_err();
             assert!(matches!(refused, Error::NotOnDevice { .. }), "{refused}");
             assert!(refused.to_string().contains(word), "{refused}");

@@ -111,7 +111,7 @@ impl Registration {
             ));
         }
         if let Some(deformation) = &self.deformation {
-            deformation.check_device(Prompt::any_points(&self.prompts))?;
+            deformation.check_device()?;
         }
         for prompt in &self.prompts {
             prompt.check(fixed.grid(), moving.grid(), true)?;

@@ -15,6 +15,9 @@ const FIELDS: usize = 9;
 /// Fields more with a barrier: what its curvature keeps, and the search for negative curvature in full precision.
 const CERTIFIED: usize = 4;
 
+/// Fields of a coarser grid that a cycle over it takes.
+const CYCLE: usize = 5;
+
 /// Numbers a voxel beside these: masks, shares, marks.
 const SCALARS: usize = 5;
 
@@ -25,25 +28,16 @@ const ADJOINT: usize = 3;
 const SUMS: usize = 8;
 
 impl Multilevel {
-    /// Whether the device has all that this solve needs; with `points` among its prompts. The CPU always has.
+    /// Whether the device has all that this solve needs. The CPU always has.
     ///
     /// # Errors
-    /// [`Error::NotOnDevice`] names what it lacks: GPUs solve `displacement` and `compositive` stages without points
-    /// as prompts.
-    pub fn check_device(&self, points: bool) -> Result<()> {
-        if is_cpu(&self.device) {
+    /// [`Error::NotOnDevice`] names what it lacks: GPUs solve `displacement` and `compositive` stages.
+    pub fn check_device(&self) -> Result<()> {
+        if is_cpu(&self.device) || self.transform.is_field() {
             return Ok(());
         }
         let name = self.transform.name();
-        for (lacks, what) in [
-            (!self.transform.is_field(), format!("the {name} transform")),
-            (points, "a registration with points as prompts".into()),
-        ] {
-            if lacks {
-                return Err(Error::on_device(what));
-            }
-        }
-        Ok(())
+        Err(Error::on_device(format!("the {name} transform")))
     }
 
     /// Feature maps of a level carried to the device, in the precision of the solve; beside so many prompted structures.
@@ -89,14 +83,16 @@ impl Multilevel {
             // with a mask, and gradient and blocks of their own
             always += prompted * (n + copies * m) + n * (1 + rank) + blocks;
         }
+        // systems of the grids below, with the vectors of a cycle
+        let below = (blocks + n * rank * CYCLE) / ((1 << rank) - 1);
         let solved = match self.barrier {
             // blocks are there as they come, as they are worked with, and inverted
-            Some(_) => n * rank * (FIELDS + CERTIFIED) + 2 * blocks,
+            Some(_) => n * rank * (FIELDS + CERTIFIED) + 2 * blocks + below,
             None => n * rank * FIELDS,
         };
         let size = self.dtype.size_in_bytes();
         // slopes and residuals of all channels, and what the moving features receive
-        let handed = n * rank * ADJOINT + 2 * n * channels + all;
+        let handed = n * rank * ADJOINT + below + 2 * n * channels + all;
         let beside = match self.differentiated {
             true => (solved * size).max(handed * size + SUMS * m),
             false => solved * size,

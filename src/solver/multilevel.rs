@@ -163,7 +163,7 @@ impl Multilevel {
     ) -> Result<()> {
         let finest = [pair.fixed.finest()?, pair.moving.finest()?].map(|level| &level.grid);
         check(pair.prompts, finest[0], finest[1], self.shrinks.len())?;
-        self.check_device(Prompt::any_points(pair.prompts))?;
+        self.check_device()?;
         let mut state: Option<(Tensor, Grid)> = None;
         for (number, &shrink) in self.shrinks.iter().enumerate() {
             let clock = Instant::now();

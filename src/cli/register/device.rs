@@ -2,7 +2,6 @@
 
 use candle_core::Device;
 
-use super::prompts::Kind;
 use super::run::deformation;
 use super::RegisterArgs;
 use crate::cli::Session;
@@ -34,6 +33,5 @@ fn lacking(args: &RegisterArgs, device: &Device) -> Option<Error> {
         device: device.clone(),
         ..deformation(args)?
     };
-    let points = args.prompts().any(|(kind, _)| kind == Kind::Points);
-    stage.check_device(points).err()
+    stage.check_device().err()
 }

@@ -108,6 +108,8 @@ sources! {
     GRADIENT_ENERGY "gradient_energy";
     /// Corner determinants.
     JACOBIAN "jacobian";
+    /// Corresponding points.
+    LANDMARKS "landmarks";
     /// Local correlation.
     LNCC "lncc";
     /// The last step of reductions.
@@ -118,6 +120,8 @@ sources! {
     SSD "ssd";
     /// The way back from it to its data.
     SSD_PULLBACK "ssd_pullback";
+    /// Between a grid and the one below.
+    TRANSFER "transfer";
     /// Whole tensors.
     VECTOR "vector";
     /// Moved images.

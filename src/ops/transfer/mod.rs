@@ -1,6 +1,8 @@
 //! Between a grid and one of half the resolution: the transfers of multigrid methods.
 
 mod blocks;
+#[cfg(any(feature = "cuda", test))]
+mod cuda;
 mod prolong;
 mod restrict;
 mod taps;
@@ -8,6 +10,7 @@ mod taps;
 use candle_core::Tensor;
 
 use super::blocks::BlockSystem;
+use super::device::twin;
 use super::diffusion::{size, Differences};
 use super::storage::{read, with_real, write};
 use crate::Result;
@@ -59,6 +62,7 @@ impl Transfer {
 
     /// `coarse = P' fine` on fields `[k, (nz,) ny, nx]`.
     pub(crate) fn restrict(&self, fine: &Tensor, coarse: &Tensor) -> Result<()> {
+        twin!(fine, launcher => cuda::restrict(&launcher, self, fine, coarse));
         with_real!(fine.dtype(), T => {
             read::<T, _>(fine, |f| write::<T, _>(coarse, |c| restrict::restrict(self, f, c)))?
         })
@@ -66,6 +70,7 @@ impl Transfer {
 
     /// `fine = P coarse`.
     pub(crate) fn prolong(&self, coarse: &Tensor, fine: &Tensor) -> Result<()> {
+        twin!(fine, launcher => cuda::prolong(&launcher, self, false, coarse, fine));
         with_real!(fine.dtype(), T => {
             read::<T, _>(coarse, |c| write::<T, _>(fine, |f| prolong::prolong::<T, false>(self, c, f)))?
         })
@@ -73,6 +78,7 @@ impl Transfer {
 
     /// `fine += P coarse`.
     pub(crate) fn add_prolonged(&self, coarse: &Tensor, fine: &Tensor) -> Result<()> {
+        twin!(fine, launcher => cuda::prolong(&launcher, self, true, coarse, fine));
         with_real!(fine.dtype(), T => {
             read::<T, _>(coarse, |c| write::<T, _>(fine, |f| prolong::prolong::<T, true>(self, c, f)))?
         })
@@ -82,12 +88,7 @@ impl Transfer {
     /// varies slowly has the energy that it has on the finer grid.
     pub(crate) fn system(&self, fine: &BlockSystem, blocks: &Tensor) -> Result<BlockSystem> {
         assert_eq!(size(&fine.blocks), self.fine[..self.rank], "finer grid");
-        let vector = fine.blocks.dims()[0] == self.rank;
-        with_real!(blocks.dtype(), T => {
-            read::<T, _>(&fine.blocks, |f| {
-                write::<T, _>(blocks, |c| blocks::sums(self, vector, f, c))
-            })?
-        })?;
+        self.sums(&fine.blocks, blocks)?;
         let halved = |b: usize| self.fine[b] != self.coarse[b];
         let voxels: f64 = (0..3).map(|b| if halved(b) { 2.0 } else { 1.0 }).product();
         Ok(BlockSystem {
@@ -99,6 +100,15 @@ impl Transfer {
             },
             shift: fine.shift * voxels,
             extra_diagonal: [0.0; 3],
+        })
+    }
+
+    /// Sums of packed blocks, or of the outer products of vectors.
+    fn sums(&self, fine: &Tensor, coarse: &Tensor) -> Result<()> {
+        let vector = fine.dims()[0] == self.rank;
+        twin!(fine, launcher => cuda::sums(&launcher, self, vector, fine, coarse));
+        with_real!(coarse.dtype(), T => {
+            read::<T, _>(fine, |f| write::<T, _>(coarse, |c| blocks::sums(self, vector, f, c)))?
         })
     }
 }

@@ -1,11 +1,12 @@
 //! What a model needs beside its arguments, kept for the next one.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use candle_core::{DType, Tensor};
 
 use crate::linear::Multigrid;
-use crate::ops::{zeros, BlockSystem};
+use crate::ops::{zeros, BlockSystem, PlacedLandmarks};
+use crate::problem::PromptTerms;
 use crate::Result;
 
 /// Memory that models take again and again.
@@ -17,6 +18,7 @@ pub(super) struct Kept {
     /// Those that are inverted, where they differ.
     pub inverse_blocks: Slot<Tensor>,
     multigrid: Slot<Multigrid>,
+    landmarks: Slot<Vec<Arc<PlacedLandmarks>>>,
 }
 
 impl Kept {
@@ -26,6 +28,19 @@ impl Kept {
             *slot.lock() = None;
         }
         *self.multigrid.lock() = None;
+        *self.landmarks.lock() = None;
+    }
+
+    /// The landmarks of prompts on the grid of `u`.
+    pub fn landmarks(
+        &self,
+        prompts: &PromptTerms,
+        u: &Tensor,
+    ) -> Result<Vec<Arc<PlacedLandmarks>>> {
+        let mut slot = self.landmarks.lock();
+        let placed = prompts.placed(u, slot.take().unwrap_or_default())?;
+        *slot = Some(placed.clone());
+        Ok(placed)
     }
 
     /// The preconditioner of a system that may be indefinite, in the memory of the one before.

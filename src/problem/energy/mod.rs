@@ -15,7 +15,7 @@ use super::velocity::OfVelocity;
 use super::{Linearisation, Problem, PromptTerms};
 use crate::linear::{BlockJacobi, Diagonal, LinearOperator, Multigrid, Preconditioner};
 use crate::ops::{
-    add_unfolded, combine, convert, copy, is_cpu, pull_to_steps, smallest_determinant, BlockSystem,
+    add_unfolded, combine, convert, copy, pull_to_steps, smallest_determinant, BlockSystem,
     Curvature, FoldBarrier, Region, SsdData,
 };
 use crate::regulariser::Regulariser;
@@ -112,8 +112,9 @@ impl EnergyProblem {
         if self.prompts.is_empty() {
             return Ok(0.0);
         }
-        self.prompts
-            .value(&self.transform.displacement(theta, &self.grid)?)
+        let u = self.transform.displacement(theta, &self.grid)?;
+        let placed = self.kept.landmarks(&self.prompts, &u)?;
+        self.prompts.value_with(&u, &placed)
     }
 
     /// Gives back the memory that linearisations keep from call to call.
@@ -275,7 +276,8 @@ impl EnergyProblem {
         }
         let mut landmarks = Vec::new();
         if prompted {
-            let (value, curvatures) = self.prompts.add_model(&u, curvature, g, &blocks)?;
+            let placed = self.kept.landmarks(&self.prompts, &u)?;
+            let (value, curvatures) = self.prompts.add_model(&placed, &u, curvature, g, &blocks)?;
             energy += value;
             landmarks = curvatures;
         }
@@ -340,7 +342,7 @@ impl EnergyProblem {
         }
         // steps of the fast solve ask for a residual that the block diagonal alone reaches as soon
         let corrected = field && !steps && !self.apart && extra.is_none();
-        let corrected = corrected && model != DType::F16 && is_cpu(u.device());
+        let corrected = corrected && model != DType::F16;
         let multigrid = match (corrected, packed) {
             (false, _) => None,
             (true, false) => Some(Multigrid::late(inverse.clone())),
