@@ -2,6 +2,8 @@
 //
 //   compose   out(x) = t d(x) + u(x + t d(x))
 //   stamp     lowers shares around marked voxels: nothing there, rising to WHOLE over four voxels
+//   lead      marks the voxels nearest to the straight way from marked voxels to where a displacement leads
+//   portion   shares / WHOLE
 //   shorten   d <- d (least + (1 - least) share / WHOLE)
 //   blend     u <- f u + (1 - f) s, with f = share / WHOLE
 //   pull      g <- P' g and B <- P' B P, with P = I + Du
@@ -54,6 +56,39 @@ __device__ void stamp(const Size &size, const unsigned char *marks, unsigned int
                 }
             }
         }
+    }
+}
+
+// Places on the way of a voxel, besides its own.
+#define PLACES 4
+
+template <int D>
+__device__ void lead(const Size &size, const Real *u, const unsigned char *marks, unsigned char *way) {
+    const int n = voxels<D>(size);
+    EACH_VOXEL(v, n) {
+        if (!marks[v]) {
+            continue;
+        }
+        int index[D];
+        place<D>(v, size, index);
+        for (int k = 0; k <= PLACES; k++) {
+            Offset at = 0, stride = 1;
+            for (int a = 0; a < D; a++) {
+                const double shift = (double)u[(Offset)a * n + v] * k / PLACES;
+                // what is not a number stays at the border
+                const double held = fmin(fmax(round(index[a] + shift), 0.0), (double)(size.n[a] - 1));
+                at += (Offset)held * stride;
+                stride *= size.n[a];
+            }
+            // whoever comes last writes the same
+            way[at] = 1;
+        }
+    }
+}
+
+__device__ void portion(int n, const unsigned int *shares, Real *out) {
+    EACH_VOXEL(v, n) {
+        out[v] = (Real)((float)shares[v] / (float)WHOLE);
     }
 }
 
@@ -132,12 +167,16 @@ __device__ void pull_to_steps(const Size &size, const Real *u, Real *gradient, R
     STEPS(D, full, Real)                                                                                           \
     STEPS(D, half, Half)                                                                                            \
     KERNEL(stamp_##D, (Size size, const unsigned char *marks, unsigned int *shares), stamp<D>(size, marks, shares)) \
+    KERNEL(lead_##D, (Size size, const Real *u, const unsigned char *marks, unsigned char *way),                    \
+        lead<D>(size, u, marks, way))                                                                               \
     KERNEL(blend_##D, (int n, const unsigned int *shares, const Real *smoothed, Real *u),                         \
         blend<D>(n, shares, smoothed, u))                                                                           \
     KERNEL(pull_vector_##D, (Size size, const Real *u, Real *gradient, Real *blocks),                            \
         pull_to_steps<D, true>(size, u, gradient, blocks))                                                          \
     KERNEL(pull_packed_##D, (Size size, const Real *u, Real *gradient, Real *blocks),                            \
         pull_to_steps<D, false>(size, u, gradient, blocks))
+
+KERNEL(portion, (int n, const unsigned int *shares, Real *out), portion(n, shares, out))
 
 #if RANK != 3
 DISPLACEMENT(2)

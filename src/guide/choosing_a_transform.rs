@@ -113,10 +113,9 @@
 //!
 //! # On a GPU
 //!
-//! With the feature `cuda`, `--device auto` or [`Deformation::device`](crate::Deformation) solves the levels of a `compositive` or
-//! `displacement` stage on an NVIDIA GPU; parameters, model and conjugate gradients stay there, and one number comes back where the
-//! solver must decide. Certified runs take double precision there as well. The other transforms and points as prompts are solved on the
-//! CPU: a GPU that is asked for by number refuses them by name, `auto` leaves them to the CPU and says so. A
+//! With the feature `cuda`, `--device auto` or [`Deformation::device`](crate::Deformation) solves the levels of a stage that
+//! deforms on an NVIDIA GPU, whatever its transform, regulariser and prompts; parameters, model and conjugate gradients stay there,
+//! and one number comes back where the solver must decide. Certified runs take double precision there as well. A
 //! [`RegistrationLayer`](crate::RegistrationLayer) solves its adjoint there too, and hands gradients back to where the features are. The
 //! kernels agree with the CPU's in tests that run them on the host; they have not been run on a GPU yet.
 //!

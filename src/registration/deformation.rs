@@ -121,14 +121,6 @@ impl Deformation {
         Ok(shrinks)
     }
 
-    /// Whether [`Deformation::device`] has all that this stage needs. The CPU always has.
-    ///
-    /// # Errors
-    /// [`Error::NotOnDevice`] names what it lacks.
-    pub fn check_device(&self) -> Result<()> {
-        self.multilevel(vec![1]).check_device()
-    }
-
     /// Element type of parameters and energies: double precision in a certified run, else single.
     pub(crate) fn dtype(&self) -> DType {
         if self.certify {

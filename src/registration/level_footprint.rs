@@ -3,14 +3,8 @@
 use super::footprint::{voxels, Footprint, SINGLE};
 use super::Deformation;
 use crate::prompt::{Prompt, PromptKind};
+use crate::solver::fields_of;
 use crate::{Grid, Result};
-
-/// Fields that the flow of a velocity takes, squaring after squaring, with what their derivatives need: in a fast run, and in a
-/// certified one.
-const FLOW: [u64; 2] = [10, 42];
-
-/// Fields that the diagonal of a lattice of control points takes.
-const LATTICE: u64 = 2;
 
 /// Elements that filters work on at a time at least.
 const FILTERED: u64 = 1 << 20;
@@ -105,12 +99,7 @@ impl LevelFootprint<'_> {
         // systems, and five vectors each, of the grids below: of the search's precision at last
         let below = (rank * (rank + 1) / 2 + 5 * rank) * n / ((1 << rank) - 1);
         let corrected = certify && field && deformation.regulariser.extra_diagonal(fixed).is_none();
-        let velocity = transform.is_velocity();
-        let fields = match (field, velocity) {
-            (true, _) => 0,
-            (false, true) => 2 + FLOW[usize::from(certify)],
-            (false, false) => 2 + LATTICE,
-        };
+        let fields = fields_of(&**transform, certify) as u64;
         let packed = certify || points;
         let entries = if channels == 1 && !packed && !steered {
             rank

@@ -13,7 +13,7 @@ use crate::problem::{EnergyProblem, Problem};
 use crate::prompt::Prompt;
 use crate::regulariser::{Bending, Diffusion, Elastic, Regulariser};
 use crate::solver::{GaussNewton, MultilevelSolution, Pair, Solution, Solver, Status, TrustRegion};
-use crate::transform::{Compositive, Displacement, Transform, Velocity};
+use crate::transform::{BSpline, Compositive, Displacement, GlobalAffine, Transform, Velocity};
 use crate::{Affine, Error, Grid, Labels, Phantom};
 
 const SIZES: [&[usize]; 2] = [&[45, 38], &[26, 24, 21]];
@@ -269,12 +269,23 @@ fn registered(
 
 #[test]
 fn a_registration_of_two_levels_ends_at_the_same_place() {
+    let compositive: Arc<dyn Transform> = Arc::new(Compositive);
+    let velocity: Arc<dyn Transform> = Arc::new(Velocity::default());
+    let control_points: Arc<dyn Transform> = Arc::new(BSpline::default());
+    let affine: Arc<dyn Transform> = Arc::new(GlobalAffine);
     for (stage, size) in Stage::all()
         .iter()
         .flat_map(|s| SIZES.map(|size| (s, size)))
     {
-        for masked in [false, true] {
+        for (masked, transform) in [
+            (false, &compositive),
+            (true, &compositive),
+            (false, &velocity),
+            (true, &control_points),
+            (false, &affine),
+        ] {
             let on = |device: &Device| Deformation {
+                transform: transform.clone(),
                 features: Features::Intensities,
                 device: device.clone(),
                 ..Deformation::default()
@@ -315,11 +326,19 @@ fn a_registration_of_two_levels_ends_at_the_same_place() {
 
 #[test]
 fn a_certified_registration_finds_the_same_minimum() {
-    for (stage, size) in Stage::all()
+    let compositive: Arc<dyn Transform> = Arc::new(Compositive);
+    let velocity: Arc<dyn Transform> = Arc::new(Velocity::default());
+    let cases = CERTIFIED.map(|size| (size, &compositive));
+    let cases: Vec<_> = cases
+        .into_iter()
+        .chain([(CERTIFIED[0], &velocity)])
+        .collect();
+    for (stage, &(size, transform)) in Stage::all()
         .iter()
-        .flat_map(|s| CERTIFIED.map(|size| (s, size)))
+        .flat_map(|stage| cases.iter().map(move |case| (stage, case)))
     {
         let on = |device: &Device| Deformation {
+            transform: transform.clone(),
             features: Features::Intensities,
             certify: true,
             device: device.clone(),
@@ -406,20 +425,14 @@ fn what_a_device_cannot_solve_is_named() {
             device: stage.device().clone(),
             ..Deformation::default()
         };
-        let velocity = Deformation {
-            transform: Arc::new(Velocity::default()),
-            ..base.clone()
-        };
         let descriptors = Deformation {
             features: Features::Mind,
-            ..base.clone()
+            ..base
         };
-        for (deformation, word) in [(velocity, "velocity"), (descriptors, "operator")] {
-            let refused = stage
-                .run(|| registered(&deformation, &there, None, &[]))
-                .unwrap_err();
-            assert!(matches!(refused, Error::NotOnDevice { .. }), "{refused}");
-            assert!(refused.to_string().contains(word), "{refused}");
-        }
+        let refused = stage
+            .run(|| registered(&descriptors, &there, None, &[]))
+            .unwrap_err();
+        assert!(matches!(refused, Error::NotOnDevice { .. }), "{refused}");
+        assert!(refused.to_string().contains("operator"), "{refused}");
     }
 }

@@ -83,8 +83,8 @@ impl Registration {
     ///
     /// # Errors
     /// [`Error::Data`] for images that cannot be registered, [`Error::GridMismatch`] for masks and prompts on other grids,
-    /// [`Error::InvalidArgument`] for settings that contradict each other or a network for other images, what
-    /// [`Deformation::check_device`] says, [`Error::Memory`] and [`Error::CudaMemory`] where a GPU has too little, and what
+    /// [`Error::InvalidArgument`] for settings that contradict each other or a network for other images, [`Error::NotOnDevice`] for
+    /// what a GPU has no twin of, [`Error::Memory`] and [`Error::CudaMemory`] where a GPU has too little, and what
     /// `watch` returns.
     pub fn run(
         &self,
@@ -109,9 +109,6 @@ impl Registration {
                 "prompts",
                 "have no effect on linear stages: add a deformable stage, or leave them out",
             ));
-        }
-        if let Some(deformation) = &self.deformation {
-            deformation.check_device()?;
         }
         for prompt in &self.prompts {
             prompt.check(fixed.grid(), moving.grid(), true)?;

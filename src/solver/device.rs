@@ -4,6 +4,7 @@ use candle_core::DType;
 
 use crate::features::FeatureMaps;
 use crate::ops::{device_name, free_memory, is_cpu, Interpolation};
+use crate::transform::Transform;
 use crate::{Error, Result};
 
 use super::Multilevel;
@@ -27,19 +28,23 @@ const ADJOINT: usize = 3;
 /// Bytes of a moving voxel in which an adjoint adds up what it hands back.
 const SUMS: usize = 8;
 
-impl Multilevel {
-    /// Whether the device has all that this solve needs. The CPU always has.
-    ///
-    /// # Errors
-    /// [`Error::NotOnDevice`] names what it lacks: GPUs solve `displacement` and `compositive` stages.
-    pub fn check_device(&self) -> Result<()> {
-        if is_cpu(&self.device) || self.transform.is_field() {
-            return Ok(());
-        }
-        let name = self.transform.name();
-        Err(Error::on_device(format!("the {name} transform")))
-    }
+/// Fields that the flow of a velocity takes, squaring after squaring, with what their derivatives need: in a fast run, and in a
+/// certified one.
+const FLOW: [usize; 2] = [10, 42];
 
+/// Fields that the diagonal of a lattice of parameters takes.
+const LATTICE: usize = 2;
+
+/// Fields of the displacement's size that a transform takes in a solve, besides its parameters.
+pub(crate) fn fields_of(transform: &dyn Transform, certified: bool) -> usize {
+    match (transform.is_field(), transform.is_velocity()) {
+        (true, _) => 0,
+        (false, true) => 2 + FLOW[usize::from(certified)],
+        (false, false) => 2 + LATTICE,
+    }
+}
+
+impl Multilevel {
     /// Feature maps of a level carried to the device, in the precision of the solve; beside so many prompted structures.
     ///
     /// # Errors
@@ -85,6 +90,7 @@ impl Multilevel {
         }
         // systems of the grids below, with the vectors of a cycle
         let below = (blocks + n * rank * CYCLE) / ((1 << rank) - 1);
+        always += n * rank * fields_of(&*self.transform, self.barrier.is_some());
         let solved = match self.barrier {
             // blocks are there as they come, as they are worked with, and inverted
             Some(_) => n * rank * (FIELDS + CERTIFIED) + 2 * blocks + below,

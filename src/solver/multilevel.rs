@@ -121,8 +121,8 @@ impl Multilevel {
     ///
     /// # Errors
     /// [`Error::Data`] when the images do not overlap or a mask leaves nothing; [`Error::InvalidArgument`] when the
-    /// pyramids are of two kinds or have not as many levels; on a GPU what [`Multilevel::check_device`] says, and
-    /// [`Error::Memory`] where a level would not fit; what `watch` returns.
+    /// pyramids are of two kinds or have not as many levels; on a GPU [`Error::NotOnDevice`] for what has no
+    /// twin there, and [`Error::Memory`] where a level would not fit; what `watch` returns.
     pub fn solve(
         &self,
         pair: &Pair<'_>,
@@ -163,7 +163,6 @@ impl Multilevel {
     ) -> Result<()> {
         let finest = [pair.fixed.finest()?, pair.moving.finest()?].map(|level| &level.grid);
         check(pair.prompts, finest[0], finest[1], self.shrinks.len())?;
-        self.check_device()?;
         let mut state: Option<(Tensor, Grid)> = None;
         for (number, &shrink) in self.shrinks.iter().enumerate() {
             let clock = Instant::now();

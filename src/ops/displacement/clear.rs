@@ -3,6 +3,7 @@
 use candle_core::Tensor;
 
 use super::unfold::{all_folded, stamped, WHOLE};
+use crate::ops::device::twin;
 use crate::ops::diffusion::size;
 use crate::ops::real::Real;
 use crate::ops::storage::{read, with_real};
@@ -16,6 +17,7 @@ const PLACES: usize = 4;
 /// voxel.
 pub(crate) fn clear_of_folds(u: &Tensor, smallest: f64) -> Result<Option<Tensor>> {
     let size = size(u);
+    twin!(u, launcher => super::cuda::clear_of_folds(&launcher, u, &size, smallest));
     let mut shape = u.dims().to_vec();
     shape[0] = 1;
     let shares = with_real!(u.dtype(), T => {

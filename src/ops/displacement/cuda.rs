@@ -105,6 +105,39 @@ pub(super) fn relax_folds(
     Ok(false)
 }
 
+/// See [`clear_of_folds`](super::clear_of_folds).
+pub(super) fn clear_of_folds(
+    launcher: &Launcher,
+    u: &Tensor,
+    size: &[usize],
+    smallest: f64,
+) -> Result<Option<Tensor>> {
+    let Some(marks) = folded(launcher, u, size, (smallest, None))? else {
+        return Ok(None);
+    };
+    let (n, rank) = (size.iter().product::<usize>(), rank(size));
+    let way = Tensor::zeros(n, DType::U8, &launcher.device())?;
+    let arguments = [
+        Argument::of(Size::of(size)?),
+        launcher.input(u, n * rank)?,
+        Argument::input_of(&marks, DType::U8, n)?,
+        Argument::output_of(&way, DType::U8, n)?,
+    ];
+    let kernel = format!("lead_{rank}");
+    launcher.launch(&Source::DISPLACEMENT, &kernel, n, &arguments)?;
+    let mut shape = u.dims().to_vec();
+    shape[0] = 1;
+    let out = launcher.empty(&shape, u.dtype())?;
+    let shares = Shares::around(launcher, &way, size)?.shares;
+    let arguments = [
+        Argument::count(n)?,
+        Argument::input_of(&shares, DType::U32, n)?,
+        launcher.output(&out, n)?,
+    ];
+    launcher.launch(&Source::DISPLACEMENT, "portion", n, &arguments)?;
+    Ok(Some(out))
+}
+
 /// The share of a step, or of a field, that is kept at each voxel.
 struct Shares<'a> {
     launcher: &'a Launcher,
@@ -194,8 +227,8 @@ mod tests {
     use candle_core::DType;
 
     use crate::ops::{
-        add_unfolded, compose, compose_unfolded, copy, dot, noise, noise_in, pull_to_steps,
-        relax_folds, smallest_determinant, smooth, Stage, PRECISIONS,
+        add_unfolded, clear_of_folds, compose, compose_unfolded, copy, dot, noise, noise_in,
+        pull_to_steps, relax_folds, smallest_determinant, smooth, Stage, PRECISIONS,
     };
 
     const SIZES: [&[usize]; 4] = [&[37, 22], &[1, 9], &[19, 17, 13], &[6, 1, 5]];
@@ -260,7 +293,7 @@ mod tests {
 
     #[test]
     fn steps_are_shortened_and_folds_relaxed_as_on_the_cpu() {
-        let mut shortened = 0;
+        let (mut shortened, mut cleared) = (0, 0);
         for stage in Stage::all() {
             for (size, strength) in [
                 (&[37, 22][..], 8.0),
@@ -291,13 +324,21 @@ mod tests {
                 stage.same("half step", &[&short, &out], &[&half, &there], 1e-3);
                 let folds = field(4, strength);
                 let there = stage.put(&folds);
+                let share = clear_of_folds(&folds, 0.02).unwrap();
+                let got = stage.run(|| clear_of_folds(&there, 0.02)).unwrap();
+                assert_eq!(share.is_some(), got.is_some());
+                cleared += usize::from(share.is_some());
+                if let (Some(share), Some(got)) = (share, got) {
+                    assert_eq!(share.dims(), got.dims());
+                    stage.same("shares", &[&share], &[&got], 1e-6);
+                }
                 let expected = relax_folds(&folds, 0.02).unwrap();
                 let got = stage.run(|| relax_folds(&there, 0.02)).unwrap();
                 assert_eq!(expected, got);
                 stage.same("relaxed", &[&folds], &[&there], 1e-4);
             }
             assert!(
-                shortened >= 2,
+                shortened >= 2 && cleared >= 2,
                 "the fields must fold for the test to mean anything"
             );
         }
