@@ -48,7 +48,7 @@ fn devices_that_cannot_be_used_are_named_and_auto_does_without() {
             program.refusal(&words, &["without CUDA", "--features cuda"]);
         }
     }
-    // what no GPU solves: refused by number, whatever the GPU, and left to the CPU by auto
+    // a GPU that is not there is refused whatever the stage
     for more in ["--certify", "-t velocity"] {
         let words = format!("register {IMAGES} {more} --init identity --device cuda:4000 -o new/p");
         program.refusal(&words, &["device cuda"]);
