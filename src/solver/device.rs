@@ -127,11 +127,12 @@ mod tests {
     use super::*;
     use crate::features::Features;
     use crate::regulariser::Diffusion;
-    use crate::transform::Compositive;
+    use crate::transform::{BSpline, Compositive, Velocity};
 
     #[test]
     fn an_adjoint_of_many_channels_takes_more_than_the_solve() {
-        let bytes = |channels: usize, differentiated: bool, prompted: usize| {
+        let compositive: Arc<dyn Transform> = Arc::new(Compositive);
+        let of = |transform: &Arc<dyn Transform>, channels: usize, differentiated, prompted| {
             let features = Tensor::zeros((channels, 4, 5, 6), DType::F32, &Device::Cpu).unwrap();
             let maps = FeatureMaps {
                 fixed: features.clone(),
@@ -143,7 +144,7 @@ mod tests {
                 shrinks: vec![1],
                 features: Features::Intensities,
                 solvers: Vec::new(),
-                transform: Arc::new(Compositive),
+                transform: transform.clone(),
                 regulariser: Arc::new(Diffusion),
                 lambda: 1.0,
                 damping: 0.0,
@@ -155,11 +156,21 @@ mod tests {
             };
             level.bytes(&maps, prompted) / 120
         };
+        let bytes = |channels, differentiated, prompted| {
+            of(&compositive, channels, differentiated, prompted)
+        };
         assert_eq!(bytes(1, true, 0), bytes(1, false, 0));
         assert_eq!(bytes(1, false, 0), 4 * (2 + 6 + 5 + 27));
         assert_eq!(bytes(16, false, 0), 4 * (32 + 6 + 5 + 27));
-        assert_eq!(bytes(16, true, 0), 4 * (32 + 6 + 5 + 9 + 48) + 8);
+        // the grids below take three numbers a voxel
+        assert_eq!(bytes(16, true, 0), 4 * (32 + 6 + 5 + 9 + 3 + 48) + 8);
         assert_eq!(bytes(1, false, 3), bytes(1, false, 0) + 4 * (6 + 4 + 6));
+        let velocity: Arc<dyn Transform> = Arc::new(Velocity::default());
+        let control_points: Arc<dyn Transform> = Arc::new(BSpline::default());
+        for (transform, fields) in [(&velocity, 12), (&control_points, 4)] {
+            let more = of(transform, 1, false, 0) - bytes(1, false, 0);
+            assert_eq!(more, 4 * 3 * fields, "{}", transform.name());
+        }
     }
 
     #[test]
