@@ -146,3 +146,21 @@ macro_rules! with_stored {
     };
 }
 pub(crate) use with_stored;
+
+/// Calls `$body` with `$s` standing for the element type of features and `$t` for that of what is computed from them.
+macro_rules! with_features {
+    ($dtype:expr, $t:ident, $s:ident => $body:expr) => {
+        match $dtype {
+            candle_core::DType::F16 => {
+                type $t = f32;
+                type $s = half::f16;
+                $body
+            }
+            other => $crate::ops::storage::with_real!(other, $t => {
+                type $s = $t;
+                $body
+            }),
+        }
+    };
+}
+pub(crate) use with_features;

@@ -3,7 +3,7 @@
 use super::footprint::{voxels, Footprint, SINGLE};
 use super::Deformation;
 use crate::prompt::{Prompt, PromptKind};
-use crate::solver::fields_of;
+use crate::solver::{elements_below, fields_of};
 use crate::{Grid, Result};
 
 /// Elements that filters work on at a time at least.
@@ -96,8 +96,8 @@ impl LevelFootprint<'_> {
             // the search for negative curvature runs in full precision, from noise
             vectors += parameters * 5 * full;
         }
-        // systems, and five vectors each, of the grids below: of the search's precision at last
-        let below = (rank * (rank + 1) / 2 + 5 * rank) * n / ((1 << rank) - 1);
+        // of the search's precision at last
+        let below = elements_below(fixed.rank(), fixed.voxels()) as u64;
         let corrected = certify && field && deformation.regulariser.extra_diagonal(fixed).is_none();
         let fields = fields_of(&**transform, certify) as u64;
         let packed = certify || points;

@@ -44,6 +44,11 @@ pub(crate) fn fields_of(transform: &dyn Transform, certified: bool) -> usize {
     }
 }
 
+/// Elements that the systems of the grids below one of so many voxels take, with the vectors of a cycle over them.
+pub(crate) fn elements_below(rank: usize, voxels: usize) -> usize {
+    (rank * (rank + 1) / 2 + CYCLE * rank) * voxels / ((1 << rank) - 1)
+}
+
 impl Multilevel {
     /// Feature maps of a level carried to the device, in the precision of the solve; beside so many prompted structures.
     ///
@@ -88,8 +93,7 @@ impl Multilevel {
             // with a mask, and gradient and blocks of their own
             always += prompted * (n + copies * m) + n * (1 + rank) + blocks;
         }
-        // systems of the grids below, with the vectors of a cycle
-        let below = (blocks + n * rank * CYCLE) / ((1 << rank) - 1);
+        let below = elements_below(rank, n);
         always += n * rank * fields_of(&*self.transform, self.barrier.is_some());
         let solved = match self.barrier {
             // blocks are there as they come, as they are worked with, and inverted

@@ -25,7 +25,7 @@ pub use alignment::{
     StageReport, StartReport,
 };
 pub use anderson::{Anderson, FixedPoint};
-pub(crate) use device::fields_of;
+pub(crate) use device::{elements_below, fields_of};
 pub use gauss_newton::GaussNewton;
 pub use gradient_descent::GradientDescent;
 pub use lbfgs::Lbfgs;

@@ -5,7 +5,7 @@ use super::{RegisterArgs, Stage};
 use crate::cli::budget::{allowed, program, too_little};
 use crate::cli::Bytes;
 use crate::image::{Image, Labels};
-use crate::registration::{Footprint, Registration};
+use crate::registration::{Deformation, Footprint, Registration};
 use crate::solver::AlignmentStart;
 use crate::{Error, Result};
 
@@ -69,18 +69,16 @@ pub fn kept(
     let Some(limit) = args.max_memory.filter(|limit| allowed(&whole) > *limit) else {
         return Ok(whole);
     };
-    let Some(deformation) = plan.deformation.as_ref().filter(|_| plan.network.is_some()) else {
-        return Err(refusal(args, limit, &whole));
-    };
     // elsewhere they are converted back
-    if deformation.certify || !deformation.device.is_cpu() {
-        return Err(refusal(args, limit, &whole));
+    let keeps = |stage: &Deformation| !stage.certify && stage.device.is_cpu();
+    let mut least = whole;
+    if plan.network.is_some() && plan.deformation.as_ref().is_some_and(keeps) {
+        plan.half_features = true;
+        least = footprint(plan, inputs, held)?;
     }
-    plan.half_features = true;
-    let halved = footprint(plan, inputs, held)?;
-    match allowed(&halved) > limit {
-        true => Err(refusal(args, limit, &halved)),
-        false => Ok(halved),
+    match allowed(&least) > limit {
+        true => Err(refusal(args, limit, &least)),
+        false => Ok(least),
     }
 }
 

@@ -2,16 +2,15 @@
 
 #[cfg(any(feature = "cuda", test))]
 mod cuda;
-mod rows;
 
 use candle_core::Tensor;
 
 use super::device::twin;
 use super::diffusion::size;
+use super::lanes::Source;
 use super::rows::sum_over_rows;
-use super::storage::{read, with_stored};
+use super::storage::{read, with_features};
 use crate::Result;
-use rows::Rows;
 
 /// A sum over voxels and how many there were.
 pub(crate) struct GradientSum {
@@ -27,8 +26,8 @@ pub(crate) fn squared_gradient(features: &Tensor, least: f64) -> Result<Gradient
     twin!(features, launcher => cuda::squared_gradient(&launcher, features, &size, least));
     let (nx, ny) = (size[0], size[1]);
     let n: usize = size.iter().product();
-    with_stored!(features.dtype(), T => {
-        read::<T, _>(features, |f| {
+    with_features!(features.dtype(), T, S => {
+        read::<S, _>(features, |f| {
             let channels = f.len() / n;
             let [sum, count] = sum_over_rows(n / nx, nx, |rows| {
                 let mut total = [0.0, 0.0];
@@ -43,10 +42,10 @@ pub(crate) fn squared_gradient(features: &Tensor, least: f64) -> Result<Gradient
                     for c in 0..channels {
                         let row = |ahead: usize| &f[c * n + at + ahead..][..nx];
                         let [of_here, of_up, of_far] = &mut rooms;
-                        let (here, up) = (T::row(row(0), of_here), T::row(row(up), of_up));
-                        let far = T::row(row(far), of_far);
+                        let here: &[T] = S::row(row(0), of_here);
+                        let (up, far) = (S::row(row(up), of_up), S::row(row(far), of_far));
                         let squares = &mut squares[..nx];
-                        let mut add = |x: usize, right: <T as Rows>::Computed| {
+                        let mut add = |x: usize, right: T| {
                             let v = here[x].wide();
                             squares[x] += (right.wide() - v).powi(2)
                                 + (up[x].wide() - v).powi(2)

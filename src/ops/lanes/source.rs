@@ -1,6 +1,7 @@
 //! What lanes are read from.
 
 use half::f16;
+use half::slice::HalfFloatSliceExt;
 
 use super::{Lanes, Places};
 use crate::ops::real::Real;
@@ -21,6 +22,8 @@ pub(crate) trait Source<T: Real>: Real {
     ) -> [(L, L); ROWS];
     /// As what they are where they need no conversion.
     fn own(values: &[Self]) -> Option<&[T]>;
+    /// A row as it is computed with, which `room` may hold.
+    fn row<'a>(row: &'a [Self], room: &'a mut Vec<T>) -> &'a [T];
 }
 
 impl<T: Real> Source<T> for T {
@@ -42,6 +45,10 @@ impl<T: Real> Source<T> for T {
     }
     fn own(values: &[T]) -> Option<&[T]> {
         Some(values)
+    }
+    #[inline(always)]
+    fn row<'a>(row: &'a [T], _: &'a mut Vec<T>) -> &'a [T] {
+        row
     }
 }
 
@@ -70,5 +77,11 @@ impl Source<f32> for f16 {
     }
     fn own(_: &[f16]) -> Option<&[f32]> {
         None
+    }
+    #[inline(always)]
+    fn row<'a>(row: &'a [f16], room: &'a mut Vec<f32>) -> &'a [f32] {
+        room.resize(row.len(), 0.0);
+        row.convert_to_f32_slice(room);
+        room
     }
 }

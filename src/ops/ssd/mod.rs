@@ -14,7 +14,7 @@ use super::diffusion::Differences;
 use super::lanes::Source;
 use super::real::Real;
 use super::sample::Interpolation;
-use super::storage::{read, with_real, write};
+use super::storage::{read, with_features, write};
 use crate::{Affine, Error, Result};
 
 pub use pullback::SsdCotangents;
@@ -82,7 +82,6 @@ impl SsdData {
     ) -> Result<[f64; 2]> {
         let differences = differences.map(|differences| (differences, false));
         twin!(&self.fixed, launcher => cuda::pass(&launcher, self, u, differences, None));
-        self.check_halves()?;
         with_features!(self.fixed.dtype(), T, S => {
             self.run::<T, S>(u, differences, Output::None)
         })
@@ -131,7 +130,6 @@ impl SsdData {
             let model = cuda::Model { form: model, gradient, blocks, factors };
             cuda::pass(&launcher, self, u, differences, Some(model))
         });
-        self.check_halves()?;
         with_features!(self.fixed.dtype(), T, S => {
             stored::<T, _>(gradient, factor, |g| {
                 stored::<T, _>(blocks, root, |b| {
@@ -152,23 +150,18 @@ impl SsdData {
         )
     }
 
-    /// Features in half precision are interpolated linearly, by passes in single precision.
-    fn check_halves(&self) -> Result<()> {
-        if self.fixed.dtype() == DType::F16 && self.interpolation == Interpolation::Cubic {
-            return Err(Error::argument(
-                "features",
-                "in half precision are interpolated linearly; convert them to F32 for cubic interpolation",
-            ));
-        }
-        Ok(())
-    }
-
     fn run<T: Real, S: Source<T>>(
         &self,
         u: Option<&Tensor>,
         differences: Option<(&Differences, bool)>,
         output: Output<'_, T>,
     ) -> Result<[f64; 2]> {
+        if S::KIND != T::KIND && self.interpolation == Interpolation::Cubic {
+            return Err(Error::argument(
+                "features",
+                "in half precision are interpolated linearly; convert them to F32 for cubic interpolation",
+            ));
+        }
         let smoothness = Smoothness {
             weight: differences.map(|(differences, _)| differences.weight),
             pull: differences.is_some_and(|(_, pull)| pull),
@@ -205,24 +198,6 @@ impl SsdData {
         })??
     }
 }
-
-/// Calls `$body` with `$s` standing for the element type of features and `$t` for that of the pass over them.
-macro_rules! with_features {
-    ($dtype:expr, $t:ident, $s:ident => $body:expr) => {
-        match $dtype {
-            DType::F16 => {
-                type $t = f32;
-                type $s = f16;
-                $body
-            }
-            other => with_real!(other, $t => {
-                type $s = $t;
-                $body
-            }),
-        }
-    };
-}
-use with_features;
 
 /// Calls `work` with a tensor to be filled, of the type of the features or of half precision.
 fn stored<T: Real, R>(
