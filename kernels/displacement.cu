@@ -86,7 +86,7 @@ __device__ void lead(const Size &size, const Real *u, const unsigned char *marks
     }
 }
 
-__device__ void portion(int n, const unsigned int *shares, Real *out) {
+__device__ void of_shares(int n, const unsigned int *shares, Real *out) {
     EACH_VOXEL(v, n) {
         out[v] = (Real)((float)shares[v] / (float)WHOLE);
     }
@@ -176,7 +176,7 @@ __device__ void pull_to_steps(const Size &size, const Real *u, Real *gradient, R
     KERNEL(pull_packed_##D, (Size size, const Real *u, Real *gradient, Real *blocks),                            \
         pull_to_steps<D, false>(size, u, gradient, blocks))
 
-KERNEL(portion, (int n, const unsigned int *shares, Real *out), portion(n, shares, out))
+KERNEL(portion, (int n, const unsigned int *shares, Real *out), of_shares(n, shares, out))
 
 #if RANK != 3
 DISPLACEMENT(2)

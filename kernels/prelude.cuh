@@ -86,6 +86,10 @@ __device__ Real sqrt(Real a) {
     return ::OF_REAL(sqrt)(a);
 }
 
+__device__ Real exp(Real a) {
+    return ::OF_REAL(exp)(a);
+}
+
 __device__ Real floor(Real a) {
     return ::OF_REAL(floor)(a);
 }
@@ -128,6 +132,11 @@ struct Weights {
     Real w[3][3];
 };
 
+// Tiles whose sums over so many voxels are taken piece by piece, `count` of them with `each` voxels; a block for each.
+struct Pieces {
+    int tiles, count, each, voxels;
+};
+
 // A number for each component.
 struct Vector {
     Real v[3];
@@ -156,9 +165,9 @@ __device__ int packed(int a, int b) {
     return low * D - low * (low + 1) / 2 + high;
 }
 
-// Adds up K doubles of every thread of the block by a fixed tree and leaves them at out[block * K].
+// Adds up K doubles of every thread of the block by a fixed tree and leaves them at out.
 template <int K>
-__device__ void block_sums(const double (&part)[K], double *out) {
+__device__ void block_totals(const double (&part)[K], double *out) {
     __shared__ double tree[K][THREADS];
     for (int k = 0; k < K; k++) {
         tree[k][threadIdx.x] = part[k];
@@ -173,6 +182,14 @@ __device__ void block_sums(const double (&part)[K], double *out) {
         __syncthreads();
     }
     if (threadIdx.x < K) {
-        out[blockIdx.x * K + threadIdx.x] = tree[threadIdx.x][0];
+        out[threadIdx.x] = tree[threadIdx.x][0];
     }
+    // before the tree is written again
+    __syncthreads();
+}
+
+// Those of every block, one after the other.
+template <int K>
+__device__ void block_sums(const double (&part)[K], double *out) {
+    block_totals<K>(part, out + blockIdx.x * K);
 }

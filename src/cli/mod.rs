@@ -7,6 +7,7 @@ mod budget;
 mod bytes;
 mod compared;
 mod demo;
+mod device;
 mod digest;
 mod evaluate;
 mod features;

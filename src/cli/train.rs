@@ -1,11 +1,12 @@
 //! `stillpoint train`: a feature network that learns through the solver.
 
 use super::budget::{allowed, announced, program, too_little};
+use super::device::opened;
 use super::output::json;
 use super::{memory, print, Bytes, RunArgs, Session};
 use crate::registration::{Footprint, FootprintStage};
 use crate::train::{Trainer, TrainingConfig, TrainingStep, Validation};
-use crate::Result;
+use crate::{DeviceChoice, Result};
 use clap::Args;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -38,6 +39,10 @@ pub struct TrainArgs {
     /// Go on from the last checkpoint
     #[arg(long)]
     pub resume: bool,
+
+    /// Where network and solver run: cpu, cuda, cuda:1, or auto (a GPU if there is one)
+    #[arg(long, default_value = "cpu")]
+    pub device: DeviceChoice,
 
     /// Print the summary as JSON
     #[arg(long)]
@@ -78,6 +83,10 @@ pub(super) fn run(args: &TrainArgs, session: &Session) -> Result<()> {
     } else {
         Trainer::new(&config)?
     };
+    let device = opened(args.device, session, args.run.quiet)?;
+    if !device.is_cpu() {
+        trainer = trainer.to_device(&device)?;
+    }
     for warning in &trainer.warnings {
         session.progress.warn(warning);
     }

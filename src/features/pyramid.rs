@@ -106,6 +106,14 @@ impl Level {
         Ok((range, level))
     }
 
+    /// The same features on a device.
+    pub(crate) fn to_device(&self, device: &Device) -> Result<Self> {
+        Ok(Self {
+            features: self.features.to_device(device)?,
+            grid: self.grid.clone(),
+        })
+    }
+
     /// The same features on another grid over the same field of view; as they are where it has the same size.
     pub fn on(&self, grid: &Grid) -> Result<Self> {
         let features = if grid.size() == self.grid.size() {

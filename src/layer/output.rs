@@ -26,7 +26,7 @@ pub struct LayerFailure {
 }
 
 /// One level of the result.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct LayerLevel {
     /// The fixed grid of the level.
     pub grid: Grid,

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Device, Layout, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Shape, Tensor};
 
 use super::recorded::Ready;
 use crate::Result;
@@ -52,8 +52,17 @@ fn token() -> (CpuStorage, Shape) {
     (CpuStorage::F32(vec![0.0]), Shape::from(()))
 }
 
-fn no_cotangent() -> candle_core::Result<Tensor> {
-    Tensor::zeros((), DType::F32, &Device::Cpu)
+/// [`token`] on a GPU.
+#[cfg(feature = "cuda")]
+fn token_on_gpu(
+    beside: &candle_core::CudaStorage,
+) -> candle_core::Result<(candle_core::CudaStorage, Shape)> {
+    use candle_core::backend::{BackendDevice, BackendStorage};
+    let shape = Shape::from(());
+    let token = beside
+        .device()
+        .zeros_impl(&shape, candle_core::DType::F32)?;
+    Ok((token, shape))
 }
 
 /// An argument of a junction.
@@ -80,6 +89,15 @@ impl CustomOp1 for Entry {
         Ok(token())
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &candle_core::CudaStorage,
+        _: &Layout,
+    ) -> candle_core::Result<(candle_core::CudaStorage, Shape)> {
+        token_on_gpu(x)
+    }
+
     fn bwd(&self, _: &Tensor, _: &Tensor, _: &Tensor) -> candle_core::Result<Option<Tensor>> {
         self.pull()
     }
@@ -100,14 +118,25 @@ impl CustomOp2 for Entry {
         Ok(token())
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        _: &candle_core::CudaStorage,
+        _: &Layout,
+        x: &candle_core::CudaStorage,
+        _: &Layout,
+    ) -> candle_core::Result<(candle_core::CudaStorage, Shape)> {
+        token_on_gpu(x)
+    }
+
     fn bwd(
         &self,
-        _: &Tensor,
+        token: &Tensor,
         _: &Tensor,
         _: &Tensor,
         _: &Tensor,
     ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
-        Ok((Some(no_cotangent()?), self.pull()?))
+        Ok((Some(token.zeros_like()?), self.pull()?))
     }
 }
 
@@ -127,12 +156,26 @@ impl CustomOp1 for Exit {
         self.value.take(self.junction.name)
     }
 
-    fn bwd(&self, _: &Tensor, result: &Tensor, g: &Tensor) -> candle_core::Result<Option<Tensor>> {
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        _: &candle_core::CudaStorage,
+        _: &Layout,
+    ) -> candle_core::Result<(candle_core::CudaStorage, Shape)> {
+        self.value.take_on_gpu(self.junction.name)
+    }
+
+    fn bwd(
+        &self,
+        token: &Tensor,
+        result: &Tensor,
+        g: &Tensor,
+    ) -> candle_core::Result<Option<Tensor>> {
         self.junction.passing().arrived[self.result] = Some(Cotangent {
             result: result.detach(),
             cotangent: g.contiguous()?,
         });
-        Ok(Some(no_cotangent()?))
+        Ok(Some(token.zeros_like()?))
     }
 }
 
@@ -180,4 +223,21 @@ pub(crate) fn record_all(
         })?)
     });
     exits.collect()
+}
+
+/// [`record_all`] for one result, whose cotangent `pullback` is given.
+pub(crate) fn record_one(
+    name: &'static str,
+    arguments: &[&Tensor],
+    result: Tensor,
+    pullback: impl Fn(&Tensor) -> Result<Vec<Option<Tensor>>> + Send + Sync + 'static,
+) -> Result<Tensor> {
+    let count = arguments.len();
+    let mut results = record_all(name, arguments, vec![result], move |g| {
+        match g.into_iter().flatten().next() {
+            Some(g) => pullback(&g.cotangent),
+            None => Ok(vec![None; count]),
+        }
+    })?;
+    Ok(results.remove(0))
 }

@@ -32,7 +32,10 @@ impl Ready {
 
     /// [`Ready::take`] for a result on a GPU.
     #[cfg(feature = "cuda")]
-    fn take_on_gpu(&self, name: &str) -> candle_core::Result<(candle_core::CudaStorage, Shape)> {
+    pub(super) fn take_on_gpu(
+        &self,
+        name: &str,
+    ) -> candle_core::Result<(candle_core::CudaStorage, Shape)> {
         match self.taken(name)? {
             (Storage::Cuda(storage), shape) => Ok((storage, shape)),
             _ => Err(elsewhere(name)),

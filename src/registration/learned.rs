@@ -1,7 +1,9 @@
 //! Feature maps that a network makes of both images.
 
+use candle_core::Tensor;
+
 use crate::features::{FeatureLevel, FeatureNetwork, Level};
-use crate::ops::{dot, halves};
+use crate::ops::{check_memory, dot, halves, is_cpu};
 use crate::solver::AlignmentFeatures;
 use crate::{Error, Result};
 
@@ -32,11 +34,18 @@ impl Learned {
                 format!("the network makes features for levels {own:?} and for none that is {other} times coarser"),
             ));
         }
-        let images = fixed.features.unsqueeze(0)?;
-        let maps = network.fixed_pyramid(&images, &fixed.grid)?;
+        let images = |image: &Level| -> Result<Tensor> {
+            let images = image.features.unsqueeze(0)?;
+            let Some(device) = network.device() else {
+                return Ok(images);
+            };
+            let remedy = "compare intensities, or --device cpu";
+            check_memory(&device, "features", remedy, network.workspace(&image.grid))?;
+            Ok(images.to_device(&device)?)
+        };
+        let maps = network.fixed_pyramid(&images(fixed)?, &fixed.grid)?;
         let fixed_maps = chosen(maps, shrinks, half, "fixed image")?;
-        let images = moving.features.unsqueeze(0)?;
-        let maps = network.moving_pyramid(&images, &moving.grid, &fixed.grid)?;
+        let maps = network.moving_pyramid(&images(moving)?, &moving.grid, &fixed.grid)?;
         Ok(Self {
             shrinks: shrinks.to_vec(),
             fixed: fixed_maps,
@@ -93,7 +102,8 @@ fn chosen(
                 ),
             ));
         }
-        if half {
+        // a device compares them in single precision
+        if half && is_cpu(level.features.device()) {
             level.features = halves(&format!("features of the {image}"), &level.features)?;
         }
         levels.push(level);

@@ -7,7 +7,7 @@ use candle_core::{Device, Tensor};
 use super::learned::Learned;
 use super::{DeformableReport, Deformation, Registered};
 use crate::features::{foreground_box, FeatureNetwork, Level, Pyramid};
-use crate::ops::{crop, device_name, extend, of_device};
+use crate::ops::{crop, device_name, extend, of_device, on_host};
 use crate::solver::{
     align, Alignment, AlignmentPair, AlignmentStart, Iteration, MultilevelSolution, Pair,
 };
@@ -222,7 +222,7 @@ impl Registration {
                 iteration,
             })
         };
-        align(pair, &self.start, &self.linear, watch).map(Some)
+        on_host(|| align(pair, &self.start, &self.linear, watch)).map(Some)
     }
 }
 
@@ -250,12 +250,16 @@ fn cropped_deformation(
     let levels = shrinks.len();
     let whole = images.fixed.grid.size().to_vec();
     let part = Level {
-        features: crop(&images.fixed.features, &corner, &size)?,
+        features: on_host(|| crop(&images.fixed.features, &corner, &size))?,
         grid: images.fixed.grid.cropped(&corner, &size)?,
     };
     drop(images.fixed);
+    // what is compared on a level is made where the level is solved
+    let part = part.to_device(&deformation.device)?;
+    let moving = images.moving.to_device(&deformation.device)?;
+    drop(images.moving);
     let fixed_mask = match images.fixed_mask {
-        Some(mask) => Some(crop(&mask.unsqueeze(0)?, &corner, &size)?.squeeze(0)?),
+        Some(mask) => Some(on_host(|| crop(&mask.unsqueeze(0)?, &corner, &size))?.squeeze(0)?),
         None => None,
     };
     let prompts = images
@@ -266,7 +270,7 @@ fn cropped_deformation(
     let mut solution = deformation.multilevel(shrinks).solve(
         &Pair {
             fixed: Pyramid::Finest(&part),
-            moving: Pyramid::Finest(&images.moving),
+            moving: Pyramid::Finest(&moving),
             channel_weights: None,
             affine: *affine,
             fixed_mask: fixed_mask.as_ref(),
@@ -276,7 +280,7 @@ fn cropped_deformation(
         &mut |level, iteration| watch(level, levels, iteration),
     )?;
     let found = solution.displacement.to_device(&Device::Cpu)?;
-    solution.displacement = extend(&found, &corner, &whole)?;
+    solution.displacement = on_host(|| extend(&found, &corner, &whole))?;
     Ok(solution)
 }
 
@@ -313,7 +317,7 @@ fn learned_deformation(
         })?;
     let finest = pair.fixed.finest()?;
     let found = solution.displacement.to_device(&Device::Cpu)?;
-    solution.displacement = resample_field(&found, &finest.grid, &grid)?;
+    solution.displacement = on_host(|| resample_field(&found, &finest.grid, &grid))?;
     Ok(solution)
 }
 

@@ -3,9 +3,9 @@
 use candle_core::DType;
 
 use crate::features::FeatureMaps;
-use crate::ops::{device_name, free_memory, is_cpu, Interpolation};
+use crate::ops::{check_memory, is_cpu, Interpolation};
 use crate::transform::Transform;
-use crate::{Error, Result};
+use crate::Result;
 
 use super::Multilevel;
 
@@ -55,13 +55,9 @@ impl Multilevel {
     /// # Errors
     /// [`Error::Memory`] when the level would not fit there.
     pub(super) fn carried(&self, maps: FeatureMaps, prompted: usize) -> Result<FeatureMaps> {
-        if let Some(free) = free_memory(&self.device) {
-            fits(
-                &device_name(&self.device),
-                self.bytes(&maps, prompted),
-                free,
-            )?;
-        }
+        let remedy = "use a coarser last level, or --device cpu";
+        let needed = self.bytes(&maps, prompted);
+        check_memory(&self.device, "a level", remedy, needed)?;
         let halves = maps.fixed.dtype() == DType::F16 && maps.moving.dtype() == DType::F16;
         if halves && self.reads_halves() {
             return Ok(maps);
@@ -109,17 +105,6 @@ impl Multilevel {
         };
         (always * size + beside) as u64
     }
-}
-
-fn fits(device: &str, needed: u64, free: u64) -> Result<()> {
-    if needed <= free {
-        return Ok(());
-    }
-    Err(Error::Memory {
-        what: format!("a level on {device} (use a coarser last level, or --device cpu)"),
-        needed,
-        limit: free,
-    })
 }
 
 #[cfg(test)]
@@ -175,20 +160,5 @@ mod tests {
             let more = of(transform, 1, false, 0) - bytes(1, false, 0);
             assert_eq!(more, 4 * 3 * fields, "{}", transform.name());
         }
-    }
-
-    #[test]
-    fn what_does_not_fit_is_said_before() {
-        assert!(fits("cuda:0", 10, 10).is_ok());
-        let error = fits("cuda:1", 11, 10).unwrap_err();
-        assert!(matches!(
-            error,
-            Error::Memory {
-                needed: 11,
-                limit: 10,
-                ..
-            }
-        ));
-        assert!(error.to_string().contains("cuda:1"));
     }
 }

@@ -5,7 +5,7 @@ use candle_core::{Device, Tensor, Var};
 use super::{DataSet, Subject, TrainingConfig};
 use crate::features::{FeatureLevel, NetworkConfig, Parameters};
 use crate::image::distinct;
-use crate::ops::{convolve, read, resize};
+use crate::ops::{convolve, on_host, read, resize};
 use crate::{Error, Result, Rng};
 
 /// A linear map on each level from feature channels to labels, which a pretraining needs and no registration does.
@@ -53,6 +53,29 @@ impl Classifier {
         })
     }
 
+    /// The same on a device.
+    pub fn to_device(&self, device: &Device) -> Result<Self> {
+        let (mut levels, mut entries) = (Vec::new(), Vec::new());
+        let mut variables = self.parameters.iter();
+        for level in &self.levels {
+            let mut parts = Vec::with_capacity(2);
+            for (part, (name, var)) in level.iter().zip(variables.by_ref()) {
+                let var = Var::from_tensor(&var.as_detached_tensor().to_device(device)?)?;
+                parts.push(match part.is_variable() {
+                    true => var.as_tensor().clone(),
+                    false => var.as_tensor().detach(),
+                });
+                entries.push((name.to_owned(), var));
+            }
+            levels.push([parts[0].clone(), parts[1].clone()]);
+        }
+        Ok(Self {
+            ids: self.ids.clone(),
+            levels,
+            parameters: Parameters::of(entries),
+        })
+    }
+
     /// What can be told apart.
     pub fn ids(&self) -> &[u32] {
         &self.ids
@@ -78,7 +101,8 @@ impl Classifier {
             logits = resize(&logits, subject.image.grid.size())?;
         }
         let voxels = subject.image.grid.voxels();
-        read::<f32, _>(&logits.contiguous()?, |logits| {
+        let logits = logits.contiguous()?.to_device(&Device::Cpu)?;
+        let best = |logits: &[f32]| {
             let mut best = vec![(f32::NEG_INFINITY, 0); voxels];
             for (class, values) in logits.chunks_exact(voxels).enumerate() {
                 let id = class.checked_sub(1).map_or(0, |place| self.ids[place]);
@@ -89,7 +113,8 @@ impl Classifier {
                 }
             }
             best.into_iter().map(|(_, id)| id).collect()
-        })
+        };
+        on_host(|| read::<f32, _>(&logits, best))
     }
 }
 

@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use crate::features::Parameters;
-use crate::ops::read;
+use crate::ops::dot;
 use crate::{Error, Result};
 
 /// What a pair teaches, or an image.
@@ -37,8 +37,8 @@ pub(super) fn gradients(
 /// An error where gradients are not finite; `what` has the loss, for messages.
 pub(super) fn finite(gradients: &[Option<Tensor>], what: &str) -> Result<()> {
     for gradient in gradients.iter().flatten() {
-        let finite = read::<f32, _>(&gradient.contiguous()?, |g| g.iter().all(|v| v.is_finite()))?;
-        if !finite {
+        let gradient = gradient.contiguous()?;
+        if !dot(&gradient, &gradient)?.is_finite() {
             return Err(Error::data(what, "the gradient is not finite"));
         }
     }

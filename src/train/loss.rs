@@ -7,7 +7,7 @@ use super::overlap::{overlap_loss, LabelShares};
 use super::Subject;
 use crate::features::FeatureLevel;
 use crate::layer::LayerLevel;
-use crate::ops::{lncc, resize};
+use crate::ops::{lncc, on_host, resize};
 use crate::{Error, Result, Rng};
 
 /// Weights of the losses. Each level of the registration has its own, on its own grid.
@@ -137,18 +137,28 @@ impl LossConfig {
         let [fixed, moving] = pair;
         let (fixed_grid, moving_grid) = (&level.grid, &moving_level.grid);
         let mut terms: Vec<Tensor> = Vec::new();
+        // labels and points are the CPU's, wherever the features lie
+        let device = level.displacement.device();
+        let host = LayerLevel {
+            displacement: level.displacement.to_device(&Device::Cpu)?,
+            ..level.clone()
+        };
         if !ids.is_empty() {
-            let loss = overlap_loss(
-                ids,
-                LabelShares::new(fixed, ids, fixed_grid)?,
-                LabelShares::new(moving, ids, moving_grid)?,
-                &level.displacement.get(0)?,
-                level.map(0, moving_grid, fixed_grid),
-            )?;
+            let loss = on_host(|| {
+                overlap_loss(
+                    ids,
+                    LabelShares::new(fixed, ids, fixed_grid)?,
+                    LabelShares::new(moving, ids, moving_grid)?,
+                    &host.displacement.get(0)?,
+                    host.map(0, moving_grid, fixed_grid),
+                )
+            })?;
             terms.push((loss * self.dice)?);
         }
         if self.mse > 0.0 || self.lncc > 0.0 {
-            let image = |subject: &Subject, size: &[usize]| resize(&subject.image.features, size);
+            let image = |subject: &Subject, size: &[usize]| {
+                resize(&subject.image.features.to_device(device)?, size)
+            };
             let of_fixed = image(fixed, fixed_grid.size())?;
             let of_moving = image(moving, moving_grid.size())?.unsqueeze(0)?;
             let warped = level
@@ -156,11 +166,12 @@ impl LossConfig {
                 .squeeze(0)?;
             if self.mse > 0.0 {
                 let error = (&warped - &of_fixed)?.sqr()?.mean_all()?;
-                terms.push((error * self.mse)?);
+                terms.push((error.to_device(&Device::Cpu)? * self.mse)?);
             }
             if self.lncc > 0.0 {
                 let window = vec![WINDOW; fixed_grid.rank()];
-                terms.push((lncc(&of_fixed, &warped, &window)? * self.lncc)?);
+                let apart = lncc(&of_fixed, &warped, &window)?.to_device(&Device::Cpu)?;
+                terms.push((apart * self.lncc)?);
             }
         }
         if let (true, Some(from), Some(to)) =
@@ -178,7 +189,7 @@ impl LossConfig {
                     ),
                 ));
             }
-            terms.push((landmark_loss(level, from, to)? * self.landmarks)?);
+            terms.push((landmark_loss(&host, from, to)? * self.landmarks)?);
         }
         let mut terms = terms.into_iter();
         let Some(mut sum) = terms.next() else {

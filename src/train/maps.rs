@@ -6,7 +6,9 @@ use candle_core::{Tensor, Var};
 
 use super::lesson::finite;
 use super::Subject;
-use crate::features::{check_images, plus, FeatureLevel, FeatureNetwork, Parameters, Trail, Unet};
+use crate::features::{
+    check_images, plus, FeatureLevel, FeatureNetwork, Level, Parameters, Trail, Unet,
+};
 use crate::ops::Cotangent;
 use crate::{Grid, Result};
 
@@ -22,10 +24,19 @@ fn pyramid(
     number: usize,
 ) -> Result<Vec<FeatureLevel>> {
     let image = &pair[number].image;
-    let (images, grid) = (image.features.unsqueeze(0)?, &pair[0].image.grid);
+    let (images, grid) = (batch_of(network, image)?, &pair[0].image.grid);
     match number {
         0 => network.fixed_pyramid(&images, grid),
         _ => network.moving_pyramid(&images, &image.grid, grid),
+    }
+}
+
+/// An image as a batch of one, where the network lies.
+pub(super) fn batch_of(network: &dyn FeatureNetwork, image: &Level) -> Result<Tensor> {
+    let batch = image.features.unsqueeze(0)?;
+    match network.device() {
+        Some(device) => Ok(batch.to_device(&device)?),
+        None => Ok(batch),
     }
 }
 

@@ -10,6 +10,8 @@ mod lesson;
 mod log;
 mod loss;
 mod maps;
+#[cfg(test)]
+mod on_device;
 mod optimiser;
 mod overlap;
 mod pair;

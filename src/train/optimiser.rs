@@ -160,6 +160,24 @@ impl AdamW {
         Ok(norm)
     }
 
+    /// The same for parameters on another device, in the order of these.
+    pub fn carried_to(&self, parameters: Parameters) -> Result<Self> {
+        let carried = |tensors: &[Tensor]| -> Result<Vec<Tensor>> {
+            let places = tensors.iter().zip(parameters.iter());
+            places
+                .map(|(tensor, (_, var))| Ok(tensor.to_device(var.device())?))
+                .collect()
+        };
+        Ok(Self {
+            config: self.config.clone(),
+            first: carried(&self.first)?,
+            second: carried(&self.second)?,
+            mean: carried(&self.mean)?,
+            updates: self.updates,
+            parameters,
+        })
+    }
+
     /// Updates so far; a gradient that is not finite makes none.
     pub fn updates(&self) -> usize {
         self.updates
@@ -238,7 +256,7 @@ impl AdamW {
                             ),
                         )
                     })?;
-                ordered.push(found.1.clone());
+                ordered.push(found.1.to_device(var.device())?);
             }
             parts.push(ordered);
         }

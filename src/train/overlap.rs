@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::Subject;
 use crate::image::label_shares;
 use crate::ops::{
-    read, record, sampled, sampled_gradient, size, CarriedLabels, Interpolation, Shares,
+    on_host, read, record, sampled, sampled_gradient, size, CarriedLabels, Interpolation, Shares,
 };
 use crate::{Affine, Grid, Result};
 
@@ -118,10 +118,10 @@ pub(super) fn overlap_loss(
         .map(|s| 2.0 * s.common / ((s.all + ROUND) * (s.all + ROUND) * count));
     let all: Vec<f64> = all.collect();
     record("overlap", &u, loss, move |cotangent| {
-        let gradient = match &whole {
-            Some(places) => pair.carried(places).gradient(&at, &common, &all)?,
-            None => pair.gradient(&at, &common, &all)?,
-        };
+        let gradient = on_host(|| match &whole {
+            Some(places) => pair.carried(places).gradient(&at, &common, &all),
+            None => pair.gradient(&at, &common, &all),
+        })?;
         Ok(gradient.broadcast_mul(cotangent)?)
     })
 }

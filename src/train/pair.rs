@@ -9,6 +9,7 @@ use super::maps::Maps;
 use super::{DataSet, Subject, TrainingConfig};
 use crate::features::{FeatureLevel, Unet};
 use crate::layer::{LayerInput, LayerOutput, RegistrationLayer};
+use crate::ops::of_device;
 use crate::solver::{align, AlignmentPair, AlignmentStart, Status};
 use crate::transform::LinearKind;
 use crate::{Affine, Error, Result, Rng};
@@ -106,7 +107,20 @@ pub(super) fn learn(
     step: usize,
     number: usize,
 ) -> Result<Option<Lesson>> {
-    let (pair, affine, mut rng) = draw(config, data, step, number)?;
+    let drawn = draw(config, data, step, number)?;
+    let learnt = learn_pair(config, network, layer, recompute, drawn, step);
+    learnt.map_err(|error| of_device(error, &layer.deformation.device))
+}
+
+/// What a pair that was drawn for a step teaches.
+pub(super) fn learn_pair(
+    config: &TrainingConfig,
+    network: &Unet,
+    layer: &RegistrationLayer,
+    recompute: bool,
+    (pair, affine, mut rng): ([Subject; 2], Affine, Rng),
+    step: usize,
+) -> Result<Option<Lesson>> {
     let still = match config.loss.through {
         GradientSide::Both => None,
         GradientSide::Either => Some(usize::from(rng.uniform() >= 0.5)),

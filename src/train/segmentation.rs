@@ -4,10 +4,11 @@ use candle_core::{Device, Tensor};
 
 use super::classifier::Classifier;
 use super::lesson::{gradients, Lesson};
+use super::maps::batch_of;
 use super::pair::stream;
 use super::{DataSet, Subject, TrainingConfig};
 use crate::features::{FeatureNetwork, Parameters, Unet};
-use crate::ops::read;
+use crate::ops::{on_host, read};
 use crate::{Error, Result, Rng};
 
 /// Draws an image of a step of the pretraining; none where none has labels.
@@ -41,7 +42,18 @@ pub(super) fn learn_labels(
     let Some(subject) = draw(config, data, &mut rng)? else {
         return Ok(None);
     };
-    let image = subject.image.features.unsqueeze(0)?;
+    learn_subject(config, network, classifier, parameters, &subject)
+}
+
+/// What an image teaches; none where no level counts.
+pub(super) fn learn_subject(
+    config: &TrainingConfig,
+    network: &Unet,
+    classifier: &Classifier,
+    parameters: &Parameters,
+    subject: &Subject,
+) -> Result<Option<Lesson>> {
+    let image = batch_of(network, &subject.image)?;
     let maps = network.fixed_pyramid(&image, &subject.image.grid)?;
     let (mut total, mut levels): (Option<Tensor>, _) = (None, Vec::new());
     for (number, level) in maps.iter().enumerate() {
@@ -51,18 +63,23 @@ pub(super) fn learn_labels(
             continue;
         }
         let logits = classifier.logits(number, level)?;
-        let shares = subject.shares(classifier.ids(), &level.grid)?;
-        let (loss, slope) = read::<f32, _>(&logits, |logits| {
-            read::<f32, _>(&shares.contiguous()?, |shares| {
-                sorting_loss(logits, shares, classifier.ids().len())
-            })
-        })??;
+        let host = logits.detach().to_device(&Device::Cpu)?;
+        let (loss, slope) = on_host(|| {
+            let shares = subject
+                .shares(classifier.ids(), &level.grid)?
+                .contiguous()?;
+            read::<f32, _>(&host, |logits| {
+                read::<f32, _>(&shares, |shares| {
+                    sorting_loss(logits, shares, classifier.ids().len())
+                })
+            })?
+        })?;
         if !loss.is_finite() {
             return Err(Error::data(&subject.name, format!("its loss is {loss}")));
         }
         levels.push(loss * weight);
         // what has the slope of the loss, so that its gradient is that of the loss
-        let slope = Tensor::from_vec(slope, logits.shape(), &Device::Cpu)?;
+        let slope = Tensor::from_vec(slope, logits.shape(), logits.device())?;
         let linear = ((logits * slope)?.sum_all()? * weight)?;
         total = Some(match total {
             Some(sum) => (sum + linear)?,

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use candle_core::Device;
+
 use super::classifier::Classifier;
 use super::config::PairStart;
-use super::maps::pyramids;
+use super::maps::{batch_of, pyramids};
 use super::pair::{converged, solve, start};
 use super::workers::Workers;
 use super::{DataSet, Subject, Validation};
@@ -91,7 +93,7 @@ pub(super) fn segmentation(
     let subjects: Vec<&Subject> = data.subjects().filter(|s| s.labels.is_some()).collect();
     let judged = workers.map(subjects.len(), |number| {
         let subject = subjects[number];
-        let image = subject.image.features.unsqueeze(0)?;
+        let image = batch_of(network, &subject.image)?;
         let levels = network.fixed_pyramid(&image, &subject.image.grid)?;
         let found = classifier.labels(subject, &levels)?;
         let truth = subject.labels.as_deref().unwrap_or(&[]);
@@ -113,7 +115,11 @@ fn judge(pair: &[Subject; 2], out: &LayerOutput, affine: Affine) -> Result<Judge
     let [fixed, moving] = pair;
     let grid = &fixed.image.grid;
     let u = out.finest().displacement_on(grid)?.get(0)?;
-    let u = u.detach().to_dtype(candle_core::DType::F32)?.contiguous()?;
+    let u = u
+        .detach()
+        .to_device(&Device::Cpu)?
+        .to_dtype(candle_core::DType::F32)?
+        .contiguous()?;
     let field = DisplacementField::new(grid.clone(), total_on(grid, Some(&u), &affine)?)?;
     let chain = Chain::new(grid.rank())?.then_field(Arc::new(field))?;
     let (dice, hd95) = match (&fixed.labels, &moving.labels) {

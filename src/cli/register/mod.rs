@@ -1,7 +1,6 @@
 //! `stillpoint register`: a moving image onto a fixed one.
 
 mod budget;
-mod device;
 mod inputs;
 mod outputs;
 mod page;

@@ -11,8 +11,9 @@ use super::outputs::{Outputs, Staged};
 use super::page::{draw, figures, Shown};
 use super::prompts::dice;
 use super::report::{self, Difference, GridReport, Program, Report, Run, Seconds, Settings};
-use super::{budget, device, RegisterArgs};
+use super::{budget, RegisterArgs};
 use crate::cli::budget::announced;
+use crate::cli::device::opened;
 use crate::cli::memory;
 use crate::cli::output::json;
 use crate::cli::{print, Compared, Init, Session};
@@ -45,10 +46,10 @@ pub(in crate::cli) fn register(
     let clock = Instant::now();
     let outputs = Outputs::prepare(&args.out_prefix)?;
     outputs.spare(args.files())?;
-    let device = device::ready(args, session)?;
+    let device = opened(args.device, session, args.run.quiet)?;
     session.progress.begin("reading", 1);
     let mut inputs = Inputs::read(args)?;
-    let mut plan = plan(args, &mut inputs, device);
+    let mut plan = plan(args, &mut inputs, device)?;
     let footprint = budget::kept(args, &mut plan, &inputs, held)?;
     let halved = plan.half_features;
     if let (Some(peak), false) = (footprint.peak(), args.json || args.run.quiet) {
@@ -100,12 +101,17 @@ pub(in crate::cli) fn register(
 }
 
 /// What is asked for.
-fn plan(args: &RegisterArgs, inputs: &mut Inputs, device: Device) -> Registration {
+fn plan(args: &RegisterArgs, inputs: &mut Inputs, device: Device) -> Result<Registration> {
     let trained = inputs
         .network
         .as_ref()
         .and_then(|n| n.report.provenance.lambda);
-    Registration {
+    let network = match &inputs.network {
+        Some(made) if device.is_cpu() => Some(made.network.clone()),
+        Some(made) => Some(Arc::new(made.network.to_device(&device)?)),
+        None => None,
+    };
+    Ok(Registration {
         start: match (&args.init, inputs.start) {
             (_, Some(start)) => AlignmentStart::Affine(start),
             (Init::Centres, _) => AlignmentStart::Centres,
@@ -123,7 +129,7 @@ fn plan(args: &RegisterArgs, inputs: &mut Inputs, device: Device) -> Registratio
             lambda: args.lambda.or(trained).unwrap_or(stage.lambda),
             ..stage
         }),
-        network: inputs.network.as_ref().map(|n| n.network.clone() as _),
+        network: network.map(|network| network as _),
         half_features: args.half_features,
         fixed_mask: inputs.fixed_mask.take(),
         moving_mask: inputs.moving_mask.take(),
@@ -132,7 +138,7 @@ fn plan(args: &RegisterArgs, inputs: &mut Inputs, device: Device) -> Registratio
             .iter()
             .map(|given| given.prompt.clone())
             .collect(),
-    }
+    })
 }
 
 fn solve(plan: Registration, inputs: &Inputs, session: &Session) -> Result<Registered> {

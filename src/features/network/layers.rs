@@ -262,7 +262,7 @@ impl Head {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::DType;
+    use candle_core::{DType, Device};
 
     use super::*;
 
@@ -270,7 +270,7 @@ mod tests {
     fn large_kernels_are_the_sum_of_their_parts() {
         for rank in [2, 3] {
             let config = NetworkConfig::large_kernel_unet(rank, 1, 4);
-            let mut maker = Maker::new(1, DType::F64);
+            let mut maker = Maker::new(1, DType::F64, &Device::Cpu);
             let block = Block::large(&mut maker, "block", &config, 4).unwrap();
             let size = [9, 6, 7];
             let shape: Vec<usize> = [&[2, 4], &size[..rank]].concat();

@@ -4,6 +4,8 @@ mod base;
 mod config;
 mod joined;
 mod layers;
+#[cfg(test)]
+mod on_device;
 mod parameters;
 mod scales;
 mod shipped;
@@ -11,7 +13,7 @@ mod tensor_file;
 mod unet;
 mod weights;
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 
 pub use base::{named_base, BaseFeatures, CoarseMind, HandMade, Intensities, LevelGrids, Mind};
 pub use config::{Architecture, Downsampling, HeadActivation, NetworkConfig, Normalisation};
@@ -25,7 +27,7 @@ pub use unet::Unet;
 pub use weights::{Provenance, Weights};
 
 use super::pyramid::{level_grid, matched_grid, Level};
-use crate::ops::resize;
+use crate::ops::{device_name, resize};
 use crate::{Error, Grid, Result};
 
 /// Feature maps of a batch of images on one level.
@@ -72,6 +74,11 @@ pub trait FeatureNetwork: Send + Sync + std::fmt::Debug {
 
     /// What is trained.
     fn parameters(&self) -> Parameters;
+
+    /// Where the images must lie; none where that is left to them.
+    fn device(&self) -> Option<Device> {
+        self.parameters().device().cloned()
+    }
 
     /// The maps `[batch, channels, ...]` of all levels, coarse first, on the grids `targets`, one a level, which have
     /// the same field of view as `grid`, the grid of the images `[batch, inputs, (nz,) ny, nx]`. Gradients flow to the
@@ -179,7 +186,17 @@ pub(crate) fn check_images(
         ));
     }
     check_images_on(network.inputs(), images, grid)?;
-    if let Some(dtype) = network.parameters().dtype() {
+    let parameters = network.parameters();
+    if let Some(device) = parameters.device() {
+        if !device.same_device(images.device()) {
+            let [here, there] = [device, images.device()].map(device_name);
+            return Err(Error::argument(
+                "images",
+                format!("lie on {there}, the network on {here}; carry one to the other"),
+            ));
+        }
+    }
+    if let Some(dtype) = parameters.dtype() {
         if dtype != images.dtype() {
             return Err(Error::argument(
                 "images",

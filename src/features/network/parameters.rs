@@ -44,12 +44,17 @@ impl Parameters {
         self.entries.iter().map(|(_, v)| v.elem_count()).sum()
     }
 
+    /// Where the variables lie; none where there are none.
+    pub fn device(&self) -> Option<&Device> {
+        self.entries.first().map(|(_, var)| var.device())
+    }
+
     /// Element type of the variables; none where there are none.
     pub fn dtype(&self) -> Option<DType> {
         self.entries.first().map(|(_, var)| var.dtype())
     }
 
-    /// Sets every variable to the tensor of its name, converted to its element type.
+    /// Sets every variable to the tensor of its name, converted to its element type and carried to its device.
     ///
     /// # Errors
     /// [`Error::Data`] under the name `what` when a tensor is missing, left over, or has another shape; nothing is
@@ -73,7 +78,7 @@ impl Parameters {
                     ),
                 ));
             }
-            values.push(tensor.to_dtype(var.dtype())?);
+            values.push(tensor.to_dtype(var.dtype())?.to_device(var.device())?);
         }
         if let Some((name, _)) = tensors.iter().find(|(n, _)| self.get(n).is_none()) {
             return Err(Error::data(
@@ -100,14 +105,16 @@ pub(super) struct Parameter {
 pub(super) struct Maker {
     rng: Rng,
     dtype: DType,
+    device: Device,
     parameters: Parameters,
 }
 
 impl Maker {
-    pub(super) fn new(seed: u64, dtype: DType) -> Self {
+    pub(super) fn new(seed: u64, dtype: DType, device: &Device) -> Self {
         Self {
             rng: Rng::new(seed),
             dtype,
+            device: device.clone(),
             parameters: Parameters::default(),
         }
     }
@@ -133,7 +140,8 @@ impl Maker {
     }
 
     fn add(&mut self, name: String, value: Tensor) -> Result<Parameter> {
-        let var = Var::from_tensor(&value.to_dtype(self.dtype)?)?;
+        let value = value.to_dtype(self.dtype)?.to_device(&self.device)?;
+        let var = Var::from_tensor(&value)?;
         let parameter = Parameter {
             place: self.parameters.entries.len(),
             // a detached tensor shares the storage that assignments change

@@ -31,7 +31,7 @@ pub fn write_tensors(
     let path = path.as_ref();
     let mut stored = Vec::with_capacity(tensors.len());
     for (name, tensor) in tensors {
-        let tensor = tensor.contiguous()?;
+        let tensor = tensor.contiguous()?.to_device(&Device::Cpu)?;
         let (kind, bytes) = match tensor.dtype() {
             DType::F32 => (
                 Dtype::F32,

@@ -2,6 +2,7 @@
 
 use candle_core::Tensor;
 
+use crate::ops::device::twin;
 use crate::ops::storage::{read, with_real, write};
 use crate::Result;
 
@@ -10,6 +11,14 @@ pub(crate) fn add_centred(small: &Tensor, wide: &Tensor) -> Result<()> {
     let (inner, outer) = (small.dims()[2..].to_vec(), wide.dims()[2..].to_vec());
     let places = places(&inner, &outer);
     let entries: usize = outer.iter().product();
+    twin!(wide, _launcher => {
+        let mut padded = small.clone();
+        for (dim, (&inner, &outer)) in inner.iter().zip(&outer).enumerate() {
+            let beside = (outer - inner) / 2;
+            padded = padded.pad_with_zeros(dim + 2, beside, beside)?;
+        }
+        crate::ops::combine(1.0, &padded.contiguous()?, 1.0, wide)
+    });
     with_real!(wide.dtype(), T => {
         read::<T, _>(&small.contiguous()?, |small| write::<T, _>(wide, |wide| {
             let kernels = wide.chunks_exact_mut(entries).zip(small.chunks_exact(places.len()));

@@ -2,7 +2,10 @@
 
 use candle_core::Tensor;
 
+#[cfg(any(feature = "cuda", test))]
+use super::cuda::{self, Images};
 use super::{Channels, Sizes};
+use crate::ops::device::twin;
 use crate::ops::real::Real;
 use crate::ops::rows::sum_over_rows;
 use crate::ops::storage::{computed, read, with_real};
@@ -54,6 +57,7 @@ const PIECE: usize = 1024;
 pub(crate) fn convolve_bias_gradient(cotangent: &Tensor) -> Result<Tensor> {
     let dims = cotangent.dims();
     let (batch, channels, voxels) = (dims[0], dims[1], dims[2..].iter().product::<usize>());
+    twin!(cotangent, launcher => cuda::to_bias(&launcher, cotangent, [batch, channels, voxels]));
     with_real!(cotangent.dtype(), T => {
         let values: Vec<T> = read::<T, _>(cotangent, |g| {
             let of_volume = |volume: &[T]| {
@@ -95,6 +99,9 @@ impl Sizes {
         images: &[usize],
     ) -> Result<Tensor> {
         let channels = images[1];
+        twin!(cotangent, launcher => {
+            cuda::to_images(&launcher, self, cotangent, weight, first, images[1])
+        });
         with_real!(cotangent.dtype(), T => {
             let values = read::<T, _>(cotangent, |g| read::<T, _>(weight, |w| {
                 let length = self.batch * channels * self.voxels();
@@ -112,6 +119,9 @@ impl Sizes {
         cotangent: &Tensor,
         weight: &[usize],
     ) -> Result<Tensor> {
+        twin!(cotangent, launcher => {
+            cuda::to_weight(&launcher, self, Images::of(images), cotangent, weight)
+        });
         with_real!(cotangent.dtype(), T => {
             let values = read::<T, _>(cotangent, |g| match images {
                 [one] => read::<T, _>(one, |a| self.weight_sums(vec![(a, one.dims()[1])], g)),

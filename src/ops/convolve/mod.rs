@@ -2,6 +2,8 @@
 
 mod axis;
 mod centred;
+#[cfg(any(feature = "cuda", test))]
+mod cuda;
 mod gather;
 mod gradient;
 mod op;

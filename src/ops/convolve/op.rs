@@ -3,8 +3,13 @@
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Shape, Tensor};
 
+#[cfg(any(feature = "cuda", test))]
+use super::cuda::{self, Images};
 use super::gradient::convolve_bias_gradient;
 use super::{Channels, Sizes};
+use crate::ops::device::twin;
+#[cfg(any(feature = "cuda", test))]
+use crate::ops::junction::record_one;
 use crate::ops::real::Real;
 use crate::ops::storage::{computed, slice, with_real};
 use crate::{Error, Result};
@@ -31,18 +36,30 @@ pub fn convolve(
     let inputs = images.dims().get(1).copied().unwrap_or(0);
     let sizes = Sizes::new(images.dims(), inputs, weight.dims(), stride)?;
     let (images, weight) = (images.contiguous()?, weight.contiguous()?);
+    let bias = bias.map(Tensor::contiguous).transpose()?;
+    if let Some(bias) = bias.as_ref().filter(|b| b.dims() != [sizes.outputs]) {
+        return Err(Error::Shape {
+            what: "bias",
+            expected: vec![sizes.outputs],
+            got: bias.dims().to_vec(),
+        });
+    }
     let op = Convolve { sizes };
+    twin!(&images, launcher => {
+        let of = Images::of(&[&images]);
+        let value = cuda::forward(&launcher, &sizes, of, &weight, bias.as_ref())?;
+        let arguments = [&images, &weight].into_iter().chain(&bias);
+        let arguments: Vec<&Tensor> = arguments.collect();
+        let (images, weight, bias) = (images.clone(), weight.clone(), bias.clone());
+        record_one("convolve", &arguments, value, move |g| {
+            let (of_images, of_weight) = op.gradients(&images, &weight, g)?;
+            let of_bias = bias.as_ref().filter(|b| b.track_op());
+            let of_bias = of_bias.map(|_| convolve_bias_gradient(g)).transpose()?;
+            Ok(vec![of_images, of_weight, of_bias])
+        })
+    });
     Ok(match bias {
-        Some(bias) => {
-            if bias.dims() != [sizes.outputs] {
-                return Err(Error::Shape {
-                    what: "bias",
-                    expected: vec![sizes.outputs],
-                    got: bias.dims().to_vec(),
-                });
-            }
-            images.apply_op3(&weight, &bias.contiguous()?, op)?
-        }
+        Some(bias) => images.apply_op3(&weight, &bias, op)?,
         None => images.apply_op2(&weight, op)?,
     })
 }
@@ -70,9 +87,21 @@ pub fn convolve_joined(first: &Tensor, second: &Tensor, weight: &Tensor) -> Resu
         sizes,
         split: first.dims()[1],
     };
-    Ok(first
-        .contiguous()?
-        .apply_op3(&second.contiguous()?, &weight.contiguous()?, op)?)
+    let [first, second, weight] = [
+        first.contiguous()?,
+        second.contiguous()?,
+        weight.contiguous()?,
+    ];
+    twin!(&first, launcher => {
+        let of = Images::of(&[&first, &second]);
+        let value = cuda::forward(&launcher, &op.sizes, of, &weight, None)?;
+        let arguments = [first.clone(), second.clone(), weight.clone()];
+        record_one("convolve-joined", &[&first, &second, &weight], value, move |g| {
+            let [first, second, weight] = &arguments;
+            Ok(op.gradients(first, second, weight, g)?.into())
+        })
+    });
+    Ok(first.apply_op3(&second, &weight, op)?)
 }
 
 impl Sizes {
@@ -199,6 +228,33 @@ struct ConvolveJoined {
     split: usize,
 }
 
+impl ConvolveJoined {
+    fn gradients(
+        &self,
+        first: &Tensor,
+        second: &Tensor,
+        weight: &Tensor,
+        cotangent: &Tensor,
+    ) -> Result<[Option<Tensor>; 3]> {
+        let s = &self.sizes;
+        let of_images = |images: &Tensor, from: usize| {
+            images
+                .track_op()
+                .then(|| s.images_gradient(cotangent, weight, from, images.dims()))
+                .transpose()
+        };
+        let of_weight = weight
+            .track_op()
+            .then(|| s.weight_gradient(&[first, second], cotangent, weight.dims()))
+            .transpose()?;
+        Ok([
+            of_images(first, 0)?,
+            of_images(second, self.split)?,
+            of_weight,
+        ])
+    }
+}
+
 impl CustomOp3 for ConvolveJoined {
     fn name(&self) -> &'static str {
         "convolve-joined"
@@ -235,24 +291,8 @@ impl CustomOp3 for ConvolveJoined {
         _: &Tensor,
         cotangent: &Tensor,
     ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let s = &self.sizes;
-        let cotangent = cotangent.contiguous()?;
-        let gradient = |images: &Tensor, from: usize| {
-            images
-                .track_op()
-                .then(|| s.images_gradient(&cotangent, weight, from, images.dims()))
-                .transpose()
-                .map_err(candle_core::Error::wrap)
-        };
-        let of_weight = weight
-            .track_op()
-            .then(|| s.weight_gradient(&[first, second], &cotangent, weight.dims()))
-            .transpose()
-            .map_err(candle_core::Error::wrap)?;
-        Ok((
-            gradient(first, 0)?,
-            gradient(second, self.split)?,
-            of_weight,
-        ))
+        let gradients = self.gradients(first, second, weight, &cotangent.contiguous()?);
+        let [of_first, of_second, of_weight] = gradients.map_err(candle_core::Error::wrap)?;
+        Ok((of_first, of_second, of_weight))
     }
 }

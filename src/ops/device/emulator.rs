@@ -20,13 +20,22 @@ pub(super) fn is_on() -> bool {
 
 /// Calls `work` with every tensor taken for one of a device: twins for GPUs run, those for the CPU refuse.
 pub(super) fn emulated<R>(work: impl FnOnce() -> R) -> R {
+    switched(true, work)
+}
+
+/// Calls `work` with the tensors of the CPU taken for what they are.
+pub(super) fn suspended<R>(work: impl FnOnce() -> R) -> R {
+    switched(false, work)
+}
+
+fn switched<R>(on: bool, work: impl FnOnce() -> R) -> R {
     struct Restore(bool);
     impl Drop for Restore {
         fn drop(&mut self) {
             ON.set(self.0);
         }
     }
-    let _restore = Restore(ON.replace(true));
+    let _restore = Restore(ON.replace(on));
     work()
 }
 

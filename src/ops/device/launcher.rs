@@ -11,7 +11,7 @@ use crate::Result;
 pub(super) const THREADS: usize = 256;
 
 /// Most blocks of a launch: enough to fill a large GPU, few enough for one block to add up what they leave.
-const BLOCKS: usize = 2048;
+pub(super) const BLOCKS: usize = 2048;
 
 /// What launches the kernels for a tensor.
 ///
@@ -105,6 +105,17 @@ impl Launcher {
         arguments: &[Argument],
     ) -> Result<()> {
         self.run(source, kernel, blocks_for(n), arguments)
+    }
+
+    /// Launches a kernel whose blocks take so many tasks, a block one after the other.
+    pub fn blocks(
+        &self,
+        source: &'static Source,
+        kernel: &str,
+        tasks: usize,
+        arguments: &[Argument],
+    ) -> Result<()> {
+        self.run(source, kernel, tasks.clamp(1, BLOCKS), arguments)
     }
 
     /// Launches a kernel for `n` voxels that leaves `K` doubles a block, of which it gets the place as its last argument;

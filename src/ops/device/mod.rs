@@ -19,6 +19,8 @@ mod geometry;
 mod launcher;
 #[cfg(test)]
 mod nvrtc;
+#[cfg(any(feature = "cuda", test))]
+mod pieces;
 #[cfg(feature = "cuda")]
 mod pool;
 #[cfg(any(feature = "cuda", test))]
@@ -32,7 +34,7 @@ mod stored;
 
 use candle_core::{Device, DeviceLocation};
 
-use crate::Error;
+use crate::{Error, Result};
 
 pub use choice::{DeviceChoice, Opened};
 
@@ -42,6 +44,8 @@ pub(in crate::ops) use argument::{Argument, Plain};
 pub(in crate::ops) use geometry::{rank, Size, Weights};
 #[cfg(any(feature = "cuda", test))]
 pub(in crate::ops) use launcher::Launcher;
+#[cfg(any(feature = "cuda", test))]
+pub(in crate::ops) use pieces::Pieces;
 #[cfg(any(feature = "cuda", test))]
 pub(in crate::ops) use precision::{with_precision, Precision};
 #[cfg(any(feature = "cuda", test))]
@@ -71,6 +75,14 @@ pub(crate) fn is_cpu(device: &Device) -> bool {
     matches!(device, Device::Cpu)
 }
 
+/// Calls `work`, which takes tensors of the CPU alone, beside work on a device: there the twins for the CPU run.
+pub(crate) fn on_host<R>(work: impl FnOnce() -> R) -> R {
+    #[cfg(test)]
+    return emulator::suspended(work);
+    #[cfg(not(test))]
+    work()
+}
+
 /// The name of a device, as on the command line.
 pub(crate) fn device_name(device: &Device) -> String {
     match device.location() {
@@ -93,11 +105,55 @@ pub(crate) fn of_device(error: Error, device: &Device) -> Error {
     }
 }
 
+/// Whether `what` would fit into the memory that is free on a device, as far as that is known.
+///
+/// # Errors
+/// [`Error::Memory`], with the remedy, when it would not.
+pub(crate) fn check_memory(device: &Device, what: &str, remedy: &str, needed: u64) -> Result<()> {
+    match free_memory(device) {
+        Some(free) => fits(&device_name(device), what, remedy, needed, free),
+        None => Ok(()),
+    }
+}
+
+fn fits(device: &str, what: &str, remedy: &str, needed: u64, free: u64) -> Result<()> {
+    if needed <= free {
+        return Ok(());
+    }
+    Err(Error::Memory {
+        what: format!("{what} on {device} ({remedy})"),
+        needed,
+        limit: free,
+    })
+}
+
 /// Memory that is free on a device, in bytes; none where it is not known.
-pub(crate) fn free_memory(device: &Device) -> Option<u64> {
+fn free_memory(device: &Device) -> Option<u64> {
     match device {
         #[cfg(feature = "cuda")]
         Device::Cuda(device) => pool::free_memory(device),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_said_before() {
+        assert!(fits("cuda:0", "a level", "use less", 10, 10).is_ok());
+        let error = fits("cuda:1", "a level", "use less", 11, 10).unwrap_err();
+        assert!(matches!(
+            error,
+            Error::Memory {
+                needed: 11,
+                limit: 10,
+                ..
+            }
+        ));
+        for word in ["cuda:1", "a level", "use less"] {
+            assert!(error.to_string().contains(word), "{error}");
+        }
     }
 }

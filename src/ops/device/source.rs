@@ -96,6 +96,8 @@ sources! {
     BLOCKS "blocks";
     /// B-spline coefficients.
     BSPLINE "bspline";
+    /// Convolution of channels and its adjoints.
+    CONVOLVE "convolve";
     /// Where the moving grid is met.
     COVERAGE "coverage";
     /// Squared differences.
@@ -112,6 +114,10 @@ sources! {
     LANDMARKS "landmarks";
     /// Local correlation.
     LNCC "lncc";
+    /// Self-similarity descriptors.
+    MIND "mind";
+    /// Normalisation of channels.
+    NORMALISE "normalise";
     /// The last step of reductions.
     REDUCE "reduce";
     /// Filters along an axis.
@@ -120,6 +126,8 @@ sources! {
     SSD "ssd";
     /// The way back from it to its data.
     SSD_PULLBACK "ssd_pullback";
+    /// The hyperbolic tangent.
+    TANH "tanh";
     /// Between a grid and the one below.
     TRANSFER "transfer";
     /// Whole tensors.
@@ -128,4 +136,30 @@ sources! {
     WARP "warp";
     /// What moved images hand back.
     WARP_ADJOINT "warp_adjoint";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What stands between `after` and the next parenthesis, wherever that is a name.
+    fn names<'a>(text: &'a str, after: &str) -> Vec<&'a str> {
+        let parts = text.split(after).skip(1);
+        let name = |part: &'a str| part.split(['(', ',', '\n', ';']).next().unwrap_or_default();
+        let last = parts.map(|part| name(part).rsplit(' ').next().unwrap_or_default());
+        last.filter(|name| !name.is_empty()).collect()
+    }
+
+    /// A kernel has the name of no other function: the compiler for GPUs refuses that, the emulator does not.
+    #[test]
+    fn kernels_have_names_of_their_own() {
+        for source in Source::ALL {
+            let kernels = names(source.text, "\nKERNEL(");
+            let functions = names(source.text, "__device__ ");
+            assert!(functions.contains(&"block_sums"), "{functions:?}");
+            for kernel in kernels {
+                assert!(!functions.contains(&kernel), "{}: {kernel}", source.name);
+            }
+        }
+    }
 }

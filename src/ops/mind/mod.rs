@@ -1,9 +1,12 @@
 //! Self-similarity descriptors.
 
 mod cpu;
+#[cfg(any(feature = "cuda", test))]
+mod cuda;
 
 use candle_core::Tensor;
 
+use super::device::twin;
 use super::diffusion::size;
 use super::separable::smooth_in_place;
 use super::storage::{read, with_real, write};
@@ -46,6 +49,12 @@ pub fn mind(image: &Tensor, offsets: &[[f64; 3]], sigma: &[f64]) -> Result<Tenso
     let mut shape = image.dims().to_vec();
     shape[0] = channels * pairs;
     let size = size(&image);
+    twin!(&image, launcher => {
+        let out = cuda::differences(&launcher, &image, &size, offsets, &shape)?;
+        smooth_in_place(&out, sigma)?;
+        cuda::describe(&launcher, &out, channels, FLOOR)?;
+        Ok(out)
+    });
     let out = Tensor::zeros(shape, image.dtype(), image.device())?;
     with_real!(image.dtype(), T => {
         read::<T, _>(&image, |image| {

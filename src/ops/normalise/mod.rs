@@ -1,10 +1,13 @@
 //! Normalisation of channels with the activation that follows it.
 
 mod cpu;
+#[cfg(any(feature = "cuda", test))]
+mod cuda;
 
 use candle_core::Tensor;
 
-use super::junction::record_all;
+use super::device::twin;
+use super::junction::record_one;
 use super::real::Real;
 use super::separable::spatial;
 use super::storage::{computed, read, with_real};
@@ -67,22 +70,9 @@ pub fn normalise(
     let still = |x: &Tensor| x.detach().contiguous();
     let normalised = Normalised::new(still(images)?, still(gain)?, still(offset)?, groups, slope)?;
     let value = normalised.value()?;
-    let results = record_all(
-        "normalise",
-        &[images, gain, offset],
-        vec![value],
-        move |g| {
-            let mut g = g.into_iter().flatten();
-            match g.next() {
-                Some(g) => Ok(normalised.pull_back(&g.cotangent)?.map(Some).into()),
-                None => Ok(vec![None; 3]),
-            }
-        },
-    )?;
-    let mut results = results.into_iter();
-    results
-        .next()
-        .ok_or_else(|| Error::argument("normalise", "has no result"))
+    record_one("normalise", &[images, gain, offset], value, move |g| {
+        Ok(normalised.pull_back(g)?.map(Some).into())
+    })
 }
 
 /// Maps and what a normalisation makes of them, outside all graphs: either is computed from the maps when it is asked for.
@@ -95,8 +85,8 @@ pub(crate) struct Normalised {
     /// Channels of a group.
     together: usize,
     slope: f64,
-    /// Mean and reciprocal deviation of every group of every item.
-    statistics: Vec<[f64; 2]>,
+    /// Mean and reciprocal deviation of every group of every item, doubles `[items * groups, 2]`.
+    statistics: Tensor,
 }
 
 impl Normalised {
@@ -110,13 +100,7 @@ impl Normalised {
     ) -> Result<Self> {
         let (channels, voxels) = (maps.dims()[1], maps.dims()[2..].iter().product());
         let together = channels / groups;
-        let statistics = with_real!(maps.dtype(), T => {
-            read::<T, _>(&maps, |x| {
-                let moments = cpu::moments(x, together * voxels);
-                let one = |m: &cpu::Moments| [m.mean, 1.0 / (m.squares / m.count + EPSILON).sqrt()];
-                moments.iter().map(one).collect()
-            })
-        })?;
+        let statistics = statistics(&maps, together * voxels)?;
         Ok(Self {
             maps,
             gain,
@@ -134,10 +118,10 @@ impl Normalised {
     }
 
     /// What is done to each channel of each item.
-    fn scale<T: Real>(&self, gain: &[T], offset: &[T]) -> Vec<Scaling> {
-        (0..self.statistics.len() * self.together)
+    fn scale<T: Real>(&self, statistics: &[[f64; 2]], gain: &[T], offset: &[T]) -> Vec<Scaling> {
+        (0..statistics.len() * self.together)
             .map(|run| {
-                let [centre, reciprocal] = self.statistics[run / self.together];
+                let [centre, reciprocal] = statistics[run / self.together];
                 let c = run % gain.len();
                 Scaling {
                     centre,
@@ -150,8 +134,12 @@ impl Normalised {
 
     /// The normalised maps.
     pub(crate) fn value(&self) -> Result<Tensor> {
+        twin!(&self.maps, launcher => cuda::value(&launcher, self));
+        let statistics = self.statistics_on_host()?;
         with_real!(self.maps.dtype(), T => {
-            let scale = read::<T, _>(&self.gain, |a| read::<T, _>(&self.offset, |b| self.scale(a, b)))??;
+            let scale = read::<T, _>(&self.gain, |a| {
+                read::<T, _>(&self.offset, |b| self.scale(&statistics, a, b))
+            })??;
             let values = read::<T, _>(&self.maps, |x| {
                 // SAFETY: every element lies in one chunk.
                 unsafe { computed(x.len(), |out| cpu::activate(x, self.voxels, &scale, self.slope, out)) }
@@ -162,9 +150,11 @@ impl Normalised {
 
     /// The cotangents of maps, gain and offset from that of the normalised maps, which is contiguous.
     pub(crate) fn pull_back(&self, cotangent: &Tensor) -> Result<[Tensor; 3]> {
+        twin!(&self.maps, launcher => cuda::pull_back(&launcher, self, cotangent));
+        let statistics = self.statistics_on_host()?;
         with_real!(self.maps.dtype(), T => {
             let [x, a, b] = read::<T, _>(&self.maps, |x| read::<T, _>(&self.gain, |a| {
-                read::<T, _>(&self.offset, |b| read::<T, _>(cotangent, |g| self.cotangents(x, a, b, g)))
+                read::<T, _>(&self.offset, |b| read::<T, _>(cotangent, |g| self.cotangents(&statistics, x, a, b, g)))
             }))????;
             let device = self.maps.device();
             let channels = a.len();
@@ -176,9 +166,21 @@ impl Normalised {
         })
     }
 
-    fn cotangents<T: Real>(&self, x: &[T], gain: &[T], offset: &[T], g: &[T]) -> [Vec<T>; 3] {
-        let (statistics, channels) = (&self.statistics, gain.len());
-        let scale = self.scale(gain, offset);
+    fn statistics_on_host(&self) -> Result<Vec<[f64; 2]>> {
+        let pairs = |all: &[f64]| all.chunks_exact(2).map(|pair| [pair[0], pair[1]]).collect();
+        read::<f64, _>(&self.statistics, pairs)
+    }
+
+    fn cotangents<T: Real>(
+        &self,
+        statistics: &[[f64; 2]],
+        x: &[T],
+        gain: &[T],
+        offset: &[T],
+        g: &[T],
+    ) -> [Vec<T>; 3] {
+        let channels = gain.len();
+        let scale = self.scale(statistics, gain, offset);
         let sums = cpu::cotangent_sums(x, g, self.voxels, &scale, self.slope);
         let mut of_gain = vec![0.0; channels];
         let mut of_offset = vec![0.0; channels];
@@ -213,4 +215,21 @@ impl Normalised {
         let rounded = |v: Vec<f64>| v.into_iter().map(T::of).collect();
         [of_maps, rounded(of_gain), rounded(of_offset)]
     }
+}
+
+/// Mean and reciprocal deviation of each run of `length` elements, doubles `[runs, 2]`.
+fn statistics(maps: &Tensor, length: usize) -> Result<Tensor> {
+    twin!(maps, launcher => cuda::statistics(&launcher, maps, length));
+    let found: Vec<f64> = with_real!(maps.dtype(), T => {
+        read::<T, _>(maps, |x| {
+            let moments = cpu::moments(x, length);
+            let one = |m: &cpu::Moments| [m.mean, 1.0 / (m.squares / m.count + EPSILON).sqrt()];
+            moments.iter().flat_map(one).collect()
+        })
+    })?;
+    Ok(Tensor::from_vec(
+        found,
+        (maps.elem_count() / length, 2),
+        maps.device(),
+    )?)
 }

@@ -254,6 +254,8 @@ pub fn smooth(x: &Tensor, sigma: &[f64]) -> Result<Tensor> {
 /// [`smooth`] with the result in the place of the tensor's values, outside all graphs.
 pub(crate) fn smooth_in_place(x: &Tensor, sigma: &[f64]) -> Result<()> {
     let tables = gaussian_tables(x, sigma);
+    // a device has no room of its own for some volumes at a time
+    twin!(x, _launcher => super::convert(1.0, &separable(&x.detach(), &tables)?, x));
     let size = &x.dims()[x.rank() - sigma.len()..];
     with_real!(x.dtype(), T => {
         write::<T, _>(x, |x| Filter { tables }.apply_in_place(x, size))

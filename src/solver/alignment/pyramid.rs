@@ -1,6 +1,6 @@
 //! The levels of an alignment.
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use super::level::AlignmentLevel;
 use super::{AlignmentFeatures, AlignmentPair};
@@ -53,10 +53,12 @@ pub(super) fn feature_levels(
         };
         Masked::new(level, mask.as_ref())
     };
+    // linear stages run on the CPU
+    let [fixed, moving] = [features.fixed, features.moving].map(|map| map.to_device(&Device::Cpu));
     let shrinks = shrinks(&features.fixed.grid)?;
     let levels = levels_of(
-        masked(features.fixed, pair.fixed_mask)?,
-        masked(features.moving, pair.moving_mask)?,
+        masked(&fixed?, pair.fixed_mask)?,
+        masked(&moving?, pair.moving_mask)?,
         &shrinks,
         false,
     )?;

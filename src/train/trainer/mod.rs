@@ -4,7 +4,7 @@ mod footprint;
 
 use std::time::Instant;
 
-use candle_core::DType;
+use candle_core::{DType, Device};
 
 use super::checkpoint::{self, Progress};
 use super::classifier::{classifiers, Classifier};
@@ -175,6 +175,27 @@ impl Trainer {
             optimiser,
             warnings,
         })
+    }
+
+    /// The same training on a device: networks, solves and optimiser lie there, images are read, varied and judged on the CPU.
+    ///
+    /// A checkpoint goes on wherever it was written; the last bits are those of the device.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] when the networks find no room.
+    pub fn to_device(mut self, device: &Device) -> Result<Self> {
+        self.network = self.network.to_device(device)?;
+        self.average = self.average.to_device(device)?;
+        self.layer.deformation.device = device.clone();
+        let mut parameters = self.network.parameters();
+        if let Some(both) = &mut self.classifiers {
+            for classifier in both.iter_mut() {
+                *classifier = classifier.to_device(device)?;
+            }
+            parameters = parameters.joined(both[0].parameters());
+        }
+        self.optimiser = self.optimiser.carried_to(parameters)?;
+        Ok(self)
     }
 
     /// Steps that are done, those of the pretraining among them.

@@ -6,7 +6,7 @@ mod elements;
 
 use std::sync::Arc;
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use body::Body;
 pub(crate) use body::Trail;
@@ -43,7 +43,7 @@ impl Unet {
         seed: u64,
         dtype: DType,
     ) -> Result<Self> {
-        Self::made(config, base, seed, dtype, true)
+        Self::made(config, base, (seed, dtype, &Device::Cpu), true)
     }
 
     /// A network outside all graphs: it keeps nothing of its passes, and no gradient flows to its parameters.
@@ -53,19 +53,18 @@ impl Unet {
         seed: u64,
         dtype: DType,
     ) -> Result<Self> {
-        Self::made(config, base, seed, dtype, false)
+        Self::made(config, base, (seed, dtype, &Device::Cpu), false)
     }
 
     fn made(
         config: &NetworkConfig,
         base: Option<Arc<dyn BaseFeatures>>,
-        seed: u64,
-        dtype: DType,
+        (seed, dtype, device): (u64, DType, &Device),
         learns: bool,
     ) -> Result<Self> {
         config.check()?;
         check_base(config, base.as_deref())?;
-        let mut maker = Maker::new(seed, dtype);
+        let mut maker = Maker::new(seed, dtype, device);
         let body = Arc::new(Body::new(config, &mut maker)?);
         Ok(Self {
             body,
@@ -73,6 +72,21 @@ impl Unet {
             base,
             learns,
         })
+    }
+
+    /// The same network on a device, with weights of its own there.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] when they find no room.
+    pub fn to_device(&self, device: &Device) -> Result<Self> {
+        let dtype = self.parameters.dtype().unwrap_or(DType::F32);
+        let made = (0, dtype, device);
+        let there = Self::made(self.config(), self.base.clone(), made, self.learns)?;
+        let weights = self.parameters.iter();
+        let weights = weights.map(|(name, var)| (name.to_owned(), var.as_detached_tensor()));
+        let weights: Vec<_> = weights.collect();
+        there.parameters.assign("network", &weights)?;
+        Ok(there)
     }
 
     /// What the network is made of.

@@ -1,7 +1,11 @@
 //! The hyperbolic tangent of every element.
 
+#[cfg(any(feature = "cuda", test))]
+mod cuda;
+
 use candle_core::Tensor;
 
+use super::device::twin;
 use super::lanes::{dispatch, Kernel, Lanes};
 use super::real::Real;
 use super::recorded::record;
@@ -36,6 +40,7 @@ pub(crate) fn tanh_pull_back(value: &Tensor, cotangent: &Tensor) -> Result<Tenso
 
 /// The tangent of `x`, or a cotangent taken back at the tangent `x`.
 fn pass(x: &Tensor, cotangent: Option<&Tensor>) -> Result<Tensor> {
+    twin!(x, launcher => cuda::pass(&launcher, x, cotangent));
     let out = Tensor::zeros(x.shape(), x.dtype(), x.device())?;
     with_real!(x.dtype(), T => {
         read::<T, _>(x, |x| {
