@@ -4,9 +4,11 @@ use super::budget::{allowed, announced, program, too_little};
 use super::device::opened;
 use super::output::json;
 use super::{memory, print, Bytes, RunArgs, Session};
+use crate::ops::{check_memory, device_name, free_memory};
 use crate::registration::{Footprint, FootprintStage};
 use crate::train::{Trainer, TrainingConfig, TrainingStep, Validation};
-use crate::{DeviceChoice, Result};
+use crate::{DeviceChoice, Error, Result};
+use candle_core::Device;
 use clap::Args;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -40,15 +42,17 @@ pub struct TrainArgs {
     #[arg(long)]
     pub resume: bool,
 
-    /// Where network and solver run: cpu, cuda, cuda:1, or auto (a GPU if there is one)
-    #[arg(long, default_value = "cpu")]
+    /// Where network and solver run: cpu, cuda (an NVIDIA GPU), cuda:N, or auto (a GPU where one can be used); images are read,
+    /// varied and judged on the CPU
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     pub device: DeviceChoice,
 
     /// Print the summary as JSON
     #[arg(long)]
     pub json: bool,
 
-    /// Keep within this memory, such as 700MB, 2GB or 1.5GiB: take less and more time, or refuse to begin
+    /// Keep within this memory, such as 700MB, 2GB or 1.5GiB: take less and more time, or refuse to begin. On a GPU the memory
+    /// that is free there is the limit
     #[arg(long, value_name = "SIZE", help_heading = "Running")]
     pub max_memory: Option<Bytes>,
 
@@ -61,6 +65,8 @@ pub struct TrainArgs {
 #[derive(Serialize)]
 struct TrainReport {
     config: TrainingConfig,
+    /// Where network and solver ran.
+    device: String,
     steps: usize,
     seconds: f64,
     loss: Option<f64>,
@@ -76,6 +82,7 @@ struct TrainReport {
 }
 
 pub(super) fn run(args: &TrainArgs, session: &Session) -> Result<()> {
+    let device = opened(args.device, session, args.run.quiet)?;
     session.progress.begin("reading", 1);
     let config = TrainingConfig::read(&args.config)?;
     let mut trainer = if args.resume {
@@ -83,14 +90,13 @@ pub(super) fn run(args: &TrainArgs, session: &Session) -> Result<()> {
     } else {
         Trainer::new(&config)?
     };
-    let device = opened(args.device, session, args.run.quiet)?;
     if !device.is_cpu() {
         trainer = trainer.to_device(&device)?;
     }
     for warning in &trainer.warnings {
         session.progress.warn(warning);
     }
-    let footprint = kept(args, &mut trainer, session)?;
+    let footprint = kept(args, &mut trainer, &device, session)?;
     if let (Some(peak), false) = (footprint.peak(), args.json || args.run.quiet) {
         session.progress.aside(|| print(&announced(peak)))?;
     }
@@ -112,7 +118,7 @@ pub(super) fn run(args: &TrainArgs, session: &Session) -> Result<()> {
         session.proceed()
     });
     if let Err(error) = outcome {
-        if matches!(error, crate::Error::Interrupted) {
+        if matches!(error, Error::Interrupted) {
             session.progress.note(&format!(
                 "stopped after step {}; go on with --resume",
                 trainer.step()
@@ -122,6 +128,7 @@ pub(super) fn run(args: &TrainArgs, session: &Session) -> Result<()> {
     }
     let history = trainer.history();
     let report = TrainReport {
+        device: device_name(&device),
         steps: trainer.step(),
         seconds: history.last().map_or(0.0, |row| row.seconds),
         loss: history.last().map(|row| row.loss),
@@ -153,11 +160,30 @@ pub(super) fn run(args: &TrainArgs, session: &Session) -> Result<()> {
 }
 
 /// The memory of the training within what is allowed; what is done for that is said.
-fn kept(args: &TrainArgs, trainer: &mut Trainer, session: &Session) -> Result<Footprint> {
+fn kept(
+    args: &TrainArgs,
+    trainer: &mut Trainer,
+    device: &Device,
+    session: &Session,
+) -> Result<Footprint> {
+    let there = !device.is_cpu();
+    if there && args.max_memory.is_some() {
+        return Err(Error::argument(
+            "--max-memory",
+            "is for trainings on the CPU; on a GPU the memory that is free there is the limit",
+        ));
+    }
+    let limit = if there {
+        free_memory(device).map(Bytes)
+    } else {
+        args.max_memory
+    };
     loop {
         let mut footprint = trainer.footprint()?;
-        footprint.hold("program", program());
-        let Some(limit) = args.max_memory.filter(|limit| allowed(&footprint) > *limit) else {
+        if !there {
+            footprint.hold("program", program());
+        }
+        let Some(limit) = limit.filter(|limit| allowed(&footprint) > *limit) else {
             return Ok(footprint);
         };
         let Some(done) = trainer.save_memory()? else {
@@ -165,6 +191,11 @@ fn kept(args: &TrainArgs, trainer: &mut Trainer, session: &Session) -> Result<Fo
                 "make the images smaller ([data] spacing, [synthesis] size)",
                 "the network narrower ([network] widths, outputs)",
             ];
+            if there {
+                let remedies = format!("{}, or --device cpu", remedies.join(", "));
+                check_memory(device, "a training", &remedies, allowed(&footprint).0)?;
+                return Ok(footprint);
+            }
             return Err(too_little(limit, &footprint, &remedies));
         };
         session

@@ -116,7 +116,9 @@
 //! With the feature `cuda`, `--device auto` or [`Deformation::device`](crate::Deformation) solves the levels of a stage that
 //! deforms on an NVIDIA GPU, whatever its transform, regulariser and prompts; parameters, model and conjugate gradients stay there,
 //! and one number comes back where the solver must decide. Certified runs take double precision there as well. A
-//! [`RegistrationLayer`](crate::RegistrationLayer) solves its adjoint there too, and hands gradients back to where the features are. The
+//! [`RegistrationLayer`](crate::RegistrationLayer) solves its adjoint there too, and hands gradients back to where the features are.
+//! Descriptors are made there as well, and a network's features where the network lies
+//! ([`Unet::to_device`](crate::Unet::to_device)); linear stages run on the CPU. The
 //! kernels agree with the CPU's in tests that run them on the host; they have not been run on a GPU yet.
 //!
 //! # Masks

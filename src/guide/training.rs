@@ -4,6 +4,7 @@
 //! stillpoint train examples/train/shapes.toml        # random shapes: needs no file
 //! stillpoint train config.toml                       # your data
 //! stillpoint train config.toml --resume              # goes on after Ctrl-C, a kill, a full disk
+//! stillpoint train config.toml --device auto         # network and solver on a GPU, where there is one
 //! ```
 //!
 //! A TOML file says everything: what is trained, on what, through which solve. What it leaves out has a default, and a word

@@ -50,7 +50,7 @@ pub use convolve::{convolve, convolve_adjoint, convolve_joined, convolve_weight_
 pub use correlation::{CorrelationData, CorrelationDerivative, CorrelationSums};
 pub use coverage::coverage;
 pub(crate) use crop::{beside, crop};
-pub(crate) use device::{check_memory, device_name, is_cpu, of_device, on_host};
+pub(crate) use device::{check_memory, device_name, free_memory, is_cpu, of_device, on_host};
 #[cfg(test)]
 pub(crate) use device::{noise, noise_in, Stage, PRECISIONS};
 pub use device::{DeviceChoice, Opened};

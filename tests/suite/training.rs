@@ -501,6 +501,21 @@ fn the_command_trains_stops_and_resumes() {
     assert_eq!(report["steps"], 2);
     let missing = program.run("train nowhere.toml");
     assert!(String::from_utf8_lossy(&missing.stderr).contains("nowhere.toml: cannot read"));
+
+    // a GPU that is not there is refused before anything is written, and `auto` does without
+    let other = text.replace("\"run\"", "\"other\"");
+    fs::write(program.path("d.toml"), other).unwrap();
+    program.refusal("train d.toml --device cuda:4000", &["device cuda"]);
+    assert!(!program.path("other").exists());
+    let auto = program.run("train d.toml --device auto --json");
+    assert!(auto.status.success());
+    let report: serde_json::Value = serde_json::from_slice(&auto.stdout).unwrap();
+    if report["device"] == "cpu" {
+        let weights = |run: &str| state(&program.path(run));
+        assert_eq!(weights("run"), weights("other"));
+        let said = String::from_utf8_lossy(&auto.stderr).into_owned();
+        assert_eq!(said.matches("solved on the CPU").count(), 1, "{said}");
+    }
 }
 
 #[test]

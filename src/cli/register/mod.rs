@@ -142,8 +142,8 @@ pub struct RegisterArgs {
     #[arg(long, help_heading = "Method")]
     pub certify: bool,
 
-    /// Where the stage that deforms is solved: cpu, cuda (an NVIDIA GPU), cuda:N, or auto (a GPU where one can be used); the
-    /// rest runs on the CPU
+    /// Where features are made and the stage that deforms is solved: cpu, cuda (an NVIDIA GPU), cuda:N, or auto (a GPU where one
+    /// can be used); the rest runs on the CPU
     #[arg(
         long,
         value_name = "DEVICE",

@@ -128,7 +128,7 @@ fn fits(device: &str, what: &str, remedy: &str, needed: u64, free: u64) -> Resul
 }
 
 /// Memory that is free on a device, in bytes; none where it is not known.
-fn free_memory(device: &Device) -> Option<u64> {
+pub(crate) fn free_memory(device: &Device) -> Option<u64> {
     match device {
         #[cfg(feature = "cuda")]
         Device::Cuda(device) => pool::free_memory(device),
