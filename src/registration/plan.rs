@@ -38,6 +38,7 @@ pub struct Registration {
     ///
     /// It is given the intensities mapped to 0..1 ([`IntensityRange`](crate::IntensityRange)), of whole images. The levels
     /// are its own, or those of them that [`Deformation::levels`] names; linear stages align the finest of them.
+    /// Maps are made where it lies ([`FeatureNetwork::device`]).
     pub network: Option<Arc<dyn FeatureNetwork>>,
     /// Keep the network's features in half precision: half of their memory, at a relative error of 5e-4. The solve itself has its
     /// own precision all the same. Features whose largest lies outside 1e-4 to 65504 are refused.

@@ -307,14 +307,16 @@ mod tests {
             ] {
                 for (dtype, share) in PRECISIONS {
                     let [inputs, outputs] = channels;
-                    let x = images(dtype, [2, inputs], size, 1);
-                    let w = images(dtype, [outputs, inputs], kernel, 2);
+                    // seen along other axes than they lie
+                    let x = images(dtype, [inputs, 2], size, 1);
+                    let w = images(dtype, [inputs, outputs], kernel, 2);
                     let b = noise_in(dtype, outputs, &[1, 1], 3).flatten_all().unwrap();
                     for biased in [false, true] {
                         let all = |put: &dyn Fn(&Tensor) -> Tensor| -> Vec<Tensor> {
                             let leaves = [&x, &w, &b].map(|t| Var::from_tensor(&put(t)).unwrap());
-                            let [x, w, b] = leaves.each_ref().map(Var::as_tensor);
-                            let out = convolve(x, w, biased.then_some(b), stride).unwrap();
+                            let [x, w] = [0, 1].map(|k| leaves[k].transpose(0, 1).unwrap());
+                            let b = biased.then_some(leaves[2].as_tensor());
+                            let out = convolve(&x, &w, b, stride).unwrap();
                             let g = images(dtype, [2, outputs], &size_of(&out), 4);
                             let loss = (&out * put(&g)).unwrap().sum_all().unwrap();
                             let store = loss.backward().unwrap();

@@ -197,7 +197,8 @@ mod tests {
                 (&[5, 1, 6], 3, 3, 1.0),
             ] {
                 for (dtype, share) in PRECISIONS {
-                    let shape: Vec<usize> = [2, channels]
+                    // seen along other axes than they lie
+                    let shape: Vec<usize> = [channels, 2]
                         .into_iter()
                         .chain(size.iter().rev().copied())
                         .collect();
@@ -218,8 +219,10 @@ mod tests {
                     let all = |put: &dyn Fn(&Tensor) -> Tensor| -> Vec<Tensor> {
                         let leaves = [&x, &a, &b].map(|t| Var::from_tensor(&put(t)).unwrap());
                         let [x, a, b] = leaves.each_ref().map(Var::as_tensor);
-                        let out = normalise(x, a, b, groups, slope).unwrap();
-                        let loss = (&out * put(&g)).unwrap().sum_all().unwrap();
+                        let x = x.transpose(0, 1).unwrap();
+                        let out = normalise(&x, a, b, groups, slope).unwrap();
+                        let g = put(&g.transpose(0, 1).unwrap().contiguous().unwrap());
+                        let loss = (&out * g).unwrap().sum_all().unwrap();
                         let store = loss.backward().unwrap();
                         let gradients = leaves.iter().map(|leaf| store.get(leaf).unwrap().clone());
                         std::iter::once(out.detach()).chain(gradients).collect()
