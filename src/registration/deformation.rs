@@ -26,12 +26,14 @@ pub struct Deformation {
     pub levels: Option<Vec<usize>>,
     /// Most outer iterations on each level; none takes the solver's own.
     pub iterations: Option<Vec<usize>>,
+    /// A level ends once an iteration lowers its energy by less than this share; certified runs end at their minimum instead.
+    pub decrease: f64,
     /// Run to a certified minimum: cubic interpolation, double precision, trust region, and a [`FoldBarrier`] in the
     /// energy when the transform must not fold. See [`Deformation::certified`].
     pub certify: bool,
     /// Another solver than the mode's own, for all levels.
     pub solver: Option<Arc<dyn Solver>>,
-    /// Where the levels are solved; features are made on the CPU, and the result comes back to it. See
+    /// Where the levels are solved; the result comes back to the CPU. See
     /// [`DeviceChoice`](crate::DeviceChoice).
     pub device: Device,
 }
@@ -50,6 +52,7 @@ impl Default for Deformation {
             lambda: Self::LAMBDA,
             levels: None,
             iterations: None,
+            decrease: Self::DECREASE,
             certify: false,
             solver: None,
             device: Device::Cpu,
@@ -63,6 +66,10 @@ const FEWEST: usize = 16;
 impl Deformation {
     /// The default weight of the regulariser.
     pub const LAMBDA: f64 = 0.2;
+
+    /// The default share of the energy below which an iteration is the last: a smaller one comes closer to the minimum, for more
+    /// iterations.
+    pub const DECREASE: f64 = 1e-2;
 
     /// The default weight of the regulariser in a certified run. A smaller one leaves more to the data, whose energy is
     /// not convex: more iterations, and sooner or later no certificate.
@@ -166,9 +173,12 @@ impl Deformation {
             solver.steps = steps.unwrap_or(solver.steps);
             Arc::new(solver)
         } else {
-            let mut solver = GaussNewton::default();
-            solver.steps = steps.unwrap_or(solver.steps);
-            Arc::new(solver)
+            let solver = GaussNewton::default();
+            Arc::new(GaussNewton {
+                steps: steps.unwrap_or(solver.steps),
+                decrease: self.decrease,
+                ..solver
+            })
         }
     }
 }

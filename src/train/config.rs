@@ -106,6 +106,8 @@ pub struct SolveConfig {
     pub adjoint: Option<String>,
     /// Most outer iterations on each level, coarse first.
     pub iterations: Option<Vec<usize>>,
+    /// A level ends once an iteration lowers its energy by less than this share; certified solves end at their minimum instead.
+    pub decrease: f64,
     /// Where the solve of a pair starts.
     pub start: PairStart,
 }
@@ -118,6 +120,7 @@ impl Default for SolveConfig {
             certify: false,
             adjoint: None,
             iterations: None,
+            decrease: Deformation::DECREASE,
             start: PairStart::Identity,
         }
     }
@@ -355,6 +358,12 @@ impl TrainingConfig {
                 format!("must be positive, got {}", solve.lambda),
             ));
         }
+        if !(solve.decrease > 0.0 && solve.decrease < 1.0) {
+            return Err(Error::argument(
+                "registration.decrease",
+                format!("must lie between 0 and 1, got {}", solve.decrease),
+            ));
+        }
         let levels = self.network.shrinks.len();
         if let Some(iterations) = &solve.iterations {
             if iterations.len() != levels {
@@ -368,6 +377,7 @@ impl TrainingConfig {
             transform,
             lambda: solve.lambda,
             iterations: solve.iterations.clone(),
+            decrease: solve.decrease,
             ..layer.deformation
         };
         if let Some(name) = &solve.adjoint {

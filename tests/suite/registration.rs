@@ -56,6 +56,28 @@ fn the_default_recovers_the_known_warp() {
 }
 
 #[test]
+fn a_smaller_decrease_comes_closer_to_the_minimum() {
+    let phantom = flat();
+    let [fixed, moving] = images(&phantom);
+    let with = |decrease| {
+        let registration = Registration {
+            deformation: Some(Deformation {
+                decrease,
+                ..Deformation::default()
+            }),
+            ..from_headers()
+        };
+        let report = run(&registration, &fixed, &moving).deformable.unwrap();
+        let finest = report.levels.last().unwrap();
+        (finest.data + finest.penalty, finest.iterations.len())
+    };
+    let (energies, iterations): (Vec<f64>, Vec<usize>) =
+        [0.1, 0.01, 0.001].map(with).into_iter().unzip();
+    assert!(energies.is_sorted_by(|a, b| a > b), "{energies:?}");
+    assert!(iterations.is_sorted_by(|a, b| a < b), "{iterations:?}");
+}
+
+#[test]
 fn the_total_is_the_linear_map_after_the_deformation() {
     let phantom = flat();
     let [fixed, moving] = images(&phantom);

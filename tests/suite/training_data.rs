@@ -144,6 +144,7 @@ fn configurations_that_make_no_sense_are_refused() {
             "no gradient 'backprop'",
         ),
         ("[registration]\nlambda = 0", "must be positive"),
+        ("[registration]\ndecrease = 1", "between 0 and 1"),
         ("[registration]\niterations = [3]", "one number a level"),
         ("[loss]\ndice = 0", "nothing to learn"),
         ("[loss]\nmse = -1", "loss.mse"),

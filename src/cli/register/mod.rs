@@ -121,6 +121,18 @@ pub struct RegisterArgs {
     )]
     pub iterations: Option<Iterations>,
 
+    /// End a level once an iteration lowers its energy by less than this share: a smaller one, such as 0.002, is more exact and
+    /// slower [default: 0.01]
+    #[arg(
+        long,
+        value_name = "SHARE",
+        value_parser = share,
+        allow_negative_numbers = true,
+        conflicts_with = "certify",
+        help_heading = "Method"
+    )]
+    pub decrease: Option<f64>,
+
     /// What the stage that deforms compares: coarse-mind (intensities, with MIND descriptors on the coarse levels),
     /// intensities, mind (descriptors alone) or both [default: coarse-mind, with --certify intensities]. Or the features of a
     /// network, which all stages compare: synthetic (comes with the program, for 3D images of any contrast), synthetic-same
@@ -250,6 +262,7 @@ impl RegisterArgs {
             for (given, flag) in [
                 (self.lambda.is_some(), "--lambda"),
                 (self.certify, "--certify"),
+                (self.decrease.is_some(), "--decrease"),
                 (self.levels.is_some(), "--levels"),
                 (
                     self.features
@@ -276,6 +289,13 @@ pub(super) fn weight(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(value) if value.is_finite() && value > 0.0 => Ok(value),
         _ => Err("expected a positive number".into()),
+    }
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value > 0.0 && value < 1.0 => Ok(value),
+        _ => Err("expected a number between 0 and 1".into()),
     }
 }
 
@@ -338,6 +358,10 @@ mod tests {
             (&["-t", "affine", "--lambda", "1"], "no effect"),
             (&["-t", "rigid", "--certify"], "no effect"),
             (&["-t", "affine", "--levels", "2x1"], "no effect"),
+            (&["-t", "affine", "--decrease", "0.1"], "no effect"),
+            (&["--decrease", "1"], "between 0 and 1"),
+            (&["--decrease=-0.1"], "between 0 and 1"),
+            (&["--decrease", "0.1", "--certify"], "cannot be used with"),
             (&["--lambda", "0"], "positive"),
             (&["--lambda=-1"], "positive"),
             (&["--lambda", "nan"], "positive"),

@@ -172,6 +172,7 @@ pub(super) fn deformation(args: &RegisterArgs) -> Option<Deformation> {
     let mut deformation = Deformation {
         levels: args.levels.as_ref().map(|l| l.list().to_vec()),
         iterations: args.iterations.as_ref().map(|i| i.list().to_vec()),
+        decrease: args.decrease.unwrap_or(mode.decrease),
         transform,
         ..mode
     };
