@@ -41,7 +41,8 @@ pub struct Registration {
     /// Maps are made where it lies ([`FeatureNetwork::device`]).
     pub network: Option<Arc<dyn FeatureNetwork>>,
     /// Keep the network's features in half precision: half of their memory, at a relative error of 5e-4. The solve itself has its
-    /// own precision all the same. Features whose largest lies outside 1e-4 to 65504 are refused.
+    /// own precision all the same. Features whose largest lies outside 1e-4 to 65504 are refused. On the CPU; a device compares them in
+    /// single precision.
     pub half_features: bool,
     /// Where the fixed image counts, on its grid.
     pub fixed_mask: Option<Labels>,

@@ -247,6 +247,12 @@ impl RegisterArgs {
                 "--half-features has no effect without a stage that deforms and --features of a network".into(),
             );
         }
+        if self.half_features && matches!(self.device, DeviceChoice::Cuda(_)) {
+            return Err(format!(
+                "--half-features has no effect with --device {}: a GPU compares features in single precision",
+                self.device
+            ));
+        }
         let prompted = self.prompts().next().is_some();
         if self.prompts_off_at_finest && !prompted {
             return Err("--prompts-off-at-finest has no effect without a prompt".into());
@@ -373,6 +379,16 @@ mod tests {
             (&["--features", "unet"], "coarse-mind"),
             (&["--half-features"], "no effect without"),
             (&["--half-features", "--features", "mind"], "no effect"),
+            (
+                &[
+                    "--half-features",
+                    "--device",
+                    "cuda",
+                    "--features",
+                    "synthetic",
+                ],
+                "no effect with --device cuda",
+            ),
             (
                 &["--half-features", "--certify", "--features", "synthetic"],
                 "cannot be used with",

@@ -1,5 +1,6 @@
 //! The training itself.
 
+mod files;
 mod footprint;
 
 use std::time::Instant;
@@ -10,18 +11,15 @@ use super::checkpoint::{self, Progress};
 use super::classifier::{classifiers, Classifier};
 use super::lesson::{mean_gradients, Lesson};
 use super::log::{Log, TrainingStep};
-use super::maps::pyramids;
 use super::optimiser::AdamW;
-use super::pair::{draw, learn};
+use super::pair::learn;
 use super::segmentation::learn_labels;
 use super::validation::{segmentation, validate};
 use super::workers::Workers;
 use super::{DataSet, TrainingConfig, Validation};
-use crate::features::{FeatureNetwork, Provenance, Unet, Weights};
+use crate::features::{FeatureNetwork, Unet, Weights};
 use crate::image::write_bytes;
 use crate::layer::RegistrationLayer;
-use crate::picture::coloured_to_png;
-use crate::registration::{coloured, LevelMap};
 use crate::{Error, Result};
 
 /// A training that runs step by step, writes what it has learnt, and can be taken up again.
@@ -276,11 +274,6 @@ impl Trainer {
         Ok(())
     }
 
-    fn make_folder(&self) -> Result<()> {
-        let out = &self.config.out;
-        std::fs::create_dir_all(out).map_err(|e| Error::io(out, "create the folder", e))
-    }
-
     /// Judges the network as it is before the first step, and makes sure that everything can be written.
     fn begin(
         &mut self,
@@ -409,25 +402,6 @@ impl Trainer {
         Ok(validation)
     }
 
-    /// Draws the features of a pair: the first of the validation, or what the first step is trained on.
-    fn draw_features(&self) -> Result<()> {
-        let pair = match self.validation.as_ref().map(DataSet::consecutive) {
-            Some(pairs) => pairs[0].map(Clone::clone),
-            None => draw(&self.config, self.data.as_ref(), 0, 0)?.0,
-        };
-        let mut maps = Vec::with_capacity(2);
-        for levels in pyramids(self.network()?, &pair)? {
-            let levels = levels.into_iter().map(LevelMap::of);
-            maps.push(levels.collect::<Result<Vec<_>>>()?);
-        }
-        let names = pair.map(|subject| subject.name);
-        let (rows, _) = coloured(&maps, &names);
-        write_bytes(
-            &self.config.out.join("features.png"),
-            &coloured_to_png(&rows)?,
-        )
-    }
-
     /// Steps of the pretraining that are done.
     fn pretrained(&self) -> usize {
         self.progress.step.min(self.config.pretraining_steps())
@@ -441,40 +415,5 @@ impl Trainer {
         self.progress.updates = 0;
         self.classifiers = None;
         Ok(())
-    }
-
-    /// Writes checkpoint, weights, table and curves.
-    fn save(&self) -> Result<()> {
-        self.log.write()?;
-        self.save_weights("weights.safetensors")?;
-        checkpoint::write(
-            &self.config.out,
-            &self.config,
-            &self.progress,
-            &self.optimiser.state()?,
-        )
-    }
-
-    fn save_weights(&self, name: &str) -> Result<()> {
-        let config = &self.config;
-        let mut provenance = Provenance::of(config.seed, &config.training_set, &config.licence);
-        provenance.lambda = Some(config.registration.lambda);
-        let before = match &config.pretraining {
-            Some(pretraining) => format!(
-                " after {} of {} steps of {} images by their labels",
-                self.pretrained(),
-                pretraining.steps,
-                pretraining.images
-            ),
-            None => String::new(),
-        };
-        provenance.notes = format!(
-            "{} of {} steps of {} pairs{before}, transform {}",
-            self.progress.step - self.pretrained(),
-            config.steps,
-            config.batch,
-            config.registration.transform
-        );
-        self.network()?.save(config.out.join(name), &provenance)
     }
 }
