@@ -10,7 +10,7 @@ mod pyramid;
 pub use choice::{FeatureMaps, Features};
 pub use energy::gradient_energy;
 pub use intensity::{foreground_box, IntensityRange};
-pub(crate) use network::{check_images, difference, plus, read_described, Trail};
+pub(crate) use network::{batch_of, check_images, difference, plus, read_described, Trail};
 pub use network::{
     named_base, read_tensors, write_tensors, Architecture, BaseFeatures, CoarseMind, Downsampling,
     FeatureLevel, FeatureNetwork, HandMade, HeadActivation, Intensities, LevelGrids, Mind,

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use crate::features::{FeatureLevel, FeatureNetwork, Level};
+use crate::features::{batch_of, FeatureLevel, FeatureNetwork, Level};
 use crate::ops::{check_memory, dot, halves, is_cpu};
 use crate::solver::AlignmentFeatures;
 use crate::{Error, Result};
@@ -35,13 +35,11 @@ impl Learned {
             ));
         }
         let images = |image: &Level| -> Result<Tensor> {
-            let images = image.features.unsqueeze(0)?;
-            let Some(device) = network.device() else {
-                return Ok(images);
-            };
-            let remedy = "compare intensities, or --device cpu";
-            check_memory(&device, "features", remedy, network.workspace(&image.grid))?;
-            Ok(images.to_device(&device)?)
+            if let Some(device) = network.device() {
+                let remedy = "compare intensities, or --device cpu";
+                check_memory(&device, "features", remedy, network.workspace(&image.grid))?;
+            }
+            batch_of(network, image)
         };
         let maps = network.fixed_pyramid(&images(fixed)?, &fixed.grid)?;
         let fixed_maps = chosen(maps, shrinks, half, "fixed image")?;

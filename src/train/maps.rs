@@ -7,7 +7,7 @@ use candle_core::{Tensor, Var};
 use super::lesson::finite;
 use super::Subject;
 use crate::features::{
-    check_images, plus, FeatureLevel, FeatureNetwork, Level, Parameters, Trail, Unet,
+    batch_of, check_images, plus, FeatureLevel, FeatureNetwork, Parameters, Trail, Unet,
 };
 use crate::ops::Cotangent;
 use crate::{Grid, Result};
@@ -28,15 +28,6 @@ fn pyramid(
     match number {
         0 => network.fixed_pyramid(&images, grid),
         _ => network.moving_pyramid(&images, &image.grid, grid),
-    }
-}
-
-/// An image as a batch of one, where the network lies.
-pub(super) fn batch_of(network: &dyn FeatureNetwork, image: &Level) -> Result<Tensor> {
-    let batch = image.features.unsqueeze(0)?;
-    match network.device() {
-        Some(device) => Ok(batch.to_device(&device)?),
-        None => Ok(batch),
     }
 }
 

@@ -4,10 +4,9 @@ use candle_core::{Device, Tensor};
 
 use super::classifier::Classifier;
 use super::lesson::{gradients, Lesson};
-use super::maps::batch_of;
 use super::pair::stream;
 use super::{DataSet, Subject, TrainingConfig};
-use crate::features::{FeatureNetwork, Parameters, Unet};
+use crate::features::{batch_of, FeatureNetwork, Parameters, Unet};
 use crate::ops::{on_host, read};
 use crate::{Error, Result, Rng};
 

@@ -6,12 +6,12 @@ use candle_core::Device;
 
 use super::classifier::Classifier;
 use super::config::PairStart;
-use super::maps::{batch_of, pyramids};
+use super::maps::pyramids;
 use super::pair::{converged, solve, start};
 use super::workers::Workers;
 use super::{DataSet, Subject, Validation};
 use crate::evaluation::{landmark_errors, mean, overlap, regularity, surface_distance};
-use crate::features::{FeatureNetwork, Unet};
+use crate::features::{batch_of, FeatureNetwork, Unet};
 use crate::image::{DisplacementField, Labels};
 use crate::layer::{LayerOutput, RegistrationLayer};
 use crate::ops::read;

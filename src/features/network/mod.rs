@@ -154,6 +154,15 @@ pub trait FeatureNetwork: Send + Sync + std::fmt::Debug {
     }
 }
 
+/// An image as a batch of one, where the network lies.
+pub(crate) fn batch_of(network: &dyn FeatureNetwork, image: &Level) -> Result<Tensor> {
+    let batch = image.features.unsqueeze(0)?;
+    match network.device() {
+        Some(device) => Ok(batch.to_device(&device)?),
+        None => Ok(batch),
+    }
+}
+
 fn check_images_on(inputs: usize, images: &Tensor, grid: &Grid) -> Result<()> {
     let batch = images.dims().first().copied().unwrap_or(1);
     let mut expected = vec![batch, inputs];

@@ -30,6 +30,26 @@ struct Convolution {
 // SAFETY: `struct Convolution` of the kernel.
 unsafe impl Plain for Convolution {}
 
+impl Convolution {
+    /// Between two sizes of voxels, from channels of the images to so many others.
+    fn of(
+        sizes: &Sizes,
+        [from, to]: [[usize; 3]; 2],
+        [inputs, outputs]: [i32; 2],
+        images: Images<'_>,
+    ) -> Result<Self> {
+        Ok(Self {
+            from: Size::of(&from)?,
+            to: Size::of(&to)?,
+            kernel: Size::of(&sizes.kernel)?,
+            stride: Size::of(&sizes.stride)?,
+            inputs,
+            outputs,
+            split: images.split() as i32,
+        })
+    }
+}
+
 /// Images of a convolution, in one tensor or in two whose channels lie one after the other; contiguous.
 #[derive(Clone, Copy)]
 pub(super) struct Images<'a> {
@@ -149,7 +169,7 @@ impl Gather {
         weight: &Tensor,
         bias: Option<&Tensor>,
     ) -> Result<Tensor> {
-        let [from, to] = self.between;
+        let [_, to] = self.between;
         let Packing {
             outputs, inputs, ..
         } = self.packing;
@@ -166,15 +186,7 @@ impl Gather {
         ];
         launcher.launch(&Source::CONVOLVE, "pack_weights", room, &arguments)?;
 
-        let of = Convolution {
-            from: Size::of(&from)?,
-            to: Size::of(&to)?,
-            kernel: Size::of(&sizes.kernel)?,
-            stride: Size::of(&sizes.stride)?,
-            inputs,
-            outputs,
-            split: images.split() as i32,
-        };
+        let of = Convolution::of(sizes, self.between, [inputs, outputs], images)?;
         let rank = weight.rank() - 2;
         let mut shape = vec![sizes.batch, channels];
         shape.extend(to[..rank].iter().rev());
@@ -203,15 +215,8 @@ pub(super) fn to_weight(
     cotangent: &Tensor,
     weight: &[usize],
 ) -> Result<Tensor> {
-    let of = Convolution {
-        from: Size::of(&sizes.size)?,
-        to: Size::of(&sizes.result())?,
-        kernel: Size::of(&sizes.kernel)?,
-        stride: Size::of(&sizes.stride)?,
-        inputs: sizes.inputs as i32,
-        outputs: sizes.outputs as i32,
-        split: images.split() as i32,
-    };
+    let channels = [sizes.inputs as i32, sizes.outputs as i32];
+    let of = Convolution::of(sizes, [sizes.size, sizes.result()], channels, images)?;
     let tiles = sizes.outputs.div_ceil(OUTPUTS) * sizes.inputs.div_ceil(CHANNELS) * sizes.entries();
     let pieces = Pieces::of(tiles, sizes.batch * sizes.result_voxels());
     let room = pieces.tasks() * OUTPUTS * CHANNELS;
