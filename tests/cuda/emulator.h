@@ -4,6 +4,7 @@
 // `int name(void **arguments, unsigned blocks)` that takes arguments as cuLaunchKernel does. The threads of a block are
 // fibres: one runs until it comes to a barrier or to its end, then the next. A barrier that not all threads of a block
 // come to is a fault of the kernel, and the function returns 1. Host threads may run kernels side by side.
+// With REVERSED, blocks and threads take their turns from the last to the first: what depends on their order is a race.
 
 #include <cmath>
 #include <csetjmp>
@@ -47,6 +48,15 @@ struct Block {
 };
 
 static thread_local Block *block = nullptr;
+
+// Which of `count` has turn `k`.
+static unsigned turn(unsigned k, unsigned count) {
+#ifdef REVERSED
+    return count - 1 - k;
+#else
+    return k;
+#endif
+}
 
 static void rest() {
     if (!_setjmp(block->fibres[block->current].at)) {
@@ -92,14 +102,14 @@ static int run(void (*body)(void **), void **arguments, unsigned blocks) {
     block->arguments = arguments;
     gridDim.x = blocks;
     for (unsigned b = 0; b < blocks; b++) {
-        blockIdx.x = b;
+        blockIdx.x = turn(b, blocks);
         for (Fibre &fibre : block->fibres) {
             fibre.done = false;
         }
         unsigned done = 0;
         while (done == 0) {
             for (unsigned t = 0; t < threads; t++) {
-                block->current = t;
+                block->current = turn(t, threads);
                 resume();
             }
             for (const Fibre &fibre : block->fibres) {

@@ -39,21 +39,27 @@ fn switched<R>(on: bool, work: impl FnOnce() -> R) -> R {
     work()
 }
 
-/// The C++ compiler; none where there is none.
-fn compiler() -> Option<&'static str> {
+/// The C++ compiler, with the options that `CXX` gives it; none where there is none.
+fn compiler() -> Option<Command> {
     static FOUND: OnceLock<Option<String>> = OnceLock::new();
+    let command = |words: &str| {
+        let mut words = words.split_whitespace();
+        let mut command = Command::new(words.next()?);
+        command.args(words);
+        Some(command)
+    };
     let find = || {
         let named = std::env::var("CXX").ok();
         let names = named
             .into_iter()
             .chain(["c++".into(), "g++".into(), "clang++".into()]);
         let runs = |name: &String| {
-            let version = Command::new(name).arg("--version").output();
-            version.is_ok_and(|output| output.status.success())
+            let version = command(name).map(|mut command| command.arg("--version").output());
+            version.is_some_and(|output| output.is_ok_and(|output| output.status.success()))
         };
         names.into_iter().find(runs)
     };
-    FOUND.get_or_init(find).as_deref()
+    command(FOUND.get_or_init(find).as_deref()?)
 }
 
 /// Whether kernels can be run here.
@@ -111,7 +117,8 @@ impl Library {
         );
         let shim = include_str!("../../../tests/cuda/emulator.h");
         std::fs::write(&from, [shim, source.text].concat()).map_err(|e| e.to_string())?;
-        let output = Command::new(compiler().ok_or("no C++ compiler")?)
+        let output = compiler()
+            .ok_or("no C++ compiler")?
             .args(["-std=c++17", "-O1", "-fPIC", "-shared", "-w"])
             // fibres leave their frames by other ways than a return
             .args(["-fno-stack-protector", "-U_FORTIFY_SOURCE"])
