@@ -16,13 +16,14 @@
 
 #define OUTPUTS 8
 #define ROWS 4
+
+// Channels of a block of `correlate`, beside OUTPUTS of the result's.
+#define CHANNELS 4
+
 // Weights of a tap, read at once.
 struct alignas(16) Lanes {
     Real of[OUTPUTS];
 };
-
-// Channels of a block of `correlate`, beside OUTPUTS of the result's.
-#define CHANNELS 4
 
 // What is convolved, and to what. Sizes are those of what is read and what is written.
 struct Convolution {
