@@ -147,10 +147,8 @@ __device__ void gather(int n, const Convolution &of, const Real *first, const Re
 __device__ void correlate(const Convolution &of, const Pieces &pieces, const Real *first, const Real *second, const Real *cotangent, double *parts) {
     const int entries = voxels<3>(of.kernel), n = voxels<3>(of.to);
     const int groups = (of.outputs + OUTPUTS - 1) / OUTPUTS;
-    for (int task = blockIdx.x; task < pieces.tiles * pieces.count; task += gridDim.x) {
-        int rest = task;
-        const int piece = rest % pieces.count;
-        rest /= pieces.count;
+    EACH_TASK(task, pieces) {
+        int rest = task / pieces.count;
         const int entry = rest % entries;
         rest /= entries;
         const int o = rest % groups * OUTPUTS, c = rest / groups * CHANNELS;
@@ -162,8 +160,7 @@ __device__ void correlate(const Convolution &of, const Pieces &pieces, const Rea
                 sum[i][j] = 0.0f;
             }
         }
-        const int end = pieces.voxels - piece * pieces.each < pieces.each ? pieces.voxels : (piece + 1) * pieces.each;
-        for (int at = piece * pieces.each + threadIdx.x; at < end; at += THREADS) {
+        EACH_IN_PIECE(at, task, pieces) {
             const int item = at / n, v = at % n;
             int index[3];
             place<3>(v, of.to, index);
@@ -212,12 +209,10 @@ __device__ void collect(int n, const Convolution &of, const Pieces &pieces, cons
 
 // Pieces of every channel of every item, a tile each.
 __device__ void sum_channels(const Pieces &pieces, const Real *cotangent, double *parts) {
-    for (int task = blockIdx.x; task < pieces.tiles * pieces.count; task += gridDim.x) {
-        const int start = task % pieces.count * pieces.each;
-        const int end = pieces.voxels - start < pieces.each ? pieces.voxels : start + pieces.each;
+    EACH_TASK(task, pieces) {
         const Real *volume = cotangent + (Offset)(task / pieces.count) * pieces.voxels;
         double part[1] = {0.0};
-        for (int v = start + threadIdx.x; v < end; v += THREADS) {
+        EACH_IN_PIECE(v, task, pieces) {
             part[0] += (double)volume[v];
         }
         block_totals<1>(part, parts + task);
@@ -228,9 +223,9 @@ __device__ void collect_channels(int channels, const Pieces &pieces, const doubl
     EACH_VOXEL(c, channels) {
         double sum = 0.0;
         for (int tile = c; tile < pieces.tiles; tile += channels) {
-            for (int piece = 0; piece < pieces.count; piece++) {
-                sum += parts[tile * pieces.count + piece];
-            }
+            double of_tile[1];
+            sums_of_tile<1>(tile, pieces, parts, of_tile);
+            sum += of_tile[0];
         }
         bias[c] = (Real)sum;
     }

@@ -9,41 +9,23 @@
 
 // The image at a voxel and an offset from it.
 template <int D>
-__device__ Real beside(const Real *image, const Size &size, const int (&index)[D], const Real *offset, Real sign) {
+__device__ Real beside(const Real *image, const Frame &frame, const int (&index)[D], const Real *offset, Real sign) {
     Real p[D];
     for (int a = 0; a < D; a++) {
         p[a] = (Real)index[a] + sign * offset[a];
     }
-    const Cell<D> cell = cell_at<D, false>(p, size);
-    Offset start = 0, step = 1, stride[D];
-    for (int a = 0; a < D; a++) {
-        start += cell.base[a] * step;
-        stride[a] = size.n[a] > 1 ? step : 0;
-        step *= size.n[a];
-    }
-    Real value = 0.0f;
-    for (int corner = 0; corner < 1 << D; corner++) {
-        Offset at = start;
-        Real weight = 1.0f;
-        for (int a = 0; a < D; a++) {
-            const bool far = corner >> a & 1;
-            at += far ? stride[a] : 0;
-            weight *= far ? cell.part[a] : (Real)1.0f - cell.part[a];
-        }
-        value = real::fma(weight, image[at], value);
-    }
-    return value;
+    return linear<D>(image, cell_at<D, false>(p, frame.moving), frame).value;
 }
 
 template <int D>
-__device__ void differences(const Size &size, const Weights &offsets, const Real *image, Real *out) {
-    const int n = voxels<D>(size);
+__device__ void differences(const Frame &frame, const Weights &offsets, const Real *image, Real *out) {
+    const int n = voxels<D>(frame.moving);
     EACH_VOXEL(v, n) {
         int index[D];
-        place<D>(v, size, index);
+        place<D>(v, frame.moving, index);
         Real value[2 * D];
         for (int k = 0; k < 2 * D; k++) {
-            value[k] = beside<D>(image, size, index, offsets.w[k / 2], k % 2 ? (Real)1.0f : (Real)-1.0f);
+            value[k] = beside<D>(image, frame, index, offsets.w[k / 2], k % 2 ? (Real)1.0f : (Real)-1.0f);
         }
         int pair = 0;
         for (int a = 0; a < 2 * D; a++) {
@@ -92,10 +74,12 @@ __device__ void describe_all(int n, int pairs, Real floor, Real least, Real *val
 }
 
 #if RANK != 3
-KERNEL(differences_2, (Size size, Weights offsets, const Real *image, Real *out), differences<2>(size, offsets, image, out))
+KERNEL(differences_2, (Frame frame, Weights offsets, const Real *image, Real *out),
+    differences<2>(frame, offsets, image, out))
 #endif
 #if RANK != 2
-KERNEL(differences_3, (Size size, Weights offsets, const Real *image, Real *out), differences<3>(size, offsets, image, out))
+KERNEL(differences_3, (Frame frame, Weights offsets, const Real *image, Real *out),
+    differences<3>(frame, offsets, image, out))
 #endif
 KERNEL(noise, (int n, int pairs, const Real *values, double *parts), noise_sums(n, pairs, values, parts))
 KERNEL(describe, (int n, int pairs, Real floor, Real least, Real *values), describe_all(n, pairs, floor, least, values))

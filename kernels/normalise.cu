@@ -11,13 +11,11 @@
 
 // Sums of x - x[0] and of their squares, over pieces of every group.
 __device__ void moments(const Pieces &pieces, const Real *x, double *parts) {
-    for (int task = blockIdx.x; task < pieces.tiles * pieces.count; task += gridDim.x) {
-        const int start = task % pieces.count * pieces.each;
-        const int end = pieces.voxels - start < pieces.each ? pieces.voxels : start + pieces.each;
+    EACH_TASK(task, pieces) {
         const Real *group = x + (Offset)(task / pieces.count) * pieces.voxels;
         const double first = (double)group[0];
         double part[2] = {0.0, 0.0};
-        for (int v = start + threadIdx.x; v < end; v += THREADS) {
+        EACH_IN_PIECE(v, task, pieces) {
             const double gap = (double)group[v] - first;
             part[0] += gap;
             part[1] += gap * gap;
@@ -26,20 +24,10 @@ __device__ void moments(const Pieces &pieces, const Real *x, double *parts) {
     }
 }
 
-// The sum of the pieces of a tile.
-__device__ void total(const Pieces &pieces, const double *parts, int tile, double (&sum)[2]) {
-    sum[0] = 0.0;
-    sum[1] = 0.0;
-    for (int piece = 0; piece < pieces.count; piece++) {
-        sum[0] += parts[2 * (tile * pieces.count + piece)];
-        sum[1] += parts[2 * (tile * pieces.count + piece) + 1];
-    }
-}
-
 __device__ void statistics_of(const Pieces &pieces, double epsilon, const Real *x, const double *parts, double *statistics) {
     EACH_VOXEL(group, pieces.tiles) {
         double sum[2];
-        total(pieces, parts, group, sum);
+        sums_of_tile<2>(group, pieces, parts, sum);
         const double gap = sum[0] / pieces.voxels;
         const double variance = fmax(sum[1] / pieces.voxels - gap * gap, 0.0);
         statistics[2 * group] = (double)x[(Offset)group * pieces.voxels] + gap;
@@ -85,13 +73,12 @@ __device__ Real inner(Real gap, Real g, const Scaling &scale, Real slope) {
 // Sums of d and d (x - m) over pieces of every run.
 __device__ void back_sums(const Pieces &pieces, const Groups &groups, Real slope, const double *statistics, const Real *gain,
                           const Real *offset, const Real *x, const Real *g, double *parts) {
-    for (int task = blockIdx.x; task < pieces.tiles * pieces.count; task += gridDim.x) {
-        const int run = task / pieces.count, start = task % pieces.count * pieces.each;
-        const int end = pieces.voxels - start < pieces.each ? pieces.voxels : start + pieces.each;
+    EACH_TASK(task, pieces) {
+        const int run = task / pieces.count;
         const Scaling scale = scaling(run, groups, statistics, gain, offset);
         const Offset from = (Offset)run * pieces.voxels;
         double part[2] = {0.0, 0.0};
-        for (int v = start + threadIdx.x; v < end; v += THREADS) {
+        EACH_IN_PIECE(v, task, pieces) {
             const Real gap = x[from + v] - scale.centre;
             const Real d = inner(gap, g[from + v], scale, slope);
             part[0] += (double)d;
@@ -105,7 +92,7 @@ __device__ void back_sums(const Pieces &pieces, const Groups &groups, Real slope
 __device__ void totals(const Pieces &pieces, const Groups &groups, const double *statistics, const double *parts, double *sums) {
     EACH_VOXEL(run, pieces.tiles) {
         double sum[2];
-        total(pieces, parts, run, sum);
+        sums_of_tile<2>(run, pieces, parts, sum);
         sums[2 * run] = sum[0];
         sums[2 * run + 1] = sum[1] * statistics[2 * (run / groups.together) + 1];
     }

@@ -137,6 +137,32 @@ struct Pieces {
     int tiles, count, each, voxels;
 };
 
+// The pieces of a block: those of a tile lie one after the other.
+#define EACH_TASK(task, pieces) \
+    for (int task = blockIdx.x; task < (pieces).tiles * (pieces).count; task += gridDim.x)
+
+// The voxels of a thread in a piece.
+#define EACH_IN_PIECE(v, task, pieces) \
+    for (int v = (task) % (pieces).count * (pieces).each + threadIdx.x; v < end_of_piece(task, pieces); v += THREADS)
+
+__device__ int end_of_piece(int task, const Pieces &pieces) {
+    const int start = task % pieces.count * pieces.each;
+    return pieces.voxels - start < pieces.each ? pieces.voxels : start + pieces.each;
+}
+
+// The sums of a tile from those of its pieces, in order.
+template <int K>
+__device__ void sums_of_tile(int tile, const Pieces &pieces, const double *parts, double (&sum)[K]) {
+    for (int k = 0; k < K; k++) {
+        sum[k] = 0.0;
+    }
+    for (int task = tile * pieces.count; task < (tile + 1) * pieces.count; task++) {
+        for (int k = 0; k < K; k++) {
+            sum[k] += parts[K * task + k];
+        }
+    }
+}
+
 // A number for each component.
 struct Vector {
     Real v[3];

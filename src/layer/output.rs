@@ -26,7 +26,7 @@ pub struct LayerFailure {
 }
 
 /// One level of the result.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct LayerLevel {
     /// The fixed grid of the level.
     pub grid: Grid,

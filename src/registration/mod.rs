@@ -12,6 +12,8 @@ mod on_device;
 mod plan;
 mod plan_footprint;
 mod registered;
+#[cfg(test)]
+mod whole_on_device;
 
 pub(crate) use coloured::{coloured, LevelMap};
 pub use deformation::Deformation;

@@ -26,54 +26,46 @@ impl Classifier {
         let deviation = 1.0 / (channels as f64).sqrt();
         let mut shape = vec![classes, channels];
         shape.resize(config.rank + 2, 1);
-        let (mut levels, mut entries) = (Vec::new(), Vec::new());
+        let mut values = Vec::new();
         for shrink in &config.shrinks {
             let weights: Vec<f32> = (0..classes * channels)
                 .map(|_| (deviation * rng.normal()) as f32)
                 .collect();
-            let values = [
-                Tensor::from_vec(weights, shape.as_slice(), &Device::Cpu)?,
-                Tensor::from_vec(vec![0f32; classes], classes, &Device::Cpu)?,
-            ];
-            let mut level = Vec::with_capacity(2);
-            for (part, value) in ["weight", "offset"].iter().zip(&values) {
-                let var = Var::from_tensor(value)?;
-                level.push(match tracked {
-                    true => var.as_tensor().clone(),
-                    false => var.as_tensor().detach(),
-                });
-                entries.push((format!("classifier{shrink}.{part}"), var));
-            }
-            levels.push([level[0].clone(), level[1].clone()]);
+            let weights = Tensor::from_vec(weights, shape.as_slice(), &Device::Cpu)?;
+            let offsets = Tensor::from_vec(vec![0f32; classes], classes, &Device::Cpu)?;
+            values.push((format!("classifier{shrink}.weight"), weights));
+            values.push((format!("classifier{shrink}.offset"), offsets));
         }
+        Self::of(ids, values, tracked)
+    }
+
+    /// With these weights and offsets, level after level.
+    fn of(ids: &[u32], values: Vec<(String, Tensor)>, tracked: bool) -> Result<Self> {
+        let (mut parts, mut entries) = (Vec::new(), Vec::new());
+        for (name, value) in values {
+            let var = Var::from_tensor(&value)?;
+            parts.push(match tracked {
+                true => var.as_tensor().clone(),
+                false => var.as_tensor().detach(),
+            });
+            entries.push((name, var));
+        }
+        let levels = parts.chunks_exact(2);
         Ok(Self {
             ids: ids.to_vec(),
-            levels,
+            levels: levels.map(|l| [l[0].clone(), l[1].clone()]).collect(),
             parameters: Parameters::of(entries),
         })
     }
 
     /// The same on a device.
     pub fn to_device(&self, device: &Device) -> Result<Self> {
-        let (mut levels, mut entries) = (Vec::new(), Vec::new());
-        let mut variables = self.parameters.iter();
-        for level in &self.levels {
-            let mut parts = Vec::with_capacity(2);
-            for (part, (name, var)) in level.iter().zip(variables.by_ref()) {
-                let var = Var::from_tensor(&var.as_detached_tensor().to_device(device)?)?;
-                parts.push(match part.is_variable() {
-                    true => var.as_tensor().clone(),
-                    false => var.as_tensor().detach(),
-                });
-                entries.push((name.to_owned(), var));
-            }
-            levels.push([parts[0].clone(), parts[1].clone()]);
-        }
-        Ok(Self {
-            ids: self.ids.clone(),
-            levels,
-            parameters: Parameters::of(entries),
-        })
+        let tracked = self.levels.iter().any(|[weight, _]| weight.is_variable());
+        let carried = |(name, var): (&str, &Var)| {
+            Ok((name.to_owned(), var.as_detached_tensor().to_device(device)?))
+        };
+        let values = self.parameters.iter().map(carried);
+        Self::of(&self.ids, values.collect::<Result<_>>()?, tracked)
     }
 
     /// What can be told apart.

@@ -137,25 +137,22 @@ impl LossConfig {
         let [fixed, moving] = pair;
         let (fixed_grid, moving_grid) = (&level.grid, &moving_level.grid);
         let mut terms: Vec<Tensor> = Vec::new();
-        // labels and points are the CPU's, wherever the features lie
-        let device = level.displacement.device();
-        let host = LayerLevel {
-            displacement: level.displacement.to_device(&Device::Cpu)?,
-            ..level.clone()
-        };
         if !ids.is_empty() {
+            // labels and points are the CPU's, wherever the features lie
+            let u = level.displacement.get(0)?.to_device(&Device::Cpu)?;
             let loss = on_host(|| {
                 overlap_loss(
                     ids,
                     LabelShares::new(fixed, ids, fixed_grid)?,
                     LabelShares::new(moving, ids, moving_grid)?,
-                    &host.displacement.get(0)?,
-                    host.map(0, moving_grid, fixed_grid),
+                    &u,
+                    level.map(0, moving_grid, fixed_grid),
                 )
             })?;
             terms.push((loss * self.dice)?);
         }
         if self.mse > 0.0 || self.lncc > 0.0 {
+            let device = level.displacement.device();
             let image = |subject: &Subject, size: &[usize]| {
                 resize(&subject.image.features.to_device(device)?, size)
             };
@@ -189,7 +186,7 @@ impl LossConfig {
                     ),
                 ));
             }
-            terms.push((landmark_loss(&host, from, to)? * self.landmarks)?);
+            terms.push((landmark_loss(level, from, to)? * self.landmarks)?);
         }
         let mut terms = terms.into_iter();
         let Some(mut sum) = terms.next() else {
@@ -207,7 +204,8 @@ fn landmark_loss(level: &LayerLevel, from: &[[f64; 3]], to: &[[f64; 3]]) -> Resu
     let grid = &level.grid;
     let rank = grid.rank();
     let (to_index, to_world) = (grid.world_to_index(), grid.index_to_world());
-    let u = level.displacement.get(0)?.flatten_from(1)?;
+    let u = level.displacement.get(0)?.to_device(&Device::Cpu)?;
+    let u = u.flatten_from(1)?;
     let side = (0..rank)
         .map(|a| grid.size()[a] as f64 * grid.spacing()[a])
         .fold(f64::INFINITY, f64::min);

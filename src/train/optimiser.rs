@@ -160,22 +160,11 @@ impl AdamW {
         Ok(norm)
     }
 
-    /// The same for parameters on another device, in the order of these.
+    /// The same for parameters of the same names on another device.
     pub fn carried_to(&self, parameters: Parameters) -> Result<Self> {
-        let carried = |tensors: &[Tensor]| -> Result<Vec<Tensor>> {
-            let places = tensors.iter().zip(parameters.iter());
-            places
-                .map(|(tensor, (_, var))| Ok(tensor.to_device(var.device())?))
-                .collect()
-        };
-        Ok(Self {
-            config: self.config.clone(),
-            first: carried(&self.first)?,
-            second: carried(&self.second)?,
-            mean: carried(&self.mean)?,
-            updates: self.updates,
-            parameters,
-        })
+        let mut there = Self::new(&self.config, parameters)?;
+        there.restore("optimiser", &self.state()?, self.updates)?;
+        Ok(there)
     }
 
     /// Updates so far; a gradient that is not finite makes none.

@@ -9,7 +9,6 @@ use super::maps::Maps;
 use super::{DataSet, Subject, TrainingConfig};
 use crate::features::{FeatureLevel, Unet};
 use crate::layer::{LayerInput, LayerOutput, RegistrationLayer};
-use crate::ops::of_device;
 use crate::solver::{align, AlignmentPair, AlignmentStart, Status};
 use crate::transform::LinearKind;
 use crate::{Affine, Error, Result, Rng};
@@ -108,8 +107,7 @@ pub(super) fn learn(
     number: usize,
 ) -> Result<Option<Lesson>> {
     let drawn = draw(config, data, step, number)?;
-    let learnt = learn_pair(config, network, layer, recompute, drawn, step);
-    learnt.map_err(|error| of_device(error, &layer.deformation.device))
+    learn_pair(config, network, layer, recompute, drawn, step)
 }
 
 /// What a pair that was drawn for a step teaches.

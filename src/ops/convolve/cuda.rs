@@ -1,9 +1,9 @@
 //! Convolution and its adjoints on a GPU: kernels/convolve.cu.
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 
 use super::Sizes;
-use crate::ops::device::{Argument, Launcher, Pieces, Plain, Size, Source};
+use crate::ops::device::{Argument, Doubles, Launcher, Pieces, Plain, Size, Source};
 use crate::Result;
 
 /// Channels of the result that a thread has: `OUTPUTS` of the kernel.
@@ -219,8 +219,7 @@ pub(super) fn to_weight(
     let of = Convolution::of(sizes, [sizes.size, sizes.result()], channels, images)?;
     let tiles = sizes.outputs.div_ceil(OUTPUTS) * sizes.inputs.div_ceil(CHANNELS) * sizes.entries();
     let pieces = Pieces::of(tiles, sizes.batch * sizes.result_voxels());
-    let room = pieces.tasks() * OUTPUTS * CHANNELS;
-    let parts = launcher.empty(&[room], DType::F64)?;
+    let parts = Doubles::new(launcher, pieces.tasks() * OUTPUTS * CHANNELS)?;
     let [first, second] = images.arguments(launcher)?;
     let arguments = [
         Argument::of(of),
@@ -228,7 +227,7 @@ pub(super) fn to_weight(
         first,
         second,
         launcher.input(cotangent, cotangent.elem_count())?,
-        Argument::output_of(&parts, DType::F64, room)?,
+        parts.output()?,
     ];
     launcher.blocks(
         &Source::CONVOLVE,
@@ -242,7 +241,7 @@ pub(super) fn to_weight(
         Argument::count(n)?,
         Argument::of(of),
         pieces.argument()?,
-        Argument::input_of(&parts, DType::F64, room)?,
+        parts.input()?,
         launcher.output(&out, n)?,
     ];
     launcher.launch(&Source::CONVOLVE, "collect_weights", n, &arguments)?;
@@ -256,18 +255,18 @@ pub(super) fn to_bias(
     [batch, channels, voxels]: [usize; 3],
 ) -> Result<Tensor> {
     let pieces = Pieces::of(batch * channels, voxels);
-    let parts = launcher.empty(&[pieces.tasks()], DType::F64)?;
+    let parts = Doubles::new(launcher, pieces.tasks())?;
     let arguments = [
         pieces.argument()?,
         launcher.input(cotangent, batch * channels * voxels)?,
-        Argument::output_of(&parts, DType::F64, pieces.tasks())?,
+        parts.output()?,
     ];
     launcher.blocks(&Source::CONVOLVE, "sum_bias", pieces.tasks(), &arguments)?;
     let out = launcher.empty(&[channels], launcher.precision().dtype())?;
     let arguments = [
         Argument::count(channels)?,
         pieces.argument()?,
-        Argument::input_of(&parts, DType::F64, pieces.tasks())?,
+        parts.input()?,
         launcher.output(&out, channels)?,
     ];
     launcher.launch(&Source::CONVOLVE, "collect_bias", channels, &arguments)?;

@@ -52,10 +52,7 @@ pub fn convolve(
         let arguments: Vec<&Tensor> = arguments.collect();
         let (images, weight, bias) = (images.clone(), weight.clone(), bias.clone());
         record_one("convolve", &arguments, value, move |g| {
-            let (of_images, of_weight) = op.gradients(&images, &weight, g)?;
-            let of_bias = bias.as_ref().filter(|b| b.track_op());
-            let of_bias = of_bias.map(|_| convolve_bias_gradient(g)).transpose()?;
-            Ok(vec![of_images, of_weight, of_bias])
+            Ok(op.gradients(&images, &weight, bias.as_ref(), g)?.into())
         })
     });
     Ok(match bias {
@@ -135,12 +132,14 @@ impl Convolve {
         Ok((storage, shape))
     }
 
+    /// The cotangents of those that are tracked, from a contiguous one of the result.
     fn gradients(
         &self,
         images: &Tensor,
         weight: &Tensor,
+        bias: Option<&Tensor>,
         cotangent: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    ) -> Result<[Option<Tensor>; 3]> {
         let s = &self.sizes;
         let of_images = images
             .track_op()
@@ -150,7 +149,11 @@ impl Convolve {
             .track_op()
             .then(|| s.weight_gradient(&[images], cotangent, weight.dims()))
             .transpose()?;
-        Ok((of_images, of_weight))
+        let of_bias = bias
+            .filter(|bias| bias.track_op())
+            .map(|_| convolve_bias_gradient(cotangent))
+            .transpose()?;
+        Ok([of_images, of_weight, of_bias])
     }
 }
 
@@ -177,8 +180,9 @@ impl CustomOp2 for Convolve {
         _: &Tensor,
         cotangent: &Tensor,
     ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
-        self.gradients(images, weight, &cotangent.contiguous()?)
-            .map_err(candle_core::Error::wrap)
+        let gradients = self.gradients(images, weight, None, &cotangent.contiguous()?);
+        let [of_images, of_weight, _] = gradients.map_err(candle_core::Error::wrap)?;
+        Ok((of_images, of_weight))
     }
 }
 
@@ -209,15 +213,8 @@ impl CustomOp3 for Convolve {
         _: &Tensor,
         cotangent: &Tensor,
     ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let cotangent = cotangent.contiguous()?;
-        let (of_images, of_weight) = self
-            .gradients(images, weight, &cotangent)
-            .map_err(candle_core::Error::wrap)?;
-        let of_bias = bias
-            .track_op()
-            .then(|| convolve_bias_gradient(&cotangent))
-            .transpose()
-            .map_err(candle_core::Error::wrap)?;
+        let gradients = self.gradients(images, weight, Some(bias), &cotangent.contiguous()?);
+        let [of_images, of_weight, of_bias] = gradients.map_err(candle_core::Error::wrap)?;
         Ok((of_images, of_weight, of_bias))
     }
 }

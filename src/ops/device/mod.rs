@@ -11,6 +11,8 @@ mod argument;
 mod cache;
 #[cfg(feature = "cuda")]
 mod cuda;
+#[cfg(any(feature = "cuda", test))]
+mod doubles;
 #[cfg(test)]
 mod emulator;
 #[cfg(any(feature = "cuda", test))]
@@ -40,6 +42,8 @@ pub use choice::{DeviceChoice, Opened};
 
 #[cfg(any(feature = "cuda", test))]
 pub(in crate::ops) use argument::{Argument, Plain};
+#[cfg(any(feature = "cuda", test))]
+pub(in crate::ops) use doubles::Doubles;
 #[cfg(any(feature = "cuda", test))]
 pub(in crate::ops) use geometry::{rank, Size, Weights};
 #[cfg(any(feature = "cuda", test))]

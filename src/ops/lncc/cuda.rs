@@ -1,10 +1,10 @@
 //! Local correlation on a GPU: kernels/lncc.cu.
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 
 use super::memory::{images, MOMENTS};
 use super::Windows;
-use crate::ops::device::{Argument, Launcher, Plain, Size, Source};
+use crate::ops::device::{Argument, Doubles, Launcher, Plain, Size, Source};
 use crate::Result;
 
 #[derive(Debug, Clone, Copy)]
@@ -39,8 +39,8 @@ pub(super) fn of<const OF: usize>(
         }),
         n,
         sums: [
-            launcher.empty(&[MOMENTS * n], DType::F64)?,
-            launcher.empty(&[MOMENTS * n], DType::F64)?,
+            Doubles::new(launcher, MOMENTS * n)?,
+            Doubles::new(launcher, MOMENTS * n)?,
         ],
     };
     let mut total = 0.0;
@@ -64,7 +64,7 @@ struct Pass<'a> {
     launcher: &'a Launcher,
     boxes: Argument,
     n: usize,
-    sums: [Tensor; 2],
+    sums: [Doubles; 2],
 }
 
 impl Pass<'_> {
@@ -74,12 +74,16 @@ impl Pass<'_> {
             self.boxes.clone(),
             self.launcher.input(first, self.n)?,
             self.launcher.input(second, self.n)?,
-            self.output(0)?,
+            self.sums[0].output()?,
         ];
         self.launch("moments_x", &arguments)?;
         self.across("y", MOMENTS, 0)?;
         let kernel = format!("correlate_{}", ["alone", "for_first", "for_both"][of]);
-        let arguments = vec![self.boxes.clone(), self.input(1)?, self.output(0)?];
+        let arguments = vec![
+            self.boxes.clone(),
+            self.sums[1].input()?,
+            self.sums[0].output()?,
+        ];
         let [sum] = self
             .launcher
             .sums(&Source::LNCC, &kernel, self.n, arguments)?;
@@ -104,7 +108,7 @@ impl Pass<'_> {
             Argument::of(factor),
             self.launcher.input(first, self.n)?,
             self.launcher.input(second, self.n)?,
-            self.input(0)?,
+            self.sums[0].input()?,
             written_to(0)?,
             written_to(1)?,
         ];
@@ -117,8 +121,8 @@ impl Pass<'_> {
         let arguments = [
             self.boxes.clone(),
             Argument::count(images)?,
-            self.input(from)?,
-            self.output(1 - from)?,
+            self.sums[from].input()?,
+            self.sums[1 - from].output()?,
         ];
         self.launch(&format!("across_{axis}"), &arguments)
     }
@@ -126,14 +130,6 @@ impl Pass<'_> {
     fn launch(&self, kernel: &str, arguments: &[Argument]) -> Result<()> {
         self.launcher
             .launch(&Source::LNCC, kernel, self.n, arguments)
-    }
-
-    fn input(&self, k: usize) -> Result<Argument> {
-        Argument::input_of(&self.sums[k], DType::F64, MOMENTS * self.n)
-    }
-
-    fn output(&self, k: usize) -> Result<Argument> {
-        Argument::output_of(&self.sums[k], DType::F64, MOMENTS * self.n)
     }
 }
 

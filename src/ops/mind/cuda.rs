@@ -2,8 +2,8 @@
 
 use candle_core::Tensor;
 
-use crate::ops::device::{rank, Argument, Launcher, Precision, Size, Source};
-use crate::Result;
+use crate::ops::device::{rank, Argument, Launcher, Precision, Source};
+use crate::{Affine, Result};
 
 /// The squared difference of each pair of neighbours, pair by pair, for each channel of the image.
 pub(super) fn differences(
@@ -21,7 +21,7 @@ pub(super) fn differences(
     each[..offsets.len()].copy_from_slice(offsets);
     for c in 0..channels {
         let arguments = [
-            Argument::of(Size::of(size)?),
+            launcher.frame(size, size, &Affine::identity())?,
             launcher.weights(&each),
             launcher.input(&image.narrow(0, c, 1)?, n)?,
             launcher.output(&out.narrow(0, c * pairs, pairs)?, pairs * n)?,

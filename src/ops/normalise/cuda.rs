@@ -3,7 +3,7 @@
 use candle_core::{DType, Tensor};
 
 use super::{Normalised, EPSILON};
-use crate::ops::device::{Argument, Launcher, Pieces, Plain, Source};
+use crate::ops::device::{Argument, Doubles, Launcher, Pieces, Plain, Source};
 use crate::Result;
 
 /// Channels of an item, and how many of them are a group.
@@ -161,23 +161,6 @@ impl Normalised {
     fn statistics(&self) -> Result<Argument> {
         let count = self.statistics.elem_count();
         Argument::input_of(&self.statistics, DType::F64, count)
-    }
-}
-
-/// Room for sums.
-struct Doubles(Tensor);
-
-impl Doubles {
-    fn new(launcher: &Launcher, count: usize) -> Result<Self> {
-        Ok(Self(launcher.empty(&[count], DType::F64)?))
-    }
-
-    fn input(&self) -> Result<Argument> {
-        Argument::input_of(&self.0, DType::F64, self.0.elem_count())
-    }
-
-    fn output(&self) -> Result<Argument> {
-        Argument::output_of(&self.0, DType::F64, self.0.elem_count())
     }
 }
 

@@ -20,6 +20,7 @@ use super::{DataSet, TrainingConfig, Validation};
 use crate::features::{FeatureNetwork, Unet, Weights};
 use crate::image::write_bytes;
 use crate::layer::RegistrationLayer;
+use crate::ops::of_device;
 use crate::{Error, Result};
 
 /// A training that runs step by step, writes what it has learnt, and can be taken up again.
@@ -343,13 +344,14 @@ impl Trainer {
                 number,
             ),
         });
+        let device = &self.layer.deformation.device;
         let mut notes = Vec::new();
         let mut learnt: Vec<Lesson> = Vec::new();
         for lesson in lessons {
             match lesson {
                 Ok(Some(lesson)) => learnt.push(lesson),
                 Ok(None) => notes.push(what.into()),
-                Err(error) => notes.push(error.to_string()),
+                Err(error) => notes.push(of_device(error, device).to_string()),
             }
         }
         let mean = |value: &dyn Fn(&Lesson) -> f64| {
